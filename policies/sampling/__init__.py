@@ -1,0 +1,15 @@
+"""Fast multi-agent sampling: B environment copies as arrays, from the simulator to the replay.
+
+- `sequences`: what is sampled, rows of synchronised steps of all agents
+- `replay`: a ring of such rows
+- `runner`: the RLlib `EnvRunner` that samples them, one forward pass per module and step
+- `rollout`, `acting`, `ledger`: its parts (stepping and storing, choosing actions, accounting)
+- `parallel_batch`: any third-party PettingZoo `ParallelEnv` as a batch environment
+- `multi_agent_env`: PettingZoo environments and our problems as RLlib `MultiAgentEnv` classes
+"""
+
+if __name__ != "marlserve.policies.sampling":
+    raise ImportError(
+        "policies/sampling/ is the source folder of marlserve.policies.sampling; "
+        f"import that, not {__name__}"
+    )
