@@ -1,0 +1,58 @@
+# `make demo` and `make test` install what they need into .venv first.
+#
+# ARGS           passed on to pytest, e.g. make test ARGS="-k cluster"
+# PYTHON         the interpreter that makes .venv, 3.11 or newer
+# TORCH_BACKEND  the build of PyTorch to install: cpu, auto (what this machine's driver can run),
+#                cu130, ... as uv names them. A PyTorch that is there already is kept; `make
+#                distclean` makes room for another.
+PYTHON ?= python3
+TORCH_BACKEND ?= cpu
+
+bin := .venv/bin
+uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
+pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+torch := $(shell grep ^torch== constraints.txt)
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+
+demo: .venv/installed  ## train QMIX on the load balancers, compare it with the heuristics, plot
+	$(bin)/python experiments/load_balance.py demo
+
+test: .venv/installed-test  ## run the test suite
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest $(ARGS)
+
+lint: .venv/installed-test  ## check style and format
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+
+setup: .venv/installed  ## install into .venv
+
+clean:  ## remove caches, numba's too, and builds
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+distclean: clean  ## remove .venv as well
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "marlserve needs Python 3.11 or newer; PYTHON=... names another than $(PYTHON)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# uv is fast and knows where the builds of PyTorch are; pip does what uv cannot, such as reading
+# pip's own configuration: a PyTorch that lies there ready is taken first.
+.venv/installed: setup.cfg constraints.txt pyproject.toml | .venv/bin/python
+	$(pip) uv || echo "there is no uv for this machine: pip installs everything"
+	$(bin)/python -m pip freeze | grep -q '^$(torch)' \
+		|| $(pip) --no-index --no-deps $(torch) 2>/dev/null \
+		|| UV_TORCH_BACKEND=$(TORCH_BACKEND) $(uv) $(torch) \
+		|| $(pip) $(torch)
+	$(uv) -e . || $(pip) -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(uv) -e '.[test]' || $(pip) -e '.[test]'
+	touch $@
+
+.PHONY: help demo test lint setup clean distclean
