@@ -64,7 +64,7 @@ class Problem(ABC):
         """Results of the episode so far in physical units: {name: [B]}."""
 
     def action_masks(self) -> np.ndarray | None:
-        """Which actions are legal now, [B, N, num_components, num_actions] bool; None if all are."""
+        """Which actions are legal now, [B, N, components, actions] bool; None if all are."""
         return None
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
@@ -118,8 +118,8 @@ class Problem(ABC):
         self._running = ~(terminated | truncated)
         return self.observations(), rewards, terminated, truncated
 
-    def close(self) -> None:
-        """Nothing to release: everything here is memory."""
+    def close(self) -> None:  # noqa: B027 (most problems hold nothing but memory)
+        """Release what the problem holds."""
 
     def _checked(self, actions: np.ndarray) -> np.ndarray:
         """The actions in the dtype of the action space, or an error that says what is wrong."""
@@ -176,8 +176,8 @@ class ParallelView(ParallelEnv):
         self.agents: list[str] = []
         self.state_space = problem.state_space
         # One object per agent, as PettingZoo asks; the same space must not be re-made per call.
-        self.observation_spaces = {a: problem.observation_space for a in self.possible_agents}
-        self.action_spaces = {a: problem.action_space for a in self.possible_agents}
+        self.observation_spaces = dict.fromkeys(self.possible_agents, problem.observation_space)
+        self.action_spaces = dict.fromkeys(self.possible_agents, problem.action_space)
 
     def make_batch(self, num_envs: int) -> Problem:
         """The same problem with `num_envs` copies."""

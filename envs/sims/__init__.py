@@ -1,0 +1,1 @@
+"""How the machines behave: compiled simulators with a leading batch axis. No RL in here."""
