@@ -38,21 +38,23 @@ distclean: clean  ## remove .venv as well
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "marlserve needs Python 3.11 or newer; PYTHON=... names another than $(PYTHON)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # uv is fast and knows where the builds of PyTorch are; pip does what uv cannot, such as reading
-# pip's own configuration: a PyTorch that lies there ready is taken first.
+# pip's own configuration. A PyTorch that lies ready for pip is taken first.
 .venv/installed: setup.cfg constraints.txt pyproject.toml | .venv/bin/python
-	$(pip) uv || echo "there is no uv for this machine: pip installs everything"
-	$(bin)/python -m pip freeze | grep -q '^$(torch)' \
+	@echo "installing marlserve into .venv: some minutes the first time"
+	@$(pip) uv || echo "no uv for this machine: pip does its work"
+	@$(bin)/python -m pip freeze | grep -q '^$(torch)' \
 		|| $(pip) --no-index --no-deps $(torch) 2>/dev/null \
 		|| UV_TORCH_BACKEND=$(TORCH_BACKEND) $(uv) $(torch) \
 		|| $(pip) $(torch)
-	$(uv) -e . || $(pip) -e .
-	touch $@
+	@$(uv) -e . || $(pip) -e .
+	@touch $@
 
 .venv/installed-test: .venv/installed
-	$(uv) -e '.[test]' || $(pip) -e '.[test]'
-	touch $@
+	@echo "installing what the tests need"
+	@$(uv) -e '.[test]' || $(pip) -e '.[test]'
+	@touch $@
 
 .PHONY: help demo test lint setup clean distclean

@@ -39,7 +39,6 @@ def start(num_cpus: int | None = None) -> None:
 
     Raises:
         ValueError: if `num_cpus` is less than 1.
-        ConnectionError: if there is no cluster at RAY_ADDRESS.
     """
     if num_cpus is not None and num_cpus < 1:
         raise ValueError(f"num_cpus is {num_cpus}; it must be at least 1")

@@ -1,0 +1,36 @@
+"""What all tests share: one thread per process, repeatable examples, and one quiet Ray.
+
+`ray_session` is the Ray of the tests that need one; only those pay for it. This folder is
+importable, in Ray's workers too, so that the toy environments are found by `import toys`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent)
+# Before numba, torch and matplotlib are imported, which read these once.
+os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", MPLBACKEND="Agg")
+os.environ.setdefault("PYTHONHASHSEED", "0")  # of the processes that tests start
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HERE, os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, _HERE)
+
+import pytest
+import torch
+from hypothesis import settings
+
+from marlserve.policies import session
+
+torch.set_num_threads(1)
+
+# Compiling a kernel takes longer than any deadline; the same examples each time keep CI steady.
+settings.register_profile("marlserve", deadline=None, derandomize=True)
+settings.load_profile("marlserve")
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """A running Ray with room for two env runners and two learners."""
+    session.start(num_cpus=4)
+    yield
+    session.stop()
