@@ -164,7 +164,7 @@ class Trace:
             raise ValueError("an empty trace has no rate to change")
         factor = self.rate_per_s / rate_per_s
         start_s, end_s = self.start_s * factor, self.end_s * factor
-        columns = {**self.columns, "time_s": _before(end_s, self.time_s * factor)}
+        columns = {**self.columns, "time_s": earlier_than(end_s, self.time_s * factor)}
         return Trace(columns, end_s, start_s)
 
     def scaled(self, name: str, factor: float) -> "Trace":
@@ -179,12 +179,12 @@ class Trace:
 
     def _rebased(self, start_s: float, end_s: float, duration_s: float) -> "Trace":
         cut = self.between(start_s, end_s)
-        time_s = _before(duration_s, cut.time_s - start_s)
+        time_s = earlier_than(duration_s, cut.time_s - start_s)
         time_s.flags.writeable = False
         return _trusted({**cut.columns, "time_s": time_s}, float(duration_s), 0.0)
 
 
-def _before(end_s: float, time_s: np.ndarray) -> np.ndarray:
+def earlier_than(end_s: float, time_s: np.ndarray) -> np.ndarray:
     """Times that are earlier than `end_s` up to rounding, made strictly so, in place."""
     return np.minimum(time_s, np.nextafter(end_s, -np.inf), out=time_s)
 

@@ -16,14 +16,14 @@ Under processor sharing the mean latency depends on the mean work alone, so the 
 test of a simulator.
 
 Reference: Yao, Ding, Clausen: Multi-agent reinforcement learning for network load balancing in
-data center, CIKM 2022, section 5.
+data center, CIKM 2022.
 """
 
 import math
 
 import numpy as np
 
-from marlserve.traces.base import Trace, _before
+from marlserve.traces.base import Trace, earlier_than
 
 _DEFAULT_SCV = {"exponential": 1.0, "deterministic": 0.0, "hyperexponential": 4.0, "lognormal": 4.0}
 WORK_LAWS = tuple(_DEFAULT_SCV)
@@ -61,11 +61,11 @@ def arrivals(rng: np.random.Generator, rate_per_s: float, duration_s: float) -> 
         if not 0.0 <= value < np.inf:
             raise ValueError(f"{name} is {value}; expected a finite, non-negative number")
     # Given their number, the times are uniform order statistics: partial sums of exponential
-    # gaps over their total. Twice as fast as sorting uniform numbers.
+    # gaps over their total, which needs no sort.
     count = rng.poisson(rate_per_s * duration_s)
     time_s = rng.standard_exponential(count + 1).cumsum()
     time_s *= duration_s / time_s[-1]
-    return _before(duration_s, time_s[:-1])
+    return earlier_than(duration_s, time_s[:-1])
 
 
 def draw_work(
