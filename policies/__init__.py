@@ -1,4 +1,66 @@
+"""The algorithms, as RLlib configurations. The name of an algorithm is the name of its module.
+
+    from marlserve import policies
+    algo = policies.config("qmix", problem="load_balance").build_algo()
+
+`checkpoint.CheckpointPolicy` plays what was trained, without Ray.
+"""
+
 if __name__ != "marlserve.policies":
     raise ImportError(
         f"policies/ is the source folder of marlserve.policies; import that, not {__name__}"
     )
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+__all__ = ["config", "module", "names"]
+
+
+def names() -> list[str]:
+    """All algorithms: the modules here that have a `config()`."""
+    modules = sorted(module.name for module in iter_modules(__path__))
+    return [name for name in modules if hasattr(import_module(f"{__name__}.{name}"), "config")]
+
+
+def module(name: str):
+    """The module of algorithm `name`.
+
+    Raises:
+        ValueError: if there is no such algorithm.
+    """
+    if name not in names():
+        raise ValueError(f"there is no algorithm {name!r}; there are {names()}")
+    return import_module(f"{__name__}.{name}")
+
+
+def config(
+    name: str, problem: str | None = None, env_config: dict | None = None, **training
+) -> "AlgorithmConfig":
+    """The RLlib config of algorithm `name`, ready for `build_algo()` if a problem is given.
+
+    Args:
+        name: of the algorithm.
+        problem: name of one of `marlserve.envs`. Without it, call `.environment()` yourself,
+            with any class of `sampling.multi_agent_env`.
+        env_config: fields of the problem's Config.
+        training: settings of the algorithm, arguments of its config's `training()`.
+
+    Raises:
+        ValueError: for an unknown algorithm or problem, and for `env_config` without a problem.
+        TypeError: for an unknown setting.
+    """
+    result = module(name).config(**training)
+    if problem is None:
+        if env_config:
+            raise ValueError(f"env_config is {env_config!r}, but no problem is named")
+        return result
+    from marlserve import envs
+    from marlserve.policies.sampling.multi_agent_env import ProblemEnv
+
+    envs.module(problem)
+    return result.environment(ProblemEnv, env_config={"problem": problem, **(env_config or {})})

@@ -1,0 +1,13 @@
+"""The torch networks and RLModules of the algorithms.
+
+- `gru`: recurrent (or feed-forward) Q-networks, flat or one pass per action component
+- `q_agent`: such a network as the RLModule of one policy
+- `mixing`: how the values of all agents become one
+- `joint`: the MultiRLModule that runs the agents of a team and mixes their values
+"""
+
+if __name__ != "marlserve.policies.models":
+    raise ImportError(
+        "policies/models/ is the source folder of marlserve.policies.models; "
+        f"import that, not {__name__}"
+    )

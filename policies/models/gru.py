@@ -1,0 +1,179 @@
+"""Q-networks over sequences: a GRU or a feed-forward layer, and one head per action component.
+
+An action has H components of A values each (H = 1 for `Discrete`). Both networks map
+
+    observations [T, B, *O], hidden [B, *hidden_shape]  ->  values [T, B, H, A], hidden
+
+with time first, so that a sequence is one call. A feed-forward network has
+`hidden_shape = ()` and passes None through.
+
+- `FlatNetwork` flattens the observation and has H heads on one body.
+- `PerComponentNetwork` is for an observation [M, F] that describes M things, one action component
+  each, such as the servers of a load balancer. The same encoder, GRU and head run for every
+  component, and each sees the mean and the maximum over all of them. Its size does not grow with M,
+  and without `embedding_size` it is equivariant: permuted components give permuted values.
+
+`make_network` chooses by the shapes.
+"""
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+NETWORKS = ("auto", "flat", "per_component")
+
+
+class FlatNetwork(nn.Module):
+    """observation -> linear -> GRU -> H heads.
+
+    Args:
+        observation_size: numbers in an observation.
+        num_components: H.
+        num_values: A.
+        hidden_size: width of the body; `hidden_shape` is (hidden_size,).
+        use_gru: False for a second linear layer in place of the GRU.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_components: int,
+        num_values: int,
+        hidden_size: int,
+        use_gru: bool,
+    ):
+        super().__init__()
+        self.hidden_shape = (hidden_size,) if use_gru else ()
+        self.heads = (num_components, num_values)
+        self.encoder = nn.Linear(observation_size, hidden_size)
+        self.memory = _memory(hidden_size, use_gru)
+        self.head = nn.Linear(hidden_size, num_components * num_values)
+
+    def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        features = torch.relu(self.encoder(observations.flatten(2)))  # [T, B, hidden]
+        features, hidden = _remember(self.memory, features, hidden)
+        return self.head(features).unflatten(-1, self.heads), hidden
+
+
+class PerComponentNetwork(nn.Module):
+    """The same small network for each of M components, with what all of them look like.
+
+    Args:
+        num_components: M, the first axis of an observation.
+        num_features: F, the second axis.
+        num_values: A.
+        hidden_size: width per component; `hidden_shape` is (M, hidden_size).
+        use_gru: False for a linear layer in place of the GRU.
+        embedding_size: numbers learned per component, which tell one from another; 0 for none.
+    """
+
+    def __init__(
+        self,
+        num_components: int,
+        num_features: int,
+        num_values: int,
+        hidden_size: int,
+        use_gru: bool,
+        embedding_size: int = 0,
+    ):
+        super().__init__()
+        self.hidden_shape = (num_components, hidden_size) if use_gru else ()
+        self.encoder = nn.Linear(num_features, hidden_size)
+        # A linear map of [features, embedding] is a linear map of each, added up.
+        self.embedding = (
+            nn.Sequential(
+                nn.Embedding(num_components, embedding_size),
+                nn.Linear(embedding_size, hidden_size, bias=False),
+            )
+            if embedding_size
+            else None
+        )
+        self.own = nn.Linear(hidden_size, hidden_size)
+        self.context = nn.Linear(2 * hidden_size, hidden_size, bias=False)
+        self.memory = _memory(hidden_size, use_gru)
+        self.head = nn.Linear(hidden_size, num_values)
+        self.register_buffer("index", torch.arange(num_components), persistent=False)
+
+    def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        encoded = self.encoder(observations)  # [T, B, M, hidden]
+        if self.embedding is not None:
+            encoded = encoded + self.embedding(self.index)
+        encoded = torch.relu(encoded)
+        pooled = torch.cat([encoded.mean(-2), encoded.amax(-2)], -1)  # [T, B, 2 * hidden]
+        features = torch.relu(self.own(encoded) + self.context(pooled).unsqueeze(-2))
+        batch = features.shape[1:3]  # B, M: every component is a sequence of its own
+        hidden = None if hidden is None else hidden.flatten(0, 1)
+        features, hidden = _remember(self.memory, features.flatten(1, 2), hidden)
+        hidden = None if hidden is None else hidden.unflatten(0, batch)
+        return self.head(features).unflatten(1, batch), hidden
+
+
+def make_network(
+    observation_space: gymnasium.Space,
+    action_space: gymnasium.Space,
+    *,
+    network: str = "auto",
+    hidden_size: int = 64,
+    use_gru: bool = True,
+    embedding_size: int = 0,
+) -> FlatNetwork | PerComponentNetwork:
+    """The Q-network for these spaces.
+
+    Args:
+        network: "flat", "per_component", or "auto": per component where an observation [M, F]
+            meets an action of M components, flat elsewhere.
+
+    Raises:
+        ValueError: for spaces that no Q-network can play, an unknown `network`, or
+            "per_component" where the shapes do not allow it.
+    """
+    if network not in NETWORKS:
+        raise ValueError(f"network is {network!r}; allowed are {NETWORKS}")
+    if not isinstance(observation_space, gymnasium.spaces.Box):
+        raise ValueError(f"the observation space is {observation_space}; it must be a Box")
+    sizes = component_sizes(action_space)
+    shape, components, values = observation_space.shape, len(sizes), max(sizes)
+    fits = isinstance(action_space, gymnasium.spaces.MultiDiscrete) and (
+        len(shape) == 2 and shape[0] == components
+    )
+    if network == "per_component" and not fits:
+        raise ValueError(
+            f"network is 'per_component', which needs observations [M, F] and MultiDiscrete "
+            f"actions of M components; the spaces are {observation_space} and {action_space}"
+        )
+    if fits and network != "flat":
+        return PerComponentNetwork(
+            components, shape[1], values, hidden_size, use_gru, embedding_size
+        )
+    return FlatNetwork(int(np.prod(shape)), components, values, hidden_size, use_gru)
+
+
+def component_sizes(action_space: gymnasium.Space) -> list[int]:
+    """How many values each action component has, [H]; one component for `Discrete`.
+
+    Raises:
+        ValueError: if the space is neither `Discrete` nor a one-dimensional `MultiDiscrete`.
+    """
+    if isinstance(action_space, gymnasium.spaces.Discrete):
+        return [int(action_space.n)]
+    if isinstance(action_space, gymnasium.spaces.MultiDiscrete) and action_space.nvec.ndim == 1:
+        return action_space.nvec.tolist()
+    raise ValueError(
+        f"the action space is {action_space}; Q-networks play Discrete and flat MultiDiscrete"
+    )
+
+
+def _memory(size: int, use_gru: bool) -> nn.Module:
+    return nn.GRU(size, size) if use_gru else nn.Linear(size, size)
+
+
+def _remember(
+    memory: nn.Module, features: Tensor, hidden: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Features [T, B, hidden] after the GRU, started from `hidden` [B, hidden] (None: zeros)."""
+    if isinstance(memory, nn.GRU):
+        start = None if hidden is None else hidden.unsqueeze(0).contiguous()
+        features, last = memory(features, start)
+        return features, last.squeeze(0)
+    return torch.relu(memory(features)), None

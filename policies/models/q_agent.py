@@ -1,0 +1,125 @@
+"""The RLModule of one policy: a Q-network that acts greedily, or epsilon-greedily to explore.
+
+It may serve many agents. Acting:
+
+    OBS [n, *O], or [n, 1, *O] with STATE_IN {"h": [n, *hidden]} if recurrent,
+    "action_mask" [n, (1,) H, A] optional
+    -> ACTIONS [n, (1,) *C] int64, value indices from 0 (no component axis for `Discrete`),
+       STATE_OUT {"h": ...} if recurrent
+
+Training, R rows of n agents and T observations each:
+
+    OBS [R, T, n, *O], "hidden" [R, n, *hidden] if recurrent, "action_mask" [R, T, n, H, A] optional
+    -> "values" and "target_values" [T, R, n, H, A], and "greedy" [T, R, n, H], the best legal
+       value index by the online network (`double_q`) or by the target network
+"""
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from torch import Tensor, nn
+
+from marlserve.policies.models.gru import component_sizes, make_network
+from marlserve.policies.sampling.sequences import ACTION_MASK, HIDDEN
+
+STATE_KEY = "h"
+VALUES, TARGET_VALUES, GREEDY = "values", "target_values", "greedy"
+
+
+class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
+    """`model_config` holds the arguments of `make_network`, "epsilon" and "double_q".
+
+    "epsilon" is a number or a schedule [[env_steps, value], ...]; every component explores
+    by itself.
+    """
+
+    def setup(self) -> None:
+        names = ("network", "hidden_size", "use_gru", "embedding_size")
+        self.network = make_network(
+            self.observation_space,
+            self.action_space,
+            **{name: self.model_config[name] for name in names},
+        )
+        self._epsilon = Scheduler(self.model_config["epsilon"], framework="torch")
+        sizes = component_sizes(self.action_space)
+        self._one_component = not self.action_space.shape
+        # Components with fewer values than the largest one: the rest are never legal.
+        legal = torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]  # [H, A]
+        self.register_buffer("legal", None if legal.all() else legal, persistent=False)
+
+    def get_initial_state(self) -> dict[str, Tensor]:
+        shape = self.network.hidden_shape
+        return {STATE_KEY: torch.zeros(shape)} if shape else {}
+
+    def _forward_inference(self, batch: dict, **kwargs) -> dict:
+        return self._act(batch, epsilon=0.0)
+
+    def _forward_exploration(self, batch: dict, t: int = 0, **kwargs) -> dict:
+        """`t` is the number of environment steps that all runners have sampled so far."""
+        return self._act(batch, epsilon=self._epsilon.update(t))
+
+    @torch.no_grad()
+    def _act(self, batch: dict, epsilon: float) -> dict:
+        observations, mask = batch[Columns.OBS].float(), batch.get(ACTION_MASK)
+        recurrent = self.is_stateful()
+        if recurrent:
+            observations = observations.transpose(0, 1)  # time first
+            mask = None if mask is None else mask.transpose(0, 1)
+            hidden = batch[Columns.STATE_IN][STATE_KEY]
+        else:
+            observations, hidden = observations.unsqueeze(0), None
+            mask = None if mask is None else mask.unsqueeze(0)
+        values, hidden = self.network(observations, hidden)
+        mask = self._mask(mask)
+        actions = best(values, mask)
+        if epsilon > 0:
+            explore = torch.rand(actions.shape, device=actions.device) < epsilon
+            # The best of random values among the legal ones is a uniform choice.
+            actions = torch.where(explore, best(torch.rand_like(values), mask), actions)
+        if self._one_component:
+            actions = actions.squeeze(-1)
+        if not recurrent:
+            return {Columns.ACTIONS: actions.squeeze(0)}
+        return {Columns.ACTIONS: actions.transpose(0, 1), Columns.STATE_OUT: {STATE_KEY: hidden}}
+
+    def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
+        observations = batch[Columns.OBS].float().transpose(0, 1)  # [T, R, n, *O]
+        agents = observations.shape[1:3]
+        observations = observations.flatten(1, 2)
+        hidden = batch[HIDDEN].flatten(0, 1) if HIDDEN in batch else None
+        mask = batch.get(ACTION_MASK)
+        mask = self._mask(None if mask is None else mask.transpose(0, 1))
+        values = self.network(observations, hidden)[0].unflatten(1, agents)
+        with torch.no_grad():
+            target = self.target(observations, hidden)[0].unflatten(1, agents)
+            greedy = best(values if self.model_config["double_q"] else target, mask)
+        return {VALUES: values, TARGET_VALUES: target, GREEDY: greedy}
+
+    def _mask(self, mask: Tensor | None) -> Tensor | None:
+        """Legal actions as bool, with the components' own sizes; None if all are legal."""
+        mask = None if mask is None else mask.bool()
+        if self.legal is None:
+            return mask
+        return self.legal if mask is None else mask & self.legal
+
+    def make_target_networks(self) -> None:
+        self.target = make_target_network(self.network)
+
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.network, self.target)]
+
+    def forward_target(self, batch: dict) -> dict[str, Tensor]:
+        raise NotImplementedError("the target network runs within forward_train")
+
+    def get_non_inference_attributes(self) -> list[str]:
+        return ["target"]
+
+
+def best(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Index of the largest legal value, [...]; index 0 where nothing is legal (padding)."""
+    if mask is not None:
+        values = values.masked_fill(~mask, -torch.inf)
+    return values.argmax(-1)
