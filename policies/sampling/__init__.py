@@ -3,7 +3,7 @@
 - `sequences`: what is sampled, rows of synchronised steps of all agents
 - `replay`: a ring of such rows
 - `runner`: the RLlib `EnvRunner` that samples them, one forward pass per module and step
-- `rollout`, `acting`, `ledger`: its parts (stepping and storing, choosing actions, accounting)
+- `environment`, `acting`, `actions`, `rollout`, `episodes`, `counts`, `reporting`: its parts
 - `parallel_batch`: any third-party PettingZoo `ParallelEnv` as a batch environment
 - `multi_agent_env`: PettingZoo environments and our problems as RLlib `MultiAgentEnv` classes
 """

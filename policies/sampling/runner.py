@@ -19,12 +19,248 @@ gives it, under `torch.no_grad()` and with the module in eval mode:
     }
 
 A module may return `Columns.ACTION_DIST_INPUTS` in place of `Columns.ACTIONS`; its distribution
-class is then sampled. A module is stateful if `module.is_stateful()`; its hidden state is
-`module.get_initial_state()["h"]`, without a batch axis, at the start of an episode.
+class is then sampled (its mode taken if not exploring). To honour the mask is up to the module.
+A module is stateful if `module.is_stateful()`; its hidden state at the start of an episode is
+`module.get_initial_state()["h"]`, without a batch axis.
 
-The config attribute `sequence_length` is L of `sequences`. `get_spaces()` holds, beside RLlib's
-own keys, `MIXER: (state_space, None)` for centralised training. `sample()` returns a list of one
-`Sequences` with the rows that were completed, or an empty list if none was.
+`sample()` returns a list of one `Sequences` with the rows that were completed, or an empty list
+if none was. The agent axis of its arrays has the order of the keys of
+`get_spaces()[INPUT_ENV_SINGLE_SPACES][0]`, which need not be sorted; `acting.agent_groups` says
+which of them each module plays. `get_spaces()` also holds `MIXER: (state_space, None)` for
+centralised training.
+
+Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
+none) and `sequence_columns` (names of further module outputs to keep per step, none by default).
+
+What differs from RLlib's runner, on purpose:
+- Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
+  episodes but does not repeat old ones. The seeds depend on `config.seed`, the worker, whether
+  it evaluates and, after a restored checkpoint, the steps sampled before.
+- `num_episodes` is divided among the copies beforehand, and exactly that many count. Taking the
+  first to finish would favour short episodes.
+- A row that is not full when `sample(num_timesteps=...)` returns goes on in the next call. Only
+  under evaluation it is handed out as it is, since evaluation counts the steps it is given.
+- If a copy raises and `restart_failed_sub_environments` is set, the copy alone is replaced (all
+  copies, if they are one array problem), and the unfinished rows of it are lost.
+- The policy mapping is asked once per agent, not once per episode.
+- Connectors are not run and `on_episode_step` is not called; asking for either is an error.
 """
 
+import logging
+
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_context import EnvContext
+
+from marlserve.policies.sampling.acting import Actor, agent_groups
+from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.counts import Counts
+from marlserve.policies.sampling.environment import JointEnv, make_batch
+from marlserve.policies.sampling.episodes import Episode, Ledger
+from marlserve.policies.sampling.reporting import ReportingEnvRunner
+from marlserve.policies.sampling.rollout import Outcome, Rollout
+from marlserve.policies.sampling.sequences import Sequences
+
 MIXER = "__mixer__"
+_MAX_RESTARTS = 3  # of all copies without a single step between
+
+logger = logging.getLogger(__name__)
+
+
+class VectorEnvRunner(ReportingEnvRunner):
+    """Samples `Sequences` from `config.num_envs_per_env_runner` copies of `config.env`.
+
+    Raises:
+        ValueError: for an environment that is none (see `environment.make_batch`), a policy
+            mapping to unknown modules, or a config that asks for connectors or
+            `on_episode_step`.
+    """
+
+    def __init__(self, config: AlgorithmConfig, **kwargs):
+        self._generator: np.random.Generator | None = None  # of seeds and random actions
+        self._restarts = 0
+        super().__init__(config=config, **kwargs)
+
+    def make_env(self) -> None:
+        """Make the copies anew; the episodes in progress are gone."""
+        if self.env is not None:
+            self.env.close()
+        config = self.config
+        context = EnvContext(
+            config.env_config,
+            worker_index=self.worker_index or 0,
+            num_workers=config.num_env_runners,
+        )
+        batch = make_batch(config, context)
+        self.env, self.num_envs = JointEnv(batch), batch.num_envs
+        self.groups = agent_groups(batch.agents, config.policy_mapping_fn, Episode(batch.agents))
+        unknown = set(self.groups) - set(config.policies)
+        if unknown:
+            raise ValueError(
+                f"policy_mapping_fn gives {sorted(unknown)}; policies are {sorted(config.policies)}"
+            )
+        self._actions = ActionArrays(
+            batch.action_space, config.normalize_actions, config.clip_actions
+        )
+        self._rollout: Rollout | None = None
+        self._needs_initial_reset = True
+        self._callback("on_environment_created", env=self.env, env_context=context)
+
+    def get_spaces(self) -> dict:
+        if self.env is None:
+            return self.spaces
+        batch = self.env.batch
+        joint = (self.env.observation_space, self.env.action_space)
+        return {
+            INPUT_ENV_SPACES: joint,
+            INPUT_ENV_SINGLE_SPACES: joint,
+            MIXER: (batch.state_space, None),
+            **dict.fromkeys(self.groups, (batch.observation_space, batch.action_space)),
+        }
+
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[Sequences]:
+        """What `sample()` calls after filling in its defaults."""
+        actor = self._actor(random_actions)
+        if self._needs_initial_reset or force_reset or num_episodes is not None:
+            self._begin_all(actor)
+        self._needs_initial_reset = num_episodes is not None
+        quota = None if num_episodes is None else _shares(num_episodes, self.num_envs)
+        agents = self.env.batch.agents
+        counts, rows = Counts(len(agents)), []
+        runners = max(1, self.config.num_env_runners)
+        while quota.any() if quota is not None else self._length(counts) < num_timesteps:
+            rollout = self._rollout
+            t = self.num_env_steps_sampled_lifetime + counts.env_steps * runners
+            actions, hidden, kept = None, rollout.hidden, {}
+            if actor is not None:
+                actions, hidden, kept = actor.act(
+                    rollout.obs, rollout.mask, rollout.hidden, explore, t
+                )
+            if random_actions:
+                actions = self._actions.random(self._generator, rollout.active.shape, rollout.mask)
+            outcome = self._advance(actions, hidden, kept)
+            if outcome is None:
+                self._begin_all(actor)
+                continue
+            self._record(outcome, quota, counts, rows)
+        if self.config.in_evaluation and quota is None:
+            begun = np.flatnonzero(self._rollout.position)
+            rows.append(self._rollout.take(begun, np.zeros(len(begun), bool)))
+        counts.log(self.metrics, agents, self.groups)
+        if counts.env_steps:
+            self._log_env_steps(self._metrics_num_env_steps_sampled, counts.env_steps)
+        if explore:  # RLlib sends the exact number of all runners once per iteration
+            self.num_env_steps_sampled_lifetime += counts.env_steps * runners
+        rows = [part for part in rows if len(part)]
+        return [Sequences.concatenate(rows)] if rows else []
+
+    def _record(
+        self, outcome: Outcome, quota: np.ndarray | None, counts: Counts, rows: list[Sequences]
+    ) -> None:
+        """Keep the books of one step: rows that are complete, episodes that ended, new ones."""
+        rollout, failed = self._rollout, outcome.failed
+        counting = np.ones(self.num_envs, bool) if quota is None else quota > 0
+        counts.record(outcome.active[counting & ~failed])
+        self._ledger.record(outcome.rewards, outcome.active)
+        if failed.any():
+            self._log_failures(failed.sum(), (rollout.position[failed] - 1).sum())
+        ended = (outcome.terminated | outcome.truncated) & ~failed
+        complete = (ended | rollout.full()) & ~failed
+        if complete.any():
+            wanted = np.flatnonzero(complete & counting)
+            rows.append(rollout.take(wanted, outcome.terminated[wanted]))
+            rollout.drop(np.flatnonzero(complete & ~counting))
+        if ended.any():
+            over = np.flatnonzero(ended & counting)
+            if len(over):
+                metrics = self.env.batch.metrics()
+                for episode in self._ledger.finish(over, outcome.terminated, metrics):
+                    self._episode_callback("on_episode_end", episode, prev_episode_chunks=[])
+                    self._log_episode(episode)
+            counts.episodes += len(over)
+            if quota is not None:
+                quota[over] -= 1
+        again = ended | failed
+        if again.any():
+            seeds = [self._new_seed() if failed[copy] else None for copy in np.flatnonzero(again)]
+            self._begin(np.flatnonzero(again), seeds)
+
+    def _advance(self, actions, hidden, kept) -> Outcome | None:
+        """Step all copies; None if that raised and they were made anew."""
+        self._log_env_steps(self._metrics_num_try_env_step, 1)
+        try:
+            outcome = self._rollout.advance(actions, hidden, kept)
+        except Exception as error:
+            self._restarts += 1
+            if not self.config.restart_failed_sub_environments or self._restarts > _MAX_RESTARTS:
+                raise
+            logger.error("the environment raised %r; all its copies are restarted", error)
+            self._log_failures(self.num_envs, self._rollout.position.sum())
+            self.make_env()
+            return None
+        self._restarts = 0
+        return outcome
+
+    def _begin_all(self, actor: Actor | None) -> None:
+        """New episodes in all copies; their first ones ever are seeded."""
+        first = self._rollout is None
+        self._rollout = Rollout(
+            self.env.batch,
+            getattr(self.config, "sequence_length", 16),
+            self._actions,
+            None if actor is None else actor.initial_hidden,
+        )
+        self._ledger = Ledger(self.env.batch.agents, self.num_envs)
+        seeds = [self._new_seed() for _ in range(self.num_envs)] if first else None
+        self._begin(np.arange(self.num_envs), seeds)
+
+    def _begin(self, copies: np.ndarray, seeds: list[int | None] | None) -> None:
+        self._rollout.begin(copies, seeds)
+        for episode in self._ledger.begin(copies):
+            self._episode_callback("on_episode_created", episode)
+            self._episode_callback("on_episode_start", episode)
+
+    def _new_seed(self) -> int:
+        return int(self._generator.integers(2**31))
+
+    def _actor(self, random_actions: bool) -> Actor | None:
+        """Made in each call: modules may have been replaced or added since the last one."""
+        if self._generator is None:
+            config = self.config
+            entropy = None
+            if config.seed is not None:
+                before = 0 if config.in_evaluation else self.num_env_steps_sampled_lifetime
+                entropy = [config.seed, self.worker_index or 0, int(config.in_evaluation), before]
+            self._generator = np.random.default_rng(entropy)
+        if self.module is None:
+            if not random_actions:
+                raise ValueError("there is no RLModule; only random_actions=True is possible")
+            return None
+        return Actor(
+            dict(self.module.items()),
+            self.groups,
+            self.num_envs,
+            self._actions,
+            self._device,
+            getattr(self.config, "sequence_columns", ()),
+        )
+
+    def _length(self, counts: Counts) -> int:
+        if self.config.count_steps_by == "env_steps":
+            return counts.env_steps
+        return int(counts.agent_steps.sum())
+
+
+def _shares(num_episodes: int, num_envs: int) -> np.ndarray:
+    """`num_episodes` divided among the copies, [B] int; the first ones get the remainder."""
+    share, rest = divmod(num_episodes, num_envs)
+    return share + (np.arange(num_envs) < rest)
