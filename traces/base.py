@@ -14,6 +14,7 @@ says).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Trace:
             column = np.asarray(values, np.float64 if name == "time_s" else None).view()
             column.flags.writeable = False
             columns[name] = column
-        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "columns", MappingProxyType(columns))
         self._check()
 
     def _check(self) -> None:
@@ -192,7 +193,7 @@ def earlier_than(end_s: float, time_s: np.ndarray) -> np.ndarray:
 def _trusted(columns: dict[str, np.ndarray], end_s: float, start_s: float) -> Trace:
     """A trace of columns that are known to be good: checking them would cost O(n)."""
     trace = object.__new__(Trace)
-    trace.__dict__.update(columns=columns, end_s=end_s, start_s=start_s)
+    trace.__dict__.update(columns=MappingProxyType(columns), end_s=end_s, start_s=start_s)
     return trace
 
 
