@@ -89,8 +89,7 @@ class PerComponentNetwork(nn.Module):
             if embedding_size
             else None
         )
-        self.own = nn.Linear(hidden_size, hidden_size)
-        self.context = nn.Linear(2 * hidden_size, hidden_size, bias=False)
+        self.context = nn.Linear(2 * hidden_size, hidden_size)
         self.memory = _memory(hidden_size, use_gru)
         self.head = nn.Linear(hidden_size, num_values)
         self.register_buffer("index", torch.arange(num_components), persistent=False)
@@ -101,7 +100,7 @@ class PerComponentNetwork(nn.Module):
             encoded = encoded + self.embedding(self.index)
         encoded = torch.relu(encoded)
         pooled = torch.cat([encoded.mean(-2), encoded.amax(-2)], -1)  # [T, B, 2 * hidden]
-        features = torch.relu(self.own(encoded) + self.context(pooled).unsqueeze(-2))
+        features = encoded + self.context(pooled).unsqueeze(-2)
         batch = features.shape[1:3]  # B, M: every component is a sequence of its own
         hidden = None if hidden is None else hidden.flatten(0, 1)
         features, hidden = _remember(self.memory, features.flatten(1, 2), hidden)
