@@ -164,6 +164,24 @@ def test_a_random_window_always_fits(seed, start_s, share):
     assert window.duration_s == duration_s
 
 
+def test_rounding_pushes_nothing_out_of_a_window():
+    time_s = np.nextafter(1.0, 0.0)
+    assert time_s - 0.3 == 0.7  # the end of the window, which it does not cover
+    window = Trace({"time_s": [time_s]}, 2.0).window(0.3, 0.7)
+    assert window.time_s[0] < window.end_s
+    assert len(window.between(0.0, 0.7)) == 1
+
+    class Latest:
+        """`Generator.uniform` may return its upper end, by rounding."""
+
+        def uniform(self, low, high):
+            return high
+
+    end_s, duration_s = 1000.1, 0.5550336976604626
+    assert (end_s - duration_s) + duration_s > end_s
+    assert len(Trace({"time_s": [1000.0]}, end_s).random_window(Latest(), duration_s)) == 1
+
+
 def test_random_windows_are_everywhere_and_repeat():
     trace = Trace({"time_s": np.arange(1000.0)}, 1000.0)
     rng = np.random.default_rng(1)
