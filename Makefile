@@ -45,7 +45,7 @@ distclean: clean  ## remove .venv as well
 .venv/installed: setup.cfg constraints.txt pyproject.toml | .venv/bin/python
 	@echo "installing marlserve into .venv: some minutes the first time"
 	@$(pip) uv || echo "no uv for this machine: pip does its work"
-	@$(bin)/python -m pip freeze | grep -q '^$(torch)' \
+	@$(bin)/python -m pip freeze | grep '^$(torch)' >/dev/null \
 		|| $(pip) --no-index --no-deps $(torch) 2>/dev/null \
 		|| UV_TORCH_BACKEND=$(TORCH_BACKEND) $(uv) $(torch) \
 		|| $(pip) $(torch)
