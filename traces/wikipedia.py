@@ -38,6 +38,8 @@ STATIC, WIKI = np.int8(0), np.int8(1)
 DAY_S = 86_400.0
 MEAN_RATE_PER_S = 650.0
 WEEKEND = 0.9
+WIKI_SHARE, WIKI_WORK_S, STATIC_WORK_S = 0.365, 0.060, 0.003
+MEAN_WORK_S = WIKI_SHARE * WIKI_WORK_S + (1.0 - WIKI_SHARE) * STATIC_WORK_S
 WIKI_SCV, STATIC_SCV = 2.0, 0.25
 
 _CHUNK_S = 3600.0  # clock hours: bounds the temporary arrays, and midnight is always an edge
@@ -50,9 +52,9 @@ def load(
     start_s: float = 0.0,
     duration_s: float = DAY_S,
     mean_rate_per_s: float = MEAN_RATE_PER_S,
-    wiki_share: float = 0.365,
-    wiki_work_s: float = 0.060,
-    static_work_s: float = 0.003,
+    wiki_share: float = WIKI_SHARE,
+    wiki_work_s: float = WIKI_WORK_S,
+    static_work_s: float = STATIC_WORK_S,
 ) -> Trace:
     """Draw the requests of [start_s, start_s + duration_s) of the week, on a clock from 0.
 

@@ -51,16 +51,19 @@ COPY = np.dtype(
     + [(name, "i8") for name in ("arrived", "completed", "rejected", "lost")]
 )
 CHANGE = np.dtype([("time_s", "f8"), ("server", "i8"), ("speed", "f8")])
-LOG = np.dtype([("pair", "i8"), ("value_s", "f8"), ("time_s", "f8")])  # pair: balancer * M + server
+BALANCER = np.dtype([("flow_s", "f8"), ("updated_s", "f8"), ("flows", "i8"), ("turn", "i8")])
+LOG = np.dtype(  # pair: balancer * M + server
+    [("pair", "i8"), ("value_s", "f8"), ("time_s", "f8"), ("work_s", "f8")]
+)
 _FINISH = np.dtype([("at", "f8"), ("job", "i8")])  # an entry of a server's heap of running jobs
 
 
 class Cluster:
     """B copies of one cluster.
 
-    Public arrays: `servers` [B, M], `copies` [B] and `jobs` [B, >= J] with the fields of
-    `SERVER`, `COPY` and `JOB`, and
-    `ongoing` [B, K, M], each balancer's own flows in progress.
+    Public arrays: `servers` [B, M], `balancers` [B, K], `copies` [B] and `jobs` [B, >= J] with the
+    fields of `SERVER`, `BALANCER`, `COPY` and `JOB`, and `ongoing` [B, K, M], each balancer's own
+    flows in progress.
 
     Args:
         num_envs: B.
@@ -105,6 +108,7 @@ class Cluster:
         self.servers["next_done_s"] = np.inf
         self.jobs = np.zeros((b, 1), JOB)
         self.jobs["arrival_s"] = np.inf
+        self.balancers = np.zeros((b, k), BALANCER)
         self.ongoing = np.zeros((b, k, m), np.int64)
         self._rules = kernel.Rules(
             DISPATCH[dispatch],
@@ -116,7 +120,6 @@ class Cluster:
         self._changes["time_s"] = np.inf
         self._heaps = np.zeros((b, m, 32), _FINISH)
         self._queues = np.zeros((b, m, 32), np.int64)
-        self._turn = np.zeros((b, k), np.int64)
         self._log = np.zeros((b, 64), LOG)
         self._status = np.zeros(b, np.int64)
 
@@ -135,7 +138,7 @@ class Cluster:
         Args:
             copy: its index in the batch.
             time_s: arrival times, sorted, >= 0, [J].
-            work_s: work of each job in seconds on one core of speed 1, > 0, [J].
+            work_s: work of each job in seconds on one core of speed 1, >= 0, [J].
             balancer: which balancer receives it, in [0, K), [J].
             uniform: its own random draw in [0, 1), for random rules and for ties, [J].
             speeds: speed of every server at the start, [M]; 1 by default.
@@ -152,7 +155,7 @@ class Cluster:
             raise ValueError("time_s, work_s, balancer and uniform must have equal lengths")
         _require(np.all(np.isfinite(time_s) & (time_s >= 0)), "time_s must be finite and >= 0")
         _require(np.all(np.diff(time_s) >= 0), "time_s must be sorted")
-        _require(np.all(np.isfinite(work_s) & (work_s > 0)), "work_s must be finite and > 0")
+        _require(np.all(np.isfinite(work_s) & (work_s >= 0)), "work_s must be finite and >= 0")
         _require(np.all((uniform >= 0) & (uniform < 1)), "uniform must lie in [0, 1)")
         _require(
             np.all((np.asarray(balancer) >= 0) & (np.asarray(balancer) < num_balancers)),
@@ -189,7 +192,7 @@ class Cluster:
         servers["speed"], servers["next_done_s"] = speeds, np.inf
         self.copies[copy] = 0
         self.ongoing[copy] = 0
-        self._turn[copy] = 0
+        self.balancers[copy] = 0
 
     def advance(self, weights: np.ndarray, until_s: float | np.ndarray) -> None:
         """Play all copies up to `until_s` ([B] or one time) with weights [B, K, M] in force.
@@ -208,7 +211,7 @@ class Cluster:
         while self._status.any():
             kernel.advance(
                 *(until_s, weights, self._rules, self.copies, self.jobs, self._changes),
-                *(self.servers, self._heaps, self._queues, self.ongoing, self._turn),
+                *(self.servers, self._heaps, self._queues, self.ongoing, self.balancers),
                 *(self._log, self._status),
             )
             self._grow()
@@ -266,4 +269,5 @@ def _flow_durations(copies, jobs, servers, heaps, queues, out):
                 out[b, entry].pair = job.balancer * num_servers + j
                 out[b, entry].value_s = copies[b].clock_s - job.arrival_s
                 out[b, entry].time_s = copies[b].clock_s
+                out[b, entry].work_s = job.work_s
                 entry += 1

@@ -43,21 +43,21 @@ def advance(
     heaps,
     queues,
     ongoing,
-    turn,
+    balancers,
     log,
     status,
 ):
-    """Play every copy b up to until_s[b] with the weights [B, K, M]; status [B]: what stopped it."""
+    """Play every copy b up to until_s[b] with the weights [B, K, M]; status: what stopped it."""
     for b in range(len(copies)):
         status[b] = _advance_copy(
             *(until_s[b], weights[b], rules, copies[b], jobs[b], changes[b]),
-            *(servers[b], heaps[b], queues[b], ongoing[b], turn[b], log[b]),
+            *(servers[b], heaps[b], queues[b], ongoing[b], balancers[b], log[b]),
         )
 
 
 @njit(cache=True)
 def _advance_copy(
-    until_s, weights, rules, copy, jobs, changes, servers, heaps, queues, ongoing, turn, log
+    until_s, weights, rules, copy, jobs, changes, servers, heaps, queues, ongoing, balancers, log
 ):
     while True:
         done_s, j = np.inf, -1
@@ -73,29 +73,32 @@ def _advance_copy(
                 return NEEDS_LOG
             finished = _finish(servers[j], heaps[j], queues[j], now_s, jobs)
             jobs[finished].latency_s = now_s - jobs[finished].arrival_s
-            ongoing[jobs[finished].balancer, j] -= 1
+            _count(-1, jobs[finished].balancer, j, now_s, ongoing, balancers)
             copy.completed += 1
             entry = log[copy.log_length]
             entry.pair = jobs[finished].balancer * len(servers) + j
             entry.value_s, entry.time_s = jobs[finished].latency_s, now_s
+            entry.work_s = jobs[finished].work_s
             copy.log_length += 1
         elif change.time_s <= now_s:
             victims = _room_for_victims(change, rules, servers, heaps, queues)
             if victims != DONE:
                 return victims
-            _apply(change, weights, rules, copy, jobs, servers, heaps, queues, ongoing, turn)
+            _apply(change, weights, rules, copy, jobs, servers, heaps, queues, ongoing, balancers)
             copy.next_change += 1
         else:
-            j = _choose(jobs[job], weights, rules, servers, ongoing, turn)
+            j = _choose(jobs[job], weights, rules, servers, ongoing, balancers)
             if j >= 0:
                 room = _room(1, rules, servers[j], heaps[j], queues[j])
                 if room != DONE:
                     return room
-            _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing)
+            _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, balancers)
             copy.next_job += 1
             copy.arrived += 1
     for i in range(len(servers)):
         _update(servers[i], until_s)
+    for k in range(len(balancers)):
+        _count(0, k, 0, until_s, ongoing, balancers)
     copy.clock_s = until_s
     return DONE
 
@@ -115,6 +118,16 @@ def _update(server, now_s):
         server.flow_s += elapsed_s * (server.running + server.waiting)
         server.busy_core_s += elapsed_s * min(float(server.running), server.cores)
     server.updated_s = now_s
+
+
+@njit(cache=True)
+def _count(change, k, j, now_s, ongoing, balancers):
+    """Note that balancer k has so many more flows at server j, and integrate its flows."""
+    balancer = balancers[k]
+    balancer.flow_s += balancer.flows * (now_s - balancer.updated_s)
+    balancer.flows += change
+    balancer.updated_s = now_s
+    ongoing[k, j] += change
 
 
 @njit(cache=True)
@@ -195,19 +208,19 @@ def _room_for_victims(change, rules, servers, heaps, queues):
 
 
 @njit(cache=True)
-def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing):
+def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, balancers):
     """Run the job, queue it, or reject it when the server and its backlog are full."""
     server, heap, queue = servers[j], heaps[j], queues[j]
     if j >= 0 and (rules.max_running == 0 or server.running < rules.max_running):
         _update(server, now_s)
         _start(job, server, heap, jobs)
         _predict(server, heap, now_s)
-        ongoing[jobs[job].balancer, j] += 1
+        _count(1, jobs[job].balancer, j, now_s, ongoing, balancers)
     elif j >= 0 and (rules.max_backlog < 0 or server.waiting < rules.max_backlog):
         _update(server, now_s)
         queue[(server.head + server.waiting) % len(queue)] = job
         server.waiting += 1
-        ongoing[jobs[job].balancer, j] += 1
+        _count(1, jobs[job].balancer, j, now_s, ongoing, balancers)
     else:
         copy.rejected += 1
 
@@ -229,7 +242,7 @@ def _delay(j, balancer, weights, rules, servers, ongoing):
 
 
 @njit(cache=True)
-def _choose(job, weights, rules, servers, ongoing, turn):
+def _choose(job, weights, rules, servers, ongoing, balancers):
     """The server for a job; servers that are down or have weight 0 are passed over; -1: none."""
     balancer, num_servers, chosen = job.balancer, len(servers), -1
     if rules.dispatch == WEIGHTED_RANDOM:
@@ -244,8 +257,8 @@ def _choose(job, weights, rules, servers, ongoing, turn):
         return chosen
     if rules.dispatch == ROUND_ROBIN:
         for _ in range(num_servers):
-            j = turn[balancer]
-            turn[balancer] = (j + 1) % num_servers
+            j = balancers[balancer].turn
+            balancers[balancer].turn = (j + 1) % num_servers
             if _usable_weight(j, balancer, weights, servers) > 0.0:
                 return j
         return chosen
@@ -268,7 +281,7 @@ def _choose(job, weights, rules, servers, ongoing, turn):
 
 
 @njit(cache=True)
-def _apply(change, weights, rules, copy, jobs, servers, heaps, queues, ongoing, turn):
+def _apply(change, weights, rules, copy, jobs, servers, heaps, queues, ongoing, balancers):
     """Set a server's speed. Speed 0 is a failure: its jobs are dispatched anew, or lost."""
     now_s, server = change.time_s, servers[change.server]
     heap, queue = heaps[change.server], queues[change.server]
@@ -284,10 +297,10 @@ def _apply(change, weights, rules, copy, jobs, servers, heaps, queues, ongoing, 
     server.running, server.waiting, server.head = 0, 0, 0
     _predict(server, heap, now_s)
     for job in victims:
-        ongoing[jobs[job].balancer, change.server] -= 1
+        _count(-1, jobs[job].balancer, change.server, now_s, ongoing, balancers)
     for job in victims:
         if rules.requeue:
-            j = _choose(jobs[job], weights, rules, servers, ongoing, turn)
-            _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing)
+            j = _choose(jobs[job], weights, rules, servers, ongoing, balancers)
+            _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, balancers)
         else:
             copy.lost += 1

@@ -1,0 +1,35 @@
+"""Several load balancers, each with its own partial view, share one pool of servers.
+
+Agents       lb_0 ... lb_{K-1}. Every flow reaches one of them at random and is sent to a server
+             at once, by shortest expected delay over the balancer's own flows and its weights:
+             argmin_j (q_ij + 1) / w_ij. The agents set the weights.
+Observation  [M, 14] float32 in [0, 1): what this balancer has seen of each server, by `FEATURES`.
+             No capacity, no speed, no other balancer's flows.
+Action       one weight per server, in force until the next step: MultiDiscrete([L] * M), indices
+             of `weight_levels`, or with action="weights" Box(0.1, 10, (M,)).
+Reward       `REWARDS[config.reward]`, the same for the team or each agent's own.
+Episode      truncated after episode_s seconds of traffic; never terminated.
+Reference    Yao, Ding, Clausen: Multi-agent reinforcement learning for network load balancing in
+             data center, CIKM 2022, https://arxiv.org/abs/2201.11727
+
+Presets: MODERATE and LARGE are the paper's testbeds, QUAD is four balancers over sixteen servers,
+DEGRADED is MODERATE with servers that slow down and recover unannounced.
+"""
+
+from marlserve.envs.load_balance.baselines import BASELINES
+from marlserve.envs.load_balance.config import DEGRADED, LARGE, MODERATE, PRESETS, QUAD, Config
+from marlserve.envs.load_balance.problem import FEATURES, Problem
+from marlserve.envs.load_balance.rewards import REWARDS
+
+__all__ = [
+    "BASELINES",
+    "DEGRADED",
+    "FEATURES",
+    "LARGE",
+    "MODERATE",
+    "PRESETS",
+    "QUAD",
+    "REWARDS",
+    "Config",
+    "Problem",
+]

@@ -1,0 +1,77 @@
+"""Heuristics for load balancing. Those that are told nothing but cores are what is deployed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from marlserve.envs.base import Baseline, Policy
+from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
+
+
+def equal(config: Config) -> np.ndarray:
+    """The same weight for every server, [M]."""
+    return np.ones(config.num_servers)
+
+
+def by_cores(config: Config) -> np.ndarray:
+    """Weights in proportion to the cores, [M]."""
+    return np.asarray(config.cores) * MAX_WEIGHT / max(config.cores)
+
+
+def constant(weights: Callable[[Config], np.ndarray]) -> Callable[..., Policy]:
+    """The same weights at every step."""
+
+    def make(problem) -> Policy:
+        values = weights(problem.config).clip(MIN_WEIGHT).astype(np.float32)
+
+        def act(observations):
+            return {
+                agent: np.broadcast_to(values, (*seen.shape[:-2], len(values)))
+                for agent, seen in observations.items()
+            }
+
+        return act
+
+    return make
+
+
+def probing(problem) -> Policy:
+    """Weights by cores over probed jobs, cores / (jobs + 1), refreshed at every step.
+
+    The active WCMP of Yao et al. 2022: probes tell the true number of busy workers.
+    """
+    cores = by_cores(problem.config)
+
+    def act(observations):
+        jobs = problem.cluster.servers["running"] + problem.cluster.servers["waiting"]
+        weights = cores / (jobs + 1.0)  # [B, M]
+        weights *= MAX_WEIGHT / weights.max(axis=-1, keepdims=True)
+        values = weights.clip(MIN_WEIGHT).astype(np.float32)
+        return {
+            agent: values.reshape(*seen.shape[:-2], len(cores))
+            for agent, seen in observations.items()
+        }
+
+    return act
+
+
+def _under(dispatch: str) -> Callable[[Config], Config]:
+    """The problem with this rule of dispatch, and real weights."""
+    return lambda config: replace(config, dispatch=dispatch, action="weights")
+
+
+_SED, _GLOBAL = _under("shortest_expected_delay"), _under("global_shortest_expected_delay")
+_RANDOM = _under("weighted_random")
+
+BASELINES = {
+    "random": Baseline(constant(equal), _RANDOM),  # ECMP
+    "round_robin": Baseline(constant(equal), _under("round_robin")),
+    "wcmp": Baseline(constant(by_cores), _RANDOM),
+    "adaptive_wcmp": Baseline(probing, _RANDOM),
+    "power_of_two": Baseline(constant(equal), _under("power_of_two")),
+    "lsq": Baseline(constant(equal), _SED),  # local shortest queue
+    "sed": Baseline(constant(by_cores), _SED),
+    "join_shortest_queue": Baseline(constant(equal), _GLOBAL, oracle=True),
+    "global_sed": Baseline(constant(by_cores), _GLOBAL, oracle=True),
+}

@@ -1,0 +1,176 @@
+"""B copies of the load-balancing problem. The package's docstring is its manual."""
+
+import numpy as np
+from gymnasium.spaces import Box, MultiDiscrete
+
+from marlserve.envs import base
+from marlserve.envs.load_balance import picture, traffic
+from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
+from marlserve.envs.load_balance.rewards import REWARDS
+from marlserve.envs.sims.cluster import Cluster
+from marlserve.envs.sims.fairness import jain_index
+from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
+from marlserve.envs.sims.reservoir import Reservoirs
+
+# Columns of the observation, per server. Counts n are shown as n / (n + 4), seconds t as
+# t / (t + 0.1): bounded, and finest where most values lie.
+FEATURES = (
+    "ongoing",  # own flows in progress
+    "completed",  # own flows that completed in the last step
+    *(f"fct_{name}" for name in STATISTICS),  # of completed flows: time from arrival to completion
+    *(f"duration_{name}" for name in STATISTICS),  # of flows in progress, once a step: time so far
+    "last_weight",  # in force until now, over the largest one possible
+    "agent_index",  # k / K, the same for all servers
+)
+_COUNT_SCALE, _TIME_SCALE_S = np.float32(4.0), np.float32(0.1)
+
+
+class Problem(base.Problem):
+    """See `marlserve.envs.load_balance`."""
+
+    name = "load_balance"
+
+    def __init__(self, config: Config, num_envs: int = 1):
+        super().__init__(config, num_envs)
+        k, m = config.num_balancers, config.num_servers
+        self.agents = tuple(f"lb_{i}" for i in range(k))
+        self.observation_space = Box(0.0, 1.0, (m, len(FEATURES)), np.float32)
+        if config.action == "levels":
+            self.action_space = MultiDiscrete([len(config.weight_levels)] * m)
+            self._max_weight = max(config.weight_levels)
+        else:
+            self.action_space = Box(MIN_WEIGHT, MAX_WEIGHT, (m,), np.float32)
+            self._max_weight = MAX_WEIGHT
+        self.state_space = Box(0.0, np.inf, (m * (4 + k) + 2,), np.float32)
+        self.cluster = Cluster(
+            *(num_envs, k, config.cores, config.dispatch, config.max_running, config.max_backlog)
+        )
+        # Of completed flows first, then of flows in progress; each balancer * M + server.
+        self._reservoirs = Reservoirs(num_envs, 2 * k * m, rule=config.reservoir_rule)
+        self._reach = np.ones((k, m))
+        if config.reach == "own":
+            self._reach = np.kron(np.eye(k), np.ones(m // k))
+        self.weights = np.zeros((num_envs, k, m))
+        self.flows_per_step = np.ones(num_envs)  # expected
+        self.step_flow_s = np.zeros((num_envs, k))  # flow-seconds of the last step, by balancer
+        self.step_slowdown = np.ones((num_envs, k))
+        self._statistics = np.zeros((num_envs, 2, k, m, len(STATISTICS)), np.float32)  # seconds
+        self._completed = np.zeros((num_envs, k, m), np.int64)
+        self._steps = np.zeros(num_envs, np.int64)
+
+    def _start(self, copies: np.ndarray) -> None:
+        config, (_, k, _) = self.config, self.cluster.shape
+        for copy in copies:
+            rng = self.generators[copy]
+            jobs, rate_per_s = traffic.arrivals(config, rng)
+            self.cluster.load(
+                copy,
+                jobs.time_s,
+                jobs["work_s"],
+                balancer=rng.integers(k, size=len(jobs)),
+                uniform=rng.random(len(jobs)),
+                changes=traffic.slowdowns(config, rng),
+            )
+            self._reservoirs.reset(copy, rng.integers(2**63))
+            self.flows_per_step[copy] = rate_per_s * config.step_s
+        self.weights[copies] = 1.0
+        self.step_flow_s[copies] = 0.0
+        self.step_slowdown[copies] = 1.0
+        self._statistics[copies] = 0.0
+        self._completed[copies] = 0
+        self._steps[copies] = 0
+
+    def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        config, cluster, (b, k, m) = self.config, self.cluster, self.cluster.shape
+        self.weights = np.asarray(actions, float)
+        if config.action == "levels":
+            self.weights = np.asarray(config.weight_levels)[actions]
+        self._steps += 1
+        before_s = cluster.balancers["flow_s"].copy()
+        cluster.advance(self.weights * self._reach, self._steps * config.step_s)
+        self.step_flow_s = cluster.balancers["flow_s"] - before_s
+        self._observe_completions()
+        self._reservoirs.add(*cluster.flow_durations(), first=k * m)
+        statistics = self._reservoirs.features(cluster.copies["clock_s"])
+        self._statistics = statistics.reshape(b, 2, k, m, -1)
+        rewards = np.broadcast_to(REWARDS[config.reward](self), (b, k)).astype(np.float32)
+        return rewards, np.zeros(b, bool), self._steps >= config.num_steps
+
+    def _observe_completions(self) -> None:
+        """Both reservoirs see a completion: the end of a flow is also the last of its durations."""
+        _, k, m = self.cluster.shape
+        lengths, log = self.cluster.completions()
+        self._reservoirs.add(lengths, log)
+        self._reservoirs.add(lengths, log, first=k * m)
+        for copy, length in enumerate(lengths):
+            flows = log[copy, :length]
+            counts = np.bincount(flows["pair"], minlength=k * m).reshape(k, m)
+            self._completed[copy] = counts
+            if self.config.reward == "slowdown":
+                ratio = flows["value_s"] / np.maximum(flows["work_s"], np.finfo(float).tiny)
+                balancer = flows["pair"] // m
+                if self.config.reward_scope == "team":
+                    balancer = np.zeros_like(balancer)
+                count, total = np.bincount(balancer), np.bincount(balancer, ratio)
+                seen = np.flatnonzero(count)
+                self.step_slowdown[copy, seen] = total[seen] / count[seen]
+
+    def statistic(self, field: str) -> np.ndarray:
+        """One of the flow statistics by its name in `FEATURES`, in seconds: [B, K, M]."""
+        kind, name = field.split("_", 1)
+        return self._statistics[:, ("fct", "duration").index(kind), ..., STATISTICS.index(name)]
+
+    def observations(self) -> np.ndarray:
+        b, k, m = self.cluster.shape
+        out = np.empty((b, k, m, len(FEATURES)), np.float32)
+        counts = np.stack((self.cluster.ongoing, self._completed), axis=-1).astype(np.float32)
+        out[..., :2] = counts / (counts + _COUNT_SCALE)
+        times_s = np.moveaxis(self._statistics, 1, -2).reshape(b, k, m, -1)
+        out[..., 2:-2] = times_s / (times_s + _TIME_SCALE_S)
+        out[..., -2] = self.weights / self._max_weight
+        out[..., -1] = (np.arange(k) / k)[:, None]
+        return out
+
+    def state(self) -> np.ndarray:
+        """Of every server its jobs, waiting jobs, cores, speed and each balancer's flows; then the
+        offered load and the share of the episode that is over. Jobs are counted per core."""
+        servers, b = self.cluster.servers, self.num_envs
+        cores = servers["cores"]
+        columns = [servers["running"] / cores, servers["waiting"] / cores, cores, servers["speed"]]
+        offered = self.flows_per_step / self.config.step_s / 1000.0
+        return np.concatenate(
+            [
+                *columns,
+                (self.cluster.ongoing / cores[:, None]).reshape(b, -1),
+                np.stack((offered, self._steps / self.config.num_steps), axis=-1),
+            ],
+            axis=-1,
+        ).astype(np.float32)
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Of the episode so far: counts of jobs, latencies of the completed ones in seconds (0
+        while there are none), utilisation in [0, 1], and Jain's index of the servers' mean jobs
+        per core."""
+        copies, servers = self.cluster.copies, self.cluster.servers
+        clock_s = np.maximum(copies["clock_s"], self.config.step_s)[:, None]
+        latency_s = [self.cluster.jobs["latency_s"][b] for b in range(self.num_envs)]
+        latency_s = [x[np.isfinite(x)] for x in latency_s]
+        names = ("mean", "p50", "p90", "p95", "p99")
+        summary = np.array(
+            [
+                [x.mean(), *np.percentile(x, [50, 90, 95, 99])] if len(x) else np.zeros(5)
+                for x in latency_s
+            ]
+        )
+        busy = servers["busy_core_s"].sum(axis=-1) / servers["cores"].sum(axis=-1)
+        return {
+            "completed": copies["completed"].astype(float),
+            "rejected": copies["rejected"].astype(float),
+            **{f"{name}_latency_s": summary[:, i] for i, name in enumerate(names)},
+            "utilisation": busy / clock_s[:, 0],
+            "jain_index": jain_index(servers["flow_s"] / servers["cores"] / clock_s),
+        }
+
+    def render(self, copy: int, mode: str) -> str | np.ndarray:
+        draw = {"ansi": picture.text, "rgb_array": picture.pixels}[mode]
+        return draw(self.cluster.servers[copy], self.weights[copy], self.cluster.copies[copy])
