@@ -13,18 +13,21 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+from marlserve.policies.sampling.episodes import Episode
+
 
 class Counts:
     """What one call has sampled so far.
 
     Attributes:
-        env_steps, episodes: numbers of both
+        env_steps: how many
+        episodes: those that ended
         agent_steps: [N], steps in which each agent was active
     """
 
     def __init__(self, num_agents: int):
         self.env_steps = 0
-        self.episodes = 0
+        self.episodes: list[Episode] = []
         self.agent_steps = np.zeros(num_agents, np.int64)
 
     def record(self, active: np.ndarray) -> None:
@@ -47,7 +50,7 @@ class Counts:
             self.env_steps,
             with_throughput=True,
         )
-        add(NUM_EPISODES, NUM_EPISODES_LIFETIME, self.episodes)
+        add(NUM_EPISODES, NUM_EPISODES_LIFETIME, len(self.episodes))
         for agent, steps in zip(agents, self.agent_steps.tolist(), strict=True):
             add((NUM_AGENT_STEPS_SAMPLED, agent), (NUM_AGENT_STEPS_SAMPLED_LIFETIME, agent), steps)
         for module_id, index in groups.items():

@@ -39,24 +39,26 @@ class ReportingEnvRunner(MultiAgentEnvRunner):
     def get_metrics(self) -> dict:
         return self.metrics.reduce()
 
-    def _log_episode(self, episode: Episode) -> None:
-        returns = list(episode.agent_returns.values())
-        modules = {
-            module_id: sum(returns[agent] for agent in index)
-            for module_id, index in self.groups.items()
-        }
-        self._log_episode_metrics(
-            len(episode),
-            episode.get_return(),
-            episode.duration_s,
-            episode.agent_returns,
-            modules,
-            episode.agent_lengths,
-        )
-        if episode.metrics:
-            smoothing = self.config.metrics_num_episodes_for_smoothing
-            window = max(1, math.ceil(smoothing / (self.config.num_env_runners or 1)))
-            self.metrics.log_dict({PROBLEM: episode.metrics}, window=window)
+    def _log_episodes(self, episodes: list[Episode]) -> None:
+        """Log the newest ones: no more than the window of the averages would remember."""
+        smoothing = self.config.metrics_num_episodes_for_smoothing
+        window = max(1, math.ceil(smoothing / (self.config.num_env_runners or 1)))
+        for episode in episodes[-window:]:
+            returns = list(episode.agent_returns.values())
+            modules = {
+                module_id: sum(returns[agent] for agent in index)
+                for module_id, index in self.groups.items()
+            }
+            self._log_episode_metrics(
+                len(episode),
+                episode.get_return(),
+                episode.duration_s,
+                episode.agent_returns,
+                modules,
+                episode.agent_lengths,
+            )
+            if episode.metrics:
+                self.metrics.log_dict({PROBLEM: episode.metrics}, window=window)
 
     def _log_failures(self, failures: int, dropped: int) -> None:
         for key, value in (

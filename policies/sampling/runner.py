@@ -156,6 +156,7 @@ class VectorEnvRunner(ReportingEnvRunner):
             begun = np.flatnonzero(self._rollout.position)
             rows.append(self._rollout.take(begun, np.zeros(len(begun), bool)))
         counts.log(self.metrics, agents, self.groups)
+        self._log_episodes(counts.episodes)
         if counts.env_steps:
             self._log_env_steps(self._metrics_num_env_steps_sampled, counts.env_steps)
         if explore:  # RLlib sends the exact number of all runners once per iteration
@@ -185,8 +186,7 @@ class VectorEnvRunner(ReportingEnvRunner):
                 metrics = self.env.batch.metrics()
                 for episode in self._ledger.finish(over, outcome.terminated, metrics):
                     self._episode_callback("on_episode_end", episode, prev_episode_chunks=[])
-                    self._log_episode(episode)
-            counts.episodes += len(over)
+                    counts.episodes.append(episode)
             if quota is not None:
                 quota[over] -= 1
         again = ended | failed
