@@ -42,7 +42,7 @@ class RestoresEverywhere:
             {
                 COMPONENT_RL_MODULE: learner[COMPONENT_RL_MODULE],
                 WEIGHTS_SEQ_NO: learner[WEIGHTS_SEQ_NO],
-                NUM_ENV_STEPS_SAMPLED_LIFETIME: steps,
+                NUM_ENV_STEPS_SAMPLED_LIFETIME: int(steps),
             }
         )
 
