@@ -63,6 +63,11 @@ class Actor:
         self._actions = actions
         self.initial_hidden = self._initial_hidden()
 
+    @property
+    def forgets(self) -> bool:
+        """Whether `act` gives nothing but actions."""
+        return self.initial_hidden is None and not self._keep
+
     def act(
         self,
         obs: np.ndarray,

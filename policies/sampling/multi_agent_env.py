@@ -57,14 +57,14 @@ class ParallelMultiAgentEnv(MultiAgentEnv):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         observations, infos = self.parallel_env.reset(seed=seed, options=options)
-        self.agents = list(self.parallel_env.agents)
+        self.agents = list(observations)
         return dict(observations), self._with_state(infos)
 
     def step(self, action_dict: dict[str, Any]):
         observations, rewards, terminations, truncations, infos = self.parallel_env.step(
             action_dict
         )
-        self.agents = list(self.parallel_env.agents)
+        self.agents = list(observations)  # RLlib counts those that end in this step, too
         over = all(terminations.get(a) or truncations.get(a) for a in action_dict)
         terminated = over and all(terminations.get(agent) for agent in action_dict)
         return (

@@ -141,7 +141,7 @@ class VectorEnvRunner(ReportingEnvRunner):
             rollout = self._rollout
             t = self.num_env_steps_sampled_lifetime + counts.env_steps * runners
             actions, hidden, kept = None, rollout.hidden, {}
-            if actor is not None:
+            if actor is not None and not (random_actions and actor.forgets):
                 actions, hidden, kept = actor.act(
                     rollout.obs, rollout.mask, rollout.hidden, explore, t
                 )

@@ -1,0 +1,69 @@
+"""Tiny deterministic RLModules, and the config that a runner needs to sample with them."""
+
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+
+from marlserve.policies.sampling.runner import VectorEnvRunner
+
+
+def decide(signal, mask):
+    """A deterministic legal action: the signal picks among the legal ones."""
+    number = (signal * 1000).floor().long()
+    legal = torch.ones(*signal.shape, 3) if mask is None else mask.squeeze(-2)
+    chosen = number.remainder(legal.sum(-1).long())
+    ranks = legal.cumsum(-1) - 1
+    return ((ranks == chosen[..., None]) & (legal > 0)).float().argmax(-1)
+
+
+class Reflex(TorchRLModule):
+    """Feed-forward: acts by the last number that it sees, element by element, hence exactly."""
+
+    def _forward(self, batch, t=None, **kwargs):
+        return {Columns.ACTIONS: decide(batch[Columns.OBS][..., 0], batch.get("action_mask"))}
+
+
+class Memory(TorchRLModule):
+    """Recurrent: a decaying sum of all that it saw decides."""
+
+    def get_initial_state(self):
+        return {"h": torch.full((2,), 0.25)}
+
+    def _forward(self, batch, t=None, **kwargs):
+        assert not self.training
+        assert batch[Columns.OBS].shape[1] == 1
+        hidden = 0.5 * batch[Columns.STATE_IN]["h"] + batch[Columns.OBS][:, 0, :2]
+        actions = decide(hidden[:, None, 0] + hidden[:, None, 1], batch.get("action_mask"))
+        return {Columns.ACTIONS: actions, Columns.STATE_OUT: {"h": hidden}}
+
+
+class Clock(TorchRLModule):
+    """Explores with the clock: remembers every `t`."""
+
+    times = ()
+
+    def _forward_exploration(self, batch, t, **kwargs):
+        self.times = (*self.times, t)
+        return {Columns.ACTIONS: torch.ones(len(batch[Columns.OBS]), dtype=torch.long)}
+
+    def _forward_inference(self, batch, **kwargs):
+        return {Columns.ACTIONS: torch.zeros(len(batch[Columns.OBS]), dtype=torch.long)}
+
+
+class ToyConfig(AlgorithmConfig):
+    """Of no algorithm: only good for sampling, in rows of 4 steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.sequence_length = 4
+        self.env_runners(
+            num_env_runners=0,
+            rollout_fragment_length=10,
+            batch_mode="truncate_episodes",
+            env_runner_cls=VectorEnvRunner,
+        )
+
+    def get_default_rl_module_spec(self):
+        return RLModuleSpec(module_class=Reflex)
