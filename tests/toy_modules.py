@@ -1,12 +1,15 @@
-"""Tiny deterministic RLModules, and the config that a runner needs to sample with them."""
+"""Tiny deterministic RLModules, and the config and runner to sample toys with them."""
 
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
+from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 from marlserve.policies.sampling.runner import VectorEnvRunner
+from marlserve.policies.sampling.sequences import Sequences
 
 
 def decide(signal, mask):
@@ -67,3 +70,39 @@ class ToyConfig(AlgorithmConfig):
 
     def get_default_rl_module_spec(self):
         return RLModuleSpec(module_class=Reflex)
+
+
+def config_of(toy, module=Reflex, num_envs=3, policies=("shared",), seed=5, **kwargs):
+    """A config for a toy of `toys`, or "module:name"; agents are dealt to policies in turn."""
+    mapping = {f"a{i}": policies[i % len(policies)] for i in range(9)}
+    maker = toy if ":" in toy else f"toys:{toy}"
+    specs = module if isinstance(module, dict) else dict.fromkeys(policies, module)
+    return (
+        ToyConfig()
+        .environment(
+            PettingZooEnv,
+            env_config={"maker": maker, "kwargs": kwargs},
+        )
+        .env_runners(num_envs_per_env_runner=num_envs)
+        .multi_agent(
+            policies=set(policies),
+            policy_mapping_fn=lambda agent, episode, **kw: mapping.get(agent, policies[0]),
+        )
+        .rl_module(
+            rl_module_spec=MultiRLModuleSpec(
+                rl_module_specs={
+                    name: RLModuleSpec(module_class=cls) for name, cls in specs.items()
+                }
+            )
+        )
+        .debugging(seed=seed)
+    )
+
+
+def runner_of(toy, *args, worker_index=0, **kwargs):
+    return VectorEnvRunner(config=config_of(toy, *args, **kwargs), worker_index=worker_index)
+
+
+def sample(runner, **kwargs) -> Sequences:
+    (sequences,) = runner.sample(**kwargs)
+    return sequences
