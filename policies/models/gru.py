@@ -23,6 +23,9 @@ from torch import Tensor, nn
 
 NETWORKS = ("auto", "flat", "per_component")
 
+# Larger batches are computed in parts: what fits into a core's cache is up to twice as fast.
+_CACHED_NUMBERS = 600_000
+
 
 class FlatNetwork(nn.Module):
     """observation -> linear -> GRU -> H heads.
@@ -79,6 +82,7 @@ class PerComponentNetwork(nn.Module):
     ):
         super().__init__()
         self.hidden_shape = (num_components, hidden_size) if use_gru else ()
+        self.width = hidden_size
         self.encoder = nn.Linear(num_features, hidden_size)
         # A linear map of [features, embedding] is a linear map of each, added up.
         self.embedding = (
@@ -95,6 +99,15 @@ class PerComponentNetwork(nn.Module):
         self.register_buffer("index", torch.arange(num_components), persistent=False)
 
     def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        rows = max(1, _CACHED_NUMBERS // (observations[:, :1, ..., 0].numel() * self.width))
+        if observations.shape[1] <= rows:
+            return self._run(observations, hidden)
+        observations = observations.split(rows, 1)
+        hidden = [None] * len(observations) if hidden is None else hidden.split(rows)
+        values, hidden = zip(*map(self._run, observations, hidden), strict=True)
+        return torch.cat(values, 1), None if hidden[0] is None else torch.cat(hidden)
+
+    def _run(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         encoded = self.encoder(observations)  # [T, B, M, hidden]
         if self.embedding is not None:
             encoded = encoded + self.embedding(self.index)
