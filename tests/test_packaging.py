@@ -67,10 +67,13 @@ def run(*command: object, cwd: Path) -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory) -> Path:
-    """A copy of what a build reads: no build/ or *.egg-info is left in the tree."""
+    """A copy of what a build reads: no build/ or *.egg-info is left in the tree.
+
+    Numba's compiled kernels come along, which saves the editable install their compilation.
+    """
     copy = tmp_path_factory.mktemp("source")
+    skip = shutil.ignore_patterns("*.pyc*", "*.tmp*")
     for folder in FOLDERS.values():
-        skip = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, copy / folder, ignore=skip)
     for path in ROOT.iterdir():
         if path.is_file():
