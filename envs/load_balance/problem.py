@@ -23,6 +23,7 @@ FEATURES = (
     "agent_index",  # k / K, the same for all servers
 )
 _COUNT_SCALE, _TIME_SCALE_S = np.float32(4.0), np.float32(0.1)
+_LEAST_WORK_S = 1e-3  # for slowdowns: that of a job without work is not finite
 
 
 class Problem(base.Problem):
@@ -107,7 +108,7 @@ class Problem(base.Problem):
             counts = np.bincount(flows["pair"], minlength=k * m).reshape(k, m)
             self._completed[copy] = counts
             if self.config.reward == "slowdown":
-                ratio = flows["value_s"] / np.maximum(flows["work_s"], np.finfo(float).tiny)
+                ratio = flows["value_s"] / np.maximum(flows["work_s"], _LEAST_WORK_S)
                 balancer = flows["pair"] // m
                 if self.config.reward_scope == "team":
                     balancer = np.zeros_like(balancer)

@@ -37,8 +37,12 @@ def latency(problem) -> np.ndarray:
 def slowdown(problem) -> np.ndarray:
     """Minus the mean of latency / work over the flows that completed in this step.
 
+    Work counts as at least 1 ms: a flow without any would have no finite slowdown.
+
     Where none completed, the mean of the last step in which some did.
     """
+    if problem.config.reward_scope == "team":
+        return -problem.step_slowdown[:, :1]
     return -problem.step_slowdown
 
 

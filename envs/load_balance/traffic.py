@@ -50,7 +50,8 @@ def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int
         changes += [(start_s, server, config.slow_factor), (end_s, server, 1.0)]
         slow_until_s[server] = end_s
         slots_s[slots_s.index(start_s)] = end_s + rng.uniform(0.0, config.slow_gap_s)
-    return sorted(changes)
+    # Stable: a server that recovers and is slow again at the same instant stays slow.
+    return sorted(changes, key=lambda change: change[0])
 
 
 def _step(config: Config) -> int:

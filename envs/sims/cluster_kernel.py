@@ -211,6 +211,8 @@ def _room_for_victims(change, rules, servers, heaps, queues):
 def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, balancers):
     """Run the job, queue it, or reject it when the server and its backlog are full."""
     server, heap, queue = servers[j], heaps[j], queues[j]
+    if j >= 0:  # `_choose` must not: it is asked again where arrays had to grow
+        balancers[jobs[job].balancer].turn = (j + 1) % len(servers)
     if j >= 0 and (rules.max_running == 0 or server.running < rules.max_running):
         _update(server, now_s)
         _start(job, server, heap, jobs)
@@ -256,9 +258,8 @@ def _choose(job, weights, rules, servers, ongoing, balancers):
             target -= weight
         return chosen
     if rules.dispatch == ROUND_ROBIN:
-        for _ in range(num_servers):
-            j = balancers[balancer].turn
-            balancers[balancer].turn = (j + 1) % num_servers
+        for i in range(num_servers):
+            j = (balancers[balancer].turn + i) % num_servers
             if _usable_weight(j, balancer, weights, servers) > 0.0:
                 return j
         return chosen

@@ -84,10 +84,6 @@ class Reservoirs:
 
     def features(self, now_s: np.ndarray) -> np.ndarray:
         """The five statistics of every reservoir at time now_s [B]: [B, R, 5], seconds."""
-        stale = np.flatnonzero(now_s - self._base_s > _REBASE_S)
-        for copy in stale:
-            self._growths[copy] *= _DISCOUNT_PER_S ** (now_s[copy] - self._base_s[copy])
-            self._base_s[copy] = now_s[copy]
         _features(*(now_s, self._values, self._growths, self._seen, self._base_s, self._features))
         return self._features.copy()
 
@@ -108,12 +104,21 @@ def _uniform(random, b):
 
 
 @njit(cache=True)
+def _rebase(now_s, b, growths, base_s):
+    """Count growth from now on, before it is too large for float32."""
+    if now_s - base_s[b] > _REBASE_S:
+        growths[b] *= np.float32(_DISCOUNT_PER_S ** (now_s - base_s[b]))
+        base_s[b] = now_s
+
+
+@njit(cache=True)
 def _add(lengths, samples, first, vitter, keep, values, growths, seen, base_s, random):
     size = values.shape[2]
     for b in range(len(lengths)):
         for i in range(lengths[b]):
             sample = samples[b, i]
             r = first + sample.pair
+            _rebase(sample.time_s, b, growths, base_s)
             slot = seen[b, r]
             seen[b, r] += 1
             if slot >= size:
@@ -175,6 +180,7 @@ def _features(now_s, values, growths, seen, base_s, out):
     num_copies, num_reservoirs, size = values.shape
     discounted, scratch = np.empty(size, np.float32), np.empty(size + 1, np.float32)
     for b in range(num_copies):
+        _rebase(now_s[b], b, growths, base_s)
         decay = np.float32(_DISCOUNT_PER_S ** (now_s[b] - base_s[b]))
         for r in range(num_reservoirs):
             n = min(seen[b, r], size)
