@@ -13,6 +13,7 @@ from toy_modules import config_of, runner_of, sample
 from toy_problem import Drift, drift
 from toys import Counting, Departures, Recall
 
+from marlserve import envs
 from marlserve.policies.sampling.actions import ActionArrays
 from marlserve.policies.sampling.multi_agent_env import (
     ParallelMultiAgentEnv,
@@ -21,10 +22,7 @@ from marlserve.policies.sampling.multi_agent_env import (
 )
 from marlserve.policies.sampling.parallel_batch import ParallelBatch
 from marlserve.policies.sampling.runner import MIXER, VectorEnvRunner
-from marlserve.policies.sampling.sequences import (
-    STATE,
-    TERMINATED,
-)
+from marlserve.policies.sampling.sequences import OBS, STATE, TERMINATED
 
 
 @pytest.mark.parametrize("wrapper", [ParallelPettingZooEnv, ParallelMultiAgentEnv, lambda env: env])
@@ -72,6 +70,28 @@ def test_parallel_batch_reads_masks_in_every_form():
     batch.reset([1, 2])
     assert batch.action_masks().shape == (2, 2, 1, 4)
     assert batch.state().shape == (2, 7)
+
+
+def test_a_batch_wants_to_be_reset():
+    batch = ParallelBatch([Counting(length=1), Counting(length=2)])
+    with pytest.raises(RuntimeError, match=r"copies \[0, 1\] have no episode"):
+        batch.step(np.zeros((2, 2), int))
+    batch.reset([1, 2])
+    batch.step(np.zeros((2, 2), int))
+    with pytest.raises(RuntimeError, match=r"copies \[0\] have no episode"):
+        batch.step(np.zeros((2, 2), int))
+
+
+@pytest.mark.parametrize("problem", envs.names())
+def test_every_problem_is_sampled(problem):
+    config = config_of("Counting").environment(ProblemEnv)
+    config.env_config = {"problem": problem}
+    runner = VectorEnvRunner(config=config, worker_index=0)
+    assert isinstance(runner.env.batch, envs.Problem)
+    rows = sample(runner, num_timesteps=3 * 4, random_actions=True)  # rows have 4 steps at most
+    assert rows.env_steps() <= 12
+    assert runner.get_spaces()[MIXER][0].contains(rows[STATE][0, 0])
+    assert runner.get_spaces()["shared"][0].contains(rows[OBS][0, 0, 0])
 
 
 def test_third_party_environment():

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, flatdim, flatten
+from gymnasium.spaces import Box, Dict, Discrete, flatdim, flatten
 from pettingzoo import ParallelEnv
+
+from marlserve.policies.sampling.actions import ActionArrays
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class ParallelBatch:
         self.agents = checked_agents(env)
         seen = _common_space(env.observation_space, self.agents, "observation")
         self.action_space = _common_space(env.action_space, self.agents, "action")
+        self._actions = ActionArrays(self.action_space)
         self._key = None
         if isinstance(seen, Dict) and "action_mask" in seen.spaces:
             self._key = next((key for key in _OBSERVATION_KEYS if key in seen.spaces), None)
@@ -84,6 +87,7 @@ class ParallelBatch:
         kept = np.issubdtype(self.observation_space.dtype, np.integer)  # images stay bytes
         dtype = self.observation_space.dtype if kept else np.float32
         self._observations = np.zeros((*shape, *self.observation_space.shape), dtype)
+        self._blank = np.zeros(self.observation_space.shape, dtype)  # of an inactive agent
         self._active = np.zeros(shape, bool)
         self._states = np.zeros((self.num_envs, size), np.float32)
         self._masks: np.ndarray | None = None
@@ -123,12 +127,23 @@ class ParallelBatch:
 
         Agents that are inactive are not asked. If some of the agents that act in the last step
         are truncated, so is the episode.
+
+        Raises:
+            RuntimeError: if a copy has ended, or never began.
         """
+        ended = [copy for copy, env in enumerate(self.envs) if not env.agents]
+        if ended:
+            raise RuntimeError(f"copies {ended} have no episode in progress: reset them first")
         rewards = np.zeros((self.num_envs, self.num_agents), np.float32)
         terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
         self.failed[:] = False
         for copy, env in enumerate(self.envs):
-            acting = {a: self._native(actions[copy, i]) for i, a in self._living(env)}
+            living = set(env.agents)
+            acting = {
+                agent: self._native(actions[copy, i])
+                for i, agent in enumerate(self.agents)
+                if agent in living
+            }
             try:
                 observations, gained, terminations, truncations, infos = env.step(acting)
             except Exception as error:
@@ -136,8 +151,7 @@ class ParallelBatch:
                 self.failed[copy] = True
                 continue
             self._restarts[copy] = 0
-            for i, agent in enumerate(self.agents):
-                rewards[copy, i] = gained.get(agent, 0.0)
+            rewards[copy] = [gained.get(agent, 0.0) for agent in self.agents]
             remaining = set(env.agents)
             if all(terminations.get(a) or truncations.get(a) for a in acting):
                 terminated[copy] = all(terminations.get(a) for a in acting)
@@ -173,57 +187,59 @@ class ParallelBatch:
         for env in self.envs:
             env.close()
 
-    def _living(self, env: ParallelEnv) -> list[tuple[int, str]]:
-        living = set(env.agents)
-        return [(i, agent) for i, agent in enumerate(self.agents) if agent in living]
-
     def _native(self, action: np.ndarray):
         return int(action) if isinstance(self.action_space, Discrete) else action
 
     def _read(self, copy: int, observations: dict, infos: dict, active: set[str]) -> None:
         """Take in what the copy shows after a reset or step."""
-        for i, agent in enumerate(self.agents):
-            self._active[copy, i] = agent in active
-            if agent not in active:
-                self._observations[copy, i] = 0
-                if self._masks is not None:
+        self._active[copy] = [agent in active for agent in self.agents]
+        self._observations[copy] = [
+            self._numbers(observations[agent]) if agent in active else self._blank
+            for agent in self.agents
+        ]
+        if self._masks is not None:
+            for i, agent in enumerate(self.agents):
+                if agent in active:
+                    self._put_mask(self._masks[copy, i], self._mask_of(agent, observations, infos))
+                else:
                     self._masks[copy, i] = False
                     self._masks[copy, i, :, 0] = True
-                continue
-            seen = observations[agent]
-            mask = infos.get(agent, {}).get("action_mask")
-            if self._key is not None:
-                seen, mask = seen[self._key], seen["action_mask"]
-            self._observations[copy, i] = (
-                seen if self._flatten is None else flatten(self._flatten, seen)
-            )
-            if self._masks is not None:
-                if mask is None:
-                    raise ValueError(f"{agent} has no action_mask, though others had one")
-                self._put_mask(self._masks[copy, i], np.asarray(mask, bool))
         if self._own_state:
             self._states[copy] = np.ravel(self.envs[copy].state())
         else:
             self._states[copy] = self._observations[copy].ravel()
 
+    def _numbers(self, seen) -> np.ndarray:
+        """One agent's observation without its mask, flattened if it must be."""
+        if self._key is not None:
+            seen = seen[self._key]
+        return seen if self._flatten is None else flatten(self._flatten, seen)
+
+    def _mask_of(self, agent: str, observations: dict, infos: dict) -> np.ndarray:
+        source = infos.get(agent, {}) if self._key is None else observations[agent]
+        if "action_mask" not in source:
+            raise ValueError(f"{agent} has no action_mask, though others had one")
+        return np.asarray(source["action_mask"], bool)
+
     def _put_mask(self, row: np.ndarray, mask: np.ndarray) -> None:
         """Write one agent's mask, in whichever form it comes, into [H, A]."""
-        counts = _choices(self.action_space)
-        if mask.ndim == 1 and len(mask) == counts.sum():
+        legal = self._actions.legal
+        if mask.ndim == 1 and len(mask) == legal.sum():
             row[:] = False
-            for component, part in enumerate(np.split(mask, np.cumsum(counts)[:-1])):
-                row[component, : len(part)] = part
+            row[legal] = mask  # component after component
         elif mask.shape == row.shape:
             row[:] = mask
         else:
             raise ValueError(
-                f"action_mask has shape {mask.shape}; "
-                f"expected {(int(counts.sum()),)} or {row.shape}"
+                f"action_mask has shape {mask.shape}; expected {(int(legal.sum()),)} or {row.shape}"
             )
 
     def _no_masks(self) -> np.ndarray:
-        counts = _choices(self.action_space)
-        return np.zeros((self.num_envs, self.num_agents, len(counts), counts.max()), bool)
+        if self._actions.legal is None:
+            raise ValueError(
+                f"there are action masks for {self.action_space}, which has no choices"
+            )
+        return np.zeros((self.num_envs, self.num_agents, *self._actions.legal.shape), bool)
 
     def _restart(self, copy: int, error: Exception) -> None:
         """Replace a copy that raised, or raise again."""
@@ -264,12 +280,3 @@ def _common_space(
                 "pad_action_space_v0 make them equal"
             )
     return first
-
-
-def _choices(space: gymnasium.Space) -> np.ndarray:
-    """Number of choices of every component of an action space that has masks."""
-    if isinstance(space, Discrete):
-        return np.array([space.n])
-    if isinstance(space, MultiDiscrete):
-        return np.ravel(space.nvec)
-    raise ValueError(f"action masks are for Discrete and MultiDiscrete actions, not {space}")
