@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
@@ -46,7 +47,6 @@ class CheckpointPolicy:
         quiet()
         self.path = _checkpoint_folder(Path(path))
         settings = _algorithm_settings(self.path)
-        self._mapping = settings["policy_mapping_fn"]
         self._modules: dict[str, RLModule] = {}
         self._actions: dict[str, ActionArrays] = {}
         for folder in sorted((self.path / _MODULES).iterdir()):
@@ -57,6 +57,9 @@ class CheckpointPolicy:
                 )
         if not self._modules:
             raise ValueError(f"{self.path / _MODULES} has no policy that can act")
+        # A single-agent algorithm has one module, and no mapping of ours to ask.
+        single = set(self._modules) == {DEFAULT_MODULE_ID}
+        self._mapping = _default_module if single else settings["policy_mapping_fn"]
         self.reset()
 
     def reset(self) -> None:
@@ -161,6 +164,10 @@ class CheckpointPolicy:
                 f"they are {self._batch_shape}"
             )
         return observation
+
+
+def _default_module(agent: str, episode: Episode) -> str:
+    return DEFAULT_MODULE_ID
 
 
 def _checkpoint_folder(path: Path) -> Path:

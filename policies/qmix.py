@@ -70,12 +70,6 @@ class QMIX(RestoresEverywhere, Algorithm):
         super().setup(config)
         agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
         self._groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
-        idle = set(self.config.policies) - set(self._groups)
-        if idle:
-            raise ValueError(
-                f"policies {sorted(idle)} play for none of the agents {agents}; "
-                "every policy must have one"
-            )
         self.replay = SequenceReplay(self.config.replay_capacity, self.config.seed)
         self.reward_standardizer = RewardStandardizer()
 

@@ -183,7 +183,14 @@ class QMIXConfig(AlgorithmConfig):
     def get_multi_rl_module_spec(
         self, *, env=None, spaces=None, inference_only: bool = False, **kwargs
     ) -> MultiRLModuleSpec:
-        """The policies' modules and, on learners, the mixer."""
+        """The policies' modules and, on learners, the mixer.
+
+        Raises:
+            ValueError: if a policy plays for no agent.
+        """
+        idle = set(self.policies) - set(self.policies if spaces is None else spaces)
+        if idle:
+            raise ValueError(f"policies {sorted(idle)} play for no agent; every one must have one")
         specs = (
             super()
             .get_multi_rl_module_spec(

@@ -1,0 +1,277 @@
+"""What a checkpoint promises: the same policy everywhere, and training that goes on."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from marlserve.policies import qmix
+from marlserve.policies.checkpoint import CheckpointPolicy
+from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def own_policy(agent_id, episode=None, **kwargs):
+    return f"of_{agent_id}"
+
+
+def recall(num_env_runners=0, num_learners=0, **training):
+    settings = {
+        "hidden_size": 16,
+        "sequence_length": 3,  # an episode has 4 steps: hidden states are stored and restored
+        "learning_starts": 50,
+        "train_batch_size_per_learner": 8,
+        "updates_per_step": 3,
+        "target_network_update_freq": 4,
+        "replay_capacity": 100,
+        "epsilon": [[0, 1.0], [1_000, 0.0]],
+        "standardize_rewards": True,
+    }
+    return (
+        qmix.config(**settings | training)
+        .environment(PettingZooEnv, env_config={"maker": "toys:Recall"})
+        .env_runners(num_env_runners=num_env_runners, num_envs_per_env_runner=4)
+        .learners(num_learners=num_learners)
+        .evaluation(evaluation_interval=100, evaluation_duration=4, evaluation_num_env_runners=0)
+        .debugging(seed=3)
+    )
+
+
+def learner_state(algorithm):
+    """Everything that the learners know, of the first learner, with all learners compared."""
+    states = [
+        result.get()
+        for result in algorithm.learner_group.foreach_learner(
+            lambda learner: {
+                "weights": learner.module.get_state(),
+                "optimizer": learner._get_optimizer_state(),
+                "num_updates": learner._num_updates,
+            }
+        ).result_or_errors
+    ]
+    for state in states[1:]:
+        assert_same(state["weights"], states[0]["weights"])
+    return states[0]
+
+
+def runner_weights(algorithm):
+    """The policies' weights in all env runners, local, remote and of evaluation."""
+    groups = [algorithm.env_runner_group, algorithm.eval_env_runner_group]
+    return [
+        weights
+        for group in groups
+        if group is not None
+        for weights in group.foreach_env_runner(lambda runner: runner.module.get_state())
+    ]
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_runners_play(algorithm, weights, expected_runners):
+    everywhere = runner_weights(algorithm)
+    assert len(everywhere) == expected_runners
+    for found in everywhere:
+        assert found.keys() == weights.keys() - {"__mixer__"}
+        for module_id, state in found.items():
+            for key, value in state.items():
+                np.testing.assert_array_equal(value, weights[module_id][key])
+
+
+@pytest.mark.parametrize(
+    ("num_env_runners", "num_learners"),
+    [
+        (0, 0),
+        pytest.param(1, 1, marks=pytest.mark.slow),
+        pytest.param(2, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_training_goes_on_where_it_was_saved(num_env_runners, num_learners, tmp_path):
+    algorithm = recall(num_env_runners, num_learners).build_algo()
+    for _ in range(6):
+        result = algorithm.train()
+    algorithm.save_to_path(tmp_path)
+    saved, replay = learner_state(algorithm), algorithm.replay.get_state()
+    rewards = algorithm.reward_standardizer.get_state()
+    steps = result["env_runners"]["num_env_steps_sampled_lifetime"]
+    drawn = algorithm.replay.sample(5).columns
+    algorithm.stop()
+    assert saved["num_updates"] > 4
+    assert steps > 0
+
+    restored = Algorithm.from_checkpoint(str(tmp_path))
+    assert_runners_play(restored, saved["weights"], 2 + num_env_runners)
+    assert_same(learner_state(restored), saved)
+    assert_same(restored.replay.get_state(), replay)
+    assert_same(restored.replay.sample(5).columns, drawn)
+    assert restored.reward_standardizer.get_state() == rewards
+    clocks = restored.env_runner_group.foreach_env_runner(
+        lambda runner: runner.num_env_steps_sampled_lifetime
+    )
+    assert clocks == [steps] * len(clocks)  # exploration goes on along its schedule
+    result = restored.train()
+    assert result["training_iteration"] == 7
+    per_iteration = steps / 6
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == steps + per_iteration
+    assert learner_state(restored)["num_updates"] == saved["num_updates"] + 3
+    restored.stop()
+
+
+def test_an_earlier_checkpoint_reaches_runners_that_are_ahead(tmp_path):
+    algorithm = recall(num_env_runners=1).build_algo()
+    for _ in range(4):
+        algorithm.train()
+    algorithm.save_to_path(tmp_path)
+    saved = learner_state(algorithm)["weights"]
+    for _ in range(4):
+        algorithm.train()
+    algorithm.restore_from_path(str(tmp_path))
+    assert_runners_play(algorithm, saved, 3)
+    algorithm.train()
+    assert_runners_play_soon(algorithm)
+    algorithm.stop()
+
+
+def assert_runners_play_soon(algorithm):
+    """Weights are sent without waiting: another round trip, and the runners have newer ones."""
+    before = runner_weights(algorithm)[1]["shared"]
+    algorithm.train()
+    algorithm.train()
+    after = runner_weights(algorithm)[1]["shared"]
+    assert any((before[key] != after[key]).any() for key in before)
+
+
+def test_the_replay_is_left_out_if_so_asked(tmp_path):
+    algorithm = recall(store_buffer_in_checkpoints=False).build_algo()
+    for _ in range(4):
+        algorithm.train()
+    algorithm.save_to_path(tmp_path)
+    algorithm.stop()
+    restored = Algorithm.from_checkpoint(str(tmp_path))
+    assert len(restored.replay) == 0
+    for _ in range(3):
+        restored.train()
+    restored.stop()
+
+
+@pytest.fixture(scope="module")
+def run_folder(ray_session, tmp_path_factory):
+    """A run folder with two policies, and what their networks answer."""
+    folder = tmp_path_factory.mktemp("run")
+    config = recall(sequence_length=8).multi_agent(
+        policies={"of_a0", "of_a1"}, policy_mapping_fn=own_policy
+    )
+    algorithm = config.build_algo()
+    for _ in range(3):
+        algorithm.train()
+    algorithm.save_to_path(folder / "checkpoint")
+    modules = {name: algorithm.get_module(name) for name in ("of_a0", "of_a1")}
+    yield folder, modules
+    algorithm.stop()
+
+
+def observations(seed, batch=()):
+    random = np.random.default_rng(seed)
+    return {a: random.normal(size=(*batch, 6)).astype(np.float32) for a in ("a0", "a1")}
+
+
+def test_a_checkpoint_plays_greedily_with_memory(run_folder):
+    folder, modules = run_folder
+    policy = CheckpointPolicy(folder)
+    for _ in range(2):
+        seen = [observations(t) for t in range(6)]
+        for t in range(6):
+            actions = policy(seen[t])
+            for agent, action in actions.items():
+                past = torch.tensor(np.array([o[agent] for o in seen[: t + 1]]))[:, None]
+                values, _ = modules[own_policy(agent)].network(past, torch.zeros(1, 16))
+                assert action == values[-1, 0, 0].argmax()
+        policy.reset()
+
+
+@pytest.mark.parametrize("batch", [(3,), (2, 3)])
+def test_a_checkpoint_plays_batches_as_it_plays_one(run_folder, batch):
+    folder, _ = run_folder
+    together, alone = CheckpointPolicy(folder / "checkpoint"), CheckpointPolicy(folder)
+    seen = [observations(t, batch) for t in range(5)]
+    many = [together(o) for o in seen]
+    for where in np.ndindex(*batch):
+        alone.reset()
+        for t, o in enumerate(seen):
+            for agent, action in alone({a: x[where] for a, x in o.items()}).items():
+                assert action == many[t][agent][where]
+
+
+def test_a_checkpoint_obeys_masks(run_folder):
+    policy = CheckpointPolicy(run_folder[0])
+    masks = {agent: np.eye(4)[[[2], [1], [3]]] for agent in ("a0", "a1")}
+    actions = policy(observations(0, (3,)), masks)
+    assert all(a.tolist() == [2, 1, 3] for a in actions.values())
+
+
+def test_bad_observations_are_refused(run_folder):
+    policy = CheckpointPolicy(run_folder[0])
+    with pytest.raises(ValueError, match=r"observation of a0 has shape \(5,\)"):
+        policy({"a0": np.zeros(5)})
+    with pytest.raises(ValueError, match="not finite"):
+        policy({"a0": np.full(6, np.nan)})
+    with pytest.raises(ValueError, match="'b7' is played by policy 'of_b7'"):
+        policy({"b7": np.zeros(6)})
+    policy.reset()
+    policy(observations(0))
+    with pytest.raises(ValueError, match=r"batch axes \(2,\)"):
+        policy(observations(0, (2,)))
+
+
+def test_broken_checkpoints_say_what_is_wrong(run_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere is not a folder"):
+        CheckpointPolicy(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="neither a run folder nor a checkpoint"):
+        CheckpointPolicy(tmp_path)
+    with pytest.raises(ValueError, match="not the checkpoint of an algorithm"):
+        CheckpointPolicy(run_folder[0] / "checkpoint" / "learner_group")
+    weights = "learner_group/learner/rl_module/of_a1/module_state.pkl"
+    for number, (file, spoil, message) in enumerate(
+        [
+            ("class_and_ctor_args.pkl", lambda f: f.write_bytes(b"what"), "cannot be read"),
+            ("class_and_ctor_args.pkl", lambda f: f.write_bytes(pickle.dumps({})), "config of an"),
+            (weights, lambda f: f.unlink(), "incomplete: there is no"),
+            (weights, lambda f: f.write_bytes(f.read_bytes()[:99]), "cannot be read"),
+            (weights, lambda f: f.write_bytes(pickle.dumps({})), "policy that can act"),
+        ]
+    ):
+        copy = shutil.copytree(run_folder[0], tmp_path / str(number))
+        spoil(copy / "checkpoint" / file)
+        with pytest.raises(ValueError, match=message) as error:
+            CheckpointPolicy(copy)
+        assert str(copy) in str(error.value)
+
+
+def test_a_checkpoint_of_rllibs_own_algorithms_plays(tmp_path):
+    algorithm = (
+        PPOConfig()
+        .environment("CartPole-v1")
+        .env_runners(num_env_runners=0)
+        .rl_module(model_config={"fcnet_hiddens": [8]})
+    ).build_algo()
+    algorithm.save_to_path(tmp_path)
+    seen = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    logits = algorithm.get_module().forward_inference({"obs": torch.from_numpy(seen)})
+    algorithm.stop()
+    actions = CheckpointPolicy(tmp_path)({"player": seen})["player"]
+    np.testing.assert_array_equal(actions, logits["action_dist_inputs"].argmax(-1))
