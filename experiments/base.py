@@ -1,0 +1,132 @@
+"""An experiment is a problem, an algorithm, a budget and a seed. Its folder follows from it.
+
+    folder = train(Experiment("load_balance", "qmix", env_steps=100_000))
+
+`train` shows how far it is. Ctrl-C ends it after the iteration in progress with a checkpoint, and
+the same call goes on from there; a finished experiment is not trained again. `run` says what the
+folder holds.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marlserve import envs
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a training depends on.
+
+    Raises:
+        ValueError: on construction, for an unknown problem, a bad field of its Config, and a
+            value that cannot name a folder or be written as JSON.
+    """
+
+    problem: str
+    algorithm: str  # a module of marlserve.policies
+    env_config: dict[str, Any] = field(default_factory=dict)  # fields of the problem's Config
+    settings: dict[str, Any] = field(default_factory=dict)  # of the algorithm's training()
+    env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
+    env_steps: int = 300_000  # to train for, over all copies
+    seed: int = 0
+    preset: str = "default"  # what the env_config is called in the folder
+    name: str = ""  # what the algorithm is called there; its own name by default
+
+    def __post_init__(self):
+        if not self.name:
+            object.__setattr__(self, "name", self.algorithm)
+        for key in ("env_config", "settings", "env_runners"):  # as JSON gives them back
+            try:
+                value = json.loads(json.dumps(getattr(self, key)))
+            except TypeError as error:
+                raise ValueError(f"{key} is {getattr(self, key)!r}: {error}") from error
+            object.__setattr__(self, key, value)
+        for key in ("preset", "name"):
+            value = getattr(self, key)
+            if not re.fullmatch(r"[\w=][\w.,=+-]*", value):
+                raise ValueError(f"{key} is {value!r}; it must be fit to name a folder")
+        for key, low in (("env_steps", 1), ("seed", 0)):
+            if getattr(self, key) < low:
+                raise ValueError(f"{key} is {getattr(self, key)}; it must be at least {low}")
+        config = envs.module(self.problem).Config
+        known = [x.name for x in fields(config)]
+        if unknown := set(self.env_config) - set(known):
+            raise ValueError(f"{self.problem} has no field {sorted(unknown)}; it has {known}")
+        config(**self.env_config)
+
+    @property
+    def folder(self) -> Path:
+        """Relative to where all runs are."""
+        return Path(self.problem, self.preset, self.name, f"seed_{self.seed}")
+
+    def config(self) -> "AlgorithmConfig":
+        """RLlib's configuration of it.
+
+        Raises:
+            ValueError: for an unknown algorithm or setting.
+        """
+        from marlserve import policies
+
+        try:
+            config = policies.config(
+                self.algorithm, self.problem, self.env_config, **self.settings
+            ).env_runners(**self.env_runners)
+        except TypeError as error:  # an unknown keyword
+            raise ValueError(f"settings of {self.algorithm}: {error}") from error
+        return config.debugging(seed=self.seed)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def label(preset: str, standard: Any, config: Any) -> str:
+    """The preset's name, followed by what differs from it: "moderate,load=0.5-0.6".
+
+    Args:
+        preset: its name.
+        standard: the Config it stands for.
+        config: the Config to name.
+    """
+    parts = [preset]
+    for key, value in asdict(config).items():
+        if value != getattr(standard, key):
+            values = value if isinstance(value, tuple) else (value,)
+            stems = [Path(v).stem if isinstance(v, str) else str(v) for v in values]
+            parts.append(f"{key}={'-'.join(stems)}")
+    return re.sub(r"[^\w.,=+-]", "_", ",".join(parts))
+
+
+def train(
+    experiment: Experiment,
+    out: Path = RUNS,
+    *,
+    overwrite: bool = False,
+    checkpoint_every_s: float = 60.0,
+    show: bool = True,
+) -> Path:
+    """Train, or go on training, and return the folder of the run.
+
+    Args:
+        out: where all runs are.
+        overwrite: begin anew, whatever is there.
+        checkpoint_every_s: seconds between two checkpoints.
+        show: print a progress bar and what is being done.
+
+    Raises:
+        ValueError: before anything is changed, if the folder holds another experiment or a
+            broken checkpoint, or if the algorithm refuses its settings.
+        KeyboardInterrupt: after a checkpoint, if interrupted by SIGINT or SIGTERM.
+    """
+    from marlserve.experiments.training import train as carry_out
+
+    return carry_out(
+        experiment, Path(out), overwrite=overwrite, checkpoint_every_s=checkpoint_every_s, show=show
+    )

@@ -1,0 +1,161 @@
+"""A run is the folder that an experiment leaves behind.
+
+    experiment.json   the experiment
+    progress.jsonl    one row per iteration: env_steps, seconds, cpu_seconds (of the training
+                      process), episode_return_mean (RLlib's: summed over agents), the problem's
+                      metrics, loss, epsilon
+    checkpoint/       the algorithm, as RLlib saves it, and counters.json, how far it had come
+    events.out.*      the rows once more, for `tensorboard --logdir runs`
+
+Files are written beside the old ones and then take their place, so that whoever stops the process,
+and when, what is there is whole. If that happens between the two renames that exchange the
+checkpoint, the old one is found under another name and put back.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from marlserve.experiments.base import Experiment
+
+_START = {"env_steps": 0, "seconds": 0.0, "cpu_seconds": 0.0}
+_OWN_FILES = ("experiment.json", "progress.jsonl", "checkpoint*", "events.out.*")
+
+
+class Run:
+    """The folder of one experiment, below `out`."""
+
+    def __init__(self, experiment: Experiment, out: Path):
+        self.experiment = experiment
+        self.folder = Path(out) / experiment.folder
+        self.checkpoint = self.folder / "checkpoint"
+        self._previous = self.folder / "checkpoint.old"
+        self._progress = self.folder / "progress.jsonl"
+
+    def counters(self) -> dict[str, float]:
+        """How far the checkpoint had come: env_steps, seconds, cpu_seconds; zeros without one.
+
+        Raises:
+            ValueError: if the folder holds another experiment, or something else altogether.
+        """
+        if not self.folder.exists() or not any(self.folder.iterdir()):
+            return dict(_START)
+        stored = read_experiment(self.folder)
+        for name, there, asked in _differences(stored, asdict(self.experiment)):
+            raise ValueError(
+                f"{self.folder} holds another experiment: {name} is {there!r} there, "
+                f"{asked!r} is asked for; choose another folder, or overwrite it"
+            )
+        if self._previous.exists() and not self.checkpoint.exists():
+            self._previous.rename(self.checkpoint)
+        if not self.checkpoint.exists():
+            return dict(_START)
+        try:
+            counters = json.loads((self.checkpoint / "counters.json").read_text())
+            return {name: counters[name] for name in _START}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._broken(error) from error
+
+    def restore(self, algorithm) -> None:
+        """Put the checkpoint's state into an algorithm, and take later rows of progress away.
+
+        Raises:
+            ValueError: if the checkpoint is broken; nothing is changed.
+        """
+        try:
+            algorithm.restore_from_path(str(self.checkpoint.resolve()))
+        except Exception as error:  # anything may come out of a broken pickle
+            raise self._broken(error) from error
+        steps = self.counters()["env_steps"]
+        rows = [row for row in _rows(self._progress) if row["env_steps"] <= steps]
+        write(self._progress, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def begin(self) -> None:
+        """Make the folder anew. Files in it that no run writes are left alone."""
+        for pattern in _OWN_FILES:
+            for path in self.folder.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write(self.folder / "experiment.json", self.experiment.to_json())
+
+    def add(self, row: dict[str, float | None]) -> None:
+        """Append to progress.jsonl."""
+        with self._progress.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self, algorithm, counters: dict[str, float], *, final: bool) -> None:
+        """Replace the checkpoint. A final one lacks the replay: nobody goes on from it."""
+        new = self.folder / "checkpoint.new"
+        if new.exists():
+            shutil.rmtree(new)
+        state = algorithm.get_state(not_components=["replay"]) if final else None
+        algorithm.save_to_path(str(new.resolve()), state=state)
+        (new / "counters.json").write_text(json.dumps(counters))
+        if self.checkpoint.exists():
+            if self._previous.exists():
+                shutil.rmtree(self._previous)
+            self.checkpoint.rename(self._previous)
+        new.rename(self.checkpoint)
+        if self._previous.exists():
+            shutil.rmtree(self._previous)
+
+    def _broken(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"{self.checkpoint} is broken and is left as it is: {error!r}; move it away or "
+            "overwrite the run"
+        )
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """What the experiment.json of a run says.
+
+    Raises:
+        ValueError: if there is none, or it is not JSON.
+    """
+    file = Path(folder) / "experiment.json"
+    try:
+        content = json.loads(file.read_text())
+    except OSError as error:
+        raise ValueError(f"{folder} is not a run: it has no experiment.json") from error
+    except ValueError as error:
+        raise ValueError(f"{file} is broken: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is broken: it holds no experiment")
+    return content
+
+
+def read_progress(folder: Path) -> pd.DataFrame:
+    """The rows of a run's progress.jsonl; none before the first iteration."""
+    return pd.DataFrame(_rows(Path(folder) / "progress.jsonl"))
+
+
+def write(file: Path, text: str) -> None:
+    """Replace a file as a whole."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text)
+    os.replace(new, file)
+
+
+def _rows(progress: Path) -> list[dict[str, Any]]:
+    if not progress.exists():
+        return []
+    *lines, cut_off = progress.read_text().split("\n")  # nothing follows the last newline
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{progress} is broken: {error}") from error
+
+
+def _differences(there: dict, asked: dict, prefix: str = ""):
+    """(field, value there, value asked for) of all fields that differ, also in inner dicts."""
+    for name in dict.fromkeys([*asked, *there]):
+        left, right = there.get(name), asked.get(name)
+        if isinstance(left, dict) and isinstance(right, dict):
+            yield from _differences(left, right, f"{prefix}{name}.")
+        elif left != right:
+            yield f"{prefix}{name}", left, right
