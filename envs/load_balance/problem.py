@@ -42,7 +42,7 @@ class Problem(base.Problem):
         else:
             self.action_space = Box(MIN_WEIGHT, MAX_WEIGHT, (m,), np.float32)
             self._max_weight = MAX_WEIGHT
-        self.state_space = Box(0.0, np.inf, (m * (4 + k) + 2,), np.float32)
+        self.state_space = Box(0.0, 1.0, (m * (4 + k) + 2,), np.float32)
         self.cluster = Cluster(
             *(num_envs, k, config.cores, config.dispatch, config.max_running, config.max_backlog)
         )
@@ -52,6 +52,7 @@ class Problem(base.Problem):
         if config.reach == "own":
             self._reach = np.kron(np.eye(k), np.ones(m // k))
         self.weights = np.zeros((num_envs, k, m))
+        self._load = np.zeros(num_envs)  # offered, over all cores
         self.flows_per_step = np.ones(num_envs)  # expected
         self.step_flow_s = np.zeros((num_envs, k))  # flow-seconds of the last step, by balancer
         self.step_slowdown = np.ones((num_envs, k))
@@ -63,7 +64,8 @@ class Problem(base.Problem):
         config, (_, k, _) = self.config, self.cluster.shape
         for copy in copies:
             rng = self.generators[copy]
-            jobs, rate_per_s = traffic.arrivals(config, rng)
+            self._load[copy] = rng.uniform(*config.load)
+            jobs, rate_per_s = traffic.arrivals(config, rng, self._load[copy])
             self.cluster.load(
                 copy,
                 jobs.time_s,
@@ -99,22 +101,24 @@ class Problem(base.Problem):
 
     def _observe_completions(self) -> None:
         """Both reservoirs see a completion: the end of a flow is also the last of its durations."""
-        _, k, m = self.cluster.shape
+        b, k, m = self.cluster.shape
         lengths, log = self.cluster.completions()
+        seen = self._reservoirs.seen[:, : k * m].copy()
         self._reservoirs.add(lengths, log)
         self._reservoirs.add(lengths, log, first=k * m)
-        for copy, length in enumerate(lengths):
-            flows = log[copy, :length]
-            counts = np.bincount(flows["pair"], minlength=k * m).reshape(k, m)
-            self._completed[copy] = counts
-            if self.config.reward == "slowdown":
-                ratio = flows["value_s"] / np.maximum(flows["work_s"], _LEAST_WORK_S)
-                balancer = flows["pair"] // m
-                if self.config.reward_scope == "team":
-                    balancer = np.zeros_like(balancer)
-                count, total = np.bincount(balancer), np.bincount(balancer, ratio)
-                seen = np.flatnonzero(count)
-                self.step_slowdown[copy, seen] = total[seen] / count[seen]
+        self._completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)
+        if self.config.reward == "slowdown":
+            for copy, length in enumerate(lengths):
+                self._observe_slowdown(copy, log[copy, :length])
+
+    def _observe_slowdown(self, copy: int, flows: np.ndarray) -> None:
+        slowdown = flows["value_s"] / np.maximum(flows["work_s"], _LEAST_WORK_S)
+        balancer = flows["pair"] // self.config.num_servers
+        if self.config.reward_scope == "team":
+            balancer = np.zeros_like(balancer)
+        count, total = np.bincount(balancer), np.bincount(balancer, slowdown)
+        seen = np.flatnonzero(count)
+        self.step_slowdown[copy, seen] = total[seen] / count[seen]
 
     def statistic(self, field: str) -> np.ndarray:
         """One of the flow statistics by its name in `FEATURES`, in seconds: [B, K, M]."""
@@ -134,19 +138,16 @@ class Problem(base.Problem):
 
     def state(self) -> np.ndarray:
         """Of every server its jobs, waiting jobs, cores, speed and each balancer's flows; then the
-        offered load and the share of the episode that is over. Jobs are counted per core."""
-        servers, b = self.cluster.servers, self.num_envs
-        cores = servers["cores"]
-        columns = [servers["running"] / cores, servers["waiting"] / cores, cores, servers["speed"]]
-        offered = self.flows_per_step / self.config.step_s / 1000.0
-        return np.concatenate(
-            [
-                *columns,
-                (self.cluster.ongoing / cores[:, None]).reshape(b, -1),
-                np.stack((offered, self._steps / self.config.num_steps), axis=-1),
-            ],
-            axis=-1,
-        ).astype(np.float32)
+        offered load and the share of the episode that is over. All in [0, 1]: x jobs per core are
+        shown as x / (x + 1), and cores as a share of the largest server's."""
+        servers, b, config = self.cluster.servers, self.num_envs, self.config
+        jobs = np.stack((servers["running"], servers["waiting"]), axis=1)
+        jobs = np.concatenate((jobs, self.cluster.ongoing), axis=1) / servers["cores"][:, None]
+        jobs = (jobs / (jobs + 1.0)).reshape(b, -1)
+        cores = servers["cores"] / max(config.cores)
+        offered = self._load / 2.0
+        rest = np.stack((offered, self._steps / config.num_steps), axis=-1)
+        return np.concatenate((jobs, cores, servers["speed"], rest), axis=-1).astype(np.float32)
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Of the episode so far: counts of jobs, latencies of the completed ones in seconds (0

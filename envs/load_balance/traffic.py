@@ -11,17 +11,17 @@ from marlserve.traces import wikipedia
 _HOUR_S = 3600.0
 
 
-def arrivals(config: Config, rng: np.random.Generator) -> tuple[traces.Trace, float]:
+def arrivals(config: Config, rng: np.random.Generator, load: float) -> tuple[traces.Trace, float]:
     """The jobs of one episode, and the rate per second that is expected of them.
 
-    The rate is such that the expected work per second is `config.load` of all cores, drawn per
-    episode. "wikipedia" has its window in an odd hour of the week for split="train", in an even
-    one for "test" (as Yao et al. 2022); "flows" has it in the first or the second half of the file.
+    The rate is such that the expected work per second is `load` of all cores. "wikipedia" has its
+    window in an odd hour of the week for split="train", in an even one for "test" (as Yao et al.
+    2022); "flows" has it in the first or the second half of the file.
 
     Raises:
         ValueError: if the file is too short for an episode at this rate.
     """
-    offered_cores = rng.uniform(*config.load) * sum(config.cores)
+    offered_cores = load * sum(config.cores)
     if config.trace == "wikipedia":
         rate_per_s = offered_cores / wikipedia.MEAN_WORK_S
         hours = np.arange({"train": 1, "test": 0, "all": 0}[config.split], 7 * 24, _step(config))

@@ -209,11 +209,11 @@ class Cluster:
         self.copies["log_length"] = 0
         self._status[:] = kernel.NEEDS_LOG
         while self._status.any():
-            kernel.advance(
-                *(until_s, weights, self._rules, self.copies, self.jobs, self._changes),
-                *(self.servers, self._heaps, self._queues, self.ongoing, self.balancers),
-                *(self._log, self._status),
+            arrays = (
+                *(self.copies, self.jobs, self._changes, self.servers, self._heaps, self._queues),
+                *(self.ongoing, self.balancers, self._log),
             )
+            kernel.advance(until_s, weights, self._rules, arrays, self._status)
             self._grow()
 
     def completions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +244,9 @@ class Cluster:
 
 def _fit(array: np.ndarray, width: int) -> np.ndarray:
     """The array with its last axis lengthened to at least `width`, filled with its last entry."""
-    extra = max(0, width - array.shape[-1])
+    extra = width - array.shape[-1]
+    if extra <= 0:
+        return array
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, extra)], mode="edge")
 
 

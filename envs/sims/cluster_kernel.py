@@ -32,22 +32,9 @@ Rules = namedtuple("Rules", "dispatch max_running max_backlog requeue")
 
 
 @njit(cache=True)
-def advance(
-    until_s,
-    weights,
-    rules,
-    copies,
-    jobs,
-    changes,
-    servers,
-    heaps,
-    queues,
-    ongoing,
-    balancers,
-    log,
-    status,
-):
+def advance(until_s, weights, rules, arrays, status):
     """Play every copy b up to until_s[b] with the weights [B, K, M]; status: what stopped it."""
+    copies, jobs, changes, servers, heaps, queues, ongoing, balancers, log = arrays
     for b in range(len(copies)):
         status[b] = _advance_copy(
             *(until_s[b], weights[b], rules, copies[b], jobs[b], changes[b]),

@@ -20,18 +20,21 @@ Each reservoir holds up to `size` samples of a stream. Two rules decide which:
 All zero while a reservoir is empty.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
 FEATURES = ("mean", "p90", "std", "discounted_mean", "discounted_p90")
 RULES = ("overwrite", "algorithm_r")
 _DISCOUNT_PER_S = 0.9
+_LOG_DISCOUNT = math.log(_DISCOUNT_PER_S)
 _CAUTION = np.float32(0.75)  # below the last percentile lies, most likely, the next one
 _REBASE_S = 250.0  # 0.9 ** -250 = 3e11: far inside float32
 
 
 class Reservoirs:
-    """R reservoirs in each of B copies.
+    """R reservoirs in each of B copies; `seen` [B, R] counts the samples offered to each.
 
     Args:
         num_envs: B.
@@ -60,14 +63,14 @@ class Reservoirs:
         # Of a sample: its value, and 0.9 ** -(its time - base_s), so that no power is taken twice.
         self._values = np.zeros((num_envs, num_reservoirs, size), np.float32)
         self._growths = np.zeros((num_envs, num_reservoirs, size), np.float32)
-        self._seen = np.zeros((num_envs, num_reservoirs), np.int64)
+        self.seen = np.zeros((num_envs, num_reservoirs), np.int64)
         self._base_s = np.zeros(num_envs)
         self._random = np.zeros(num_envs, np.uint64)
         self._features = np.zeros((num_envs, num_reservoirs, len(FEATURES)), np.float32)
 
     def reset(self, copy: int, seed: int) -> None:
         """Empty the reservoirs of one copy; `seed` (uint64) decides its random slots."""
-        self._seen[copy] = 0
+        self.seen[copy] = 0
         self._base_s[copy] = 0.0
         self._features[copy] = 0.0
         self._random[copy] = seed
@@ -79,12 +82,12 @@ class Reservoirs:
         """
         _add(
             *(lengths, samples, first, self._vitter, self._keep),
-            *(self._values, self._growths, self._seen, self._base_s, self._random),
+            *(self._values, self._growths, self.seen, self._base_s, self._random),
         )
 
     def features(self, now_s: np.ndarray) -> np.ndarray:
         """The five statistics of every reservoir at time now_s [B]: [B, R, 5], seconds."""
-        _features(*(now_s, self._values, self._growths, self._seen, self._base_s, self._features))
+        _features(*(now_s, self._values, self._growths, self.seen, self._base_s, self._features))
         return self._features.copy()
 
 
@@ -131,7 +134,7 @@ def _add(lengths, samples, first, vitter, keep, values, growths, seen, base_s, r
                 else:
                     slot = int(_uniform(random, b) * size)
             values[b, r, slot] = sample.value_s
-            growths[b, r, slot] = _DISCOUNT_PER_S ** (base_s[b] - sample.time_s)
+            growths[b, r, slot] = math.exp((base_s[b] - sample.time_s) * _LOG_DISCOUNT)
 
 
 @njit(cache=True)
