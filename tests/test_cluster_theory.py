@@ -1,8 +1,8 @@
 """The cluster simulator against queueing theory.
 
 Every figure is a mean over 20 replications with its 99.9 % interval, from fixed seeds. A
-precision bounds the width of the interval, so that no test passes for lack of data. The number of jobs is
-that of each replication; the first tenth is not counted.
+precision bounds the width of the interval, so that no test passes for lack of data. The number of
+jobs is that of each replication; the first tenth is not counted.
 """
 
 from functools import cache
