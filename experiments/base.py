@@ -9,6 +9,7 @@ folder holds.
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,20 +88,15 @@ class Experiment:
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
-def label(preset: str, standard: Any, config: Any) -> str:
-    """The preset's name, followed by what differs from it: "moderate,load=0.5-0.6".
+def label(name: str, changes: Mapping[str, Any]) -> str:
+    """A folder's name for something that was changed: "moderate,load=0.5-0.6".
 
-    Args:
-        preset: its name.
-        standard: the Config it stands for.
-        config: the Config to name.
+    Of paths, only the last part shows.
     """
-    parts = [preset]
-    for key, value in asdict(config).items():
-        if value != getattr(standard, key):
-            values = value if isinstance(value, tuple) else (value,)
-            stems = [Path(v).stem if isinstance(v, str) else str(v) for v in values]
-            parts.append(f"{key}={'-'.join(stems)}")
+    parts = [name]
+    for key, value in changes.items():
+        values = value if isinstance(value, list | tuple) else (value,)
+        parts.append(f"{key}={'-'.join(Path(str(v)).name for v in values)}")
     return re.sub(r"[^\w.,=+-]", "_", ",".join(parts))
 
 

@@ -144,7 +144,7 @@ def write(file: Path, text: str) -> None:
 def _rows(progress: Path) -> list[dict[str, Any]]:
     if not progress.exists():
         return []
-    *lines, cut_off = progress.read_text().split("\n")  # nothing follows the last newline
+    lines = progress.read_text().split("\n")[:-1]  # after the last newline: nothing, or cut off
     try:
         return [json.loads(line) for line in lines]
     except ValueError as error:

@@ -1,0 +1,276 @@
+"""Do load balancers that learn to coordinate beat the best heuristics?
+
+    python experiments/load_balance.py demo
+    python experiments/load_balance.py train --preset degraded --algorithm vdn --seed 1
+    python experiments/load_balance.py evaluate --policy sed runs/load_balance/moderate/qmix/seed_0
+    python experiments/load_balance.py compare --presets moderate large degraded --jobs 2
+    python experiments/load_balance.py plot --presets moderate
+
+Every field of the problem is a flag, with the preset's value for a default. What is trained under
+changed fields or settings has a folder of its own, named after the changes. Everything is in
+runs/load_balance/<preset>/: one folder per run, results.csv, table.md and plots/.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import tyro
+
+from marlserve.envs.load_balance import BASELINES, MODERATE, PRESETS, Config
+from marlserve.experiments import compare, evaluate, plot, table
+from marlserve.experiments.base import RUNS, Experiment, label, train
+from marlserve.experiments.command_line import carry_out, read_settings
+from marlserve.experiments.run import read_experiment
+
+PROBLEM = "load_balance"
+# A policy's own part of the Config: how it acts, not what it meets.
+INTERFACE = ("action", "weight_levels", "dispatch", "step_s", "reservoir_rule")
+METRICS = ("mean_latency_s", "p99_latency_s", "jain_index")
+PERCENTILES = ("p50_latency_s", "p90_latency_s", "p95_latency_s", "p99_latency_s")
+REFERENCE = "sed"
+COMPARED = ("moderate", "large", "degraded")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train on a preset."""
+
+    env_steps: int
+    training: dict[str, Any] = field(default_factory=dict)  # settings of the algorithm
+    env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
+
+
+SETTINGS = {
+    "moderate": Settings(env_steps=300_000),
+    "large": Settings(env_steps=150_000),
+    "quad": Settings(env_steps=150_000),
+    "degraded": Settings(env_steps=300_000),
+}
+DEMO_ENV_STEPS = 300_000
+
+# What is learned: (algorithm, its settings, fields of the problem).
+ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
+    "qmix": ("qmix", {"mixer": "qmix"}, {}),
+    "vdn": ("qmix", {"mixer": "vdn"}, {}),
+    "independent": ("qmix", {"mixer": "none"}, {"reward_scope": "agent"}),
+}
+
+PresetName = Literal[tuple(PRESETS)]
+AlgorithmName = Literal[tuple(ALGORITHMS)]
+ProblemFlags = Annotated[Config, tyro.conf.arg(name="")]
+
+
+def experiment(
+    preset: str,
+    algorithm: str,
+    seed: int = 0,
+    *,
+    problem: Config | None = None,
+    env_steps: int | None = None,
+    settings: dict[str, Any] | None = None,
+    env_runners: dict[str, Any] | None = None,
+) -> Experiment:
+    """The experiment of a preset with its settings; what is given replaces them.
+
+    Args:
+        preset: one of PRESETS.
+        algorithm: one of ALGORITHMS.
+        problem: the preset's Config by default.
+        env_steps: of the whole training.
+        settings: of the algorithm; they become part of the run's name.
+        env_runners: arguments of `AlgorithmConfig.env_runners`.
+    """
+    standard, (module, own_settings, own_fields) = SETTINGS[preset], ALGORITHMS[algorithm]
+    problem = problem or PRESETS[preset]
+    return Experiment(
+        problem=PROBLEM,
+        algorithm=module,
+        env_config=vars(problem) | own_fields,
+        settings=standard.training | own_settings | (settings or {}),
+        env_runners=standard.env_runners | (env_runners or {}),
+        env_steps=env_steps or standard.env_steps,
+        seed=seed,
+        preset=label(preset, _changes(PRESETS[preset], problem)),
+        name=label(algorithm, settings or {}),
+    )
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one policy, or go on where it was stopped: with Ctrl-C, it leaves a checkpoint."""
+
+    preset: PresetName = "moderate"  # what to train on; the other flags change it
+    algorithm: AlgorithmName = "qmix"  # what to train
+    seed: int = 0  # of networks, exploration and traffic
+    env_steps: int | None = None  # for how long, over all copies; None: the preset's own
+    settings: tuple[str, ...] = ()  # of the algorithm: name=value, as lr=1e-3 use_gru=false
+    num_env_runners: int = 0  # further processes that sample; 0 is fastest on few cores
+    checkpoint_every_s: float = 60.0  # between two checkpoints
+    overwrite: bool = False  # begin anew, even if there is a finished run
+    out: Path = RUNS  # where all runs are
+    problem: ProblemFlags = MODERATE
+
+    def run(self, preset: str) -> None:
+        given = experiment(
+            preset,
+            self.algorithm,
+            self.seed,
+            problem=self.problem,
+            env_steps=self.env_steps,
+            settings=read_settings(self.settings),
+            env_runners={"num_env_runners": self.num_env_runners},
+        )
+        train(
+            given,
+            self.out,
+            overwrite=self.overwrite,
+            checkpoint_every_s=self.checkpoint_every_s,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play held-out episodes with some policies, add them to results.csv and print a table.
+
+    Learned policies keep their own way of acting (weight levels, step); the other flags say what
+    they meet.
+    """
+
+    policy: tuple[str, ...]  # names of heuristics, folders of runs, or checkpoints
+    preset: PresetName = "moderate"  # what to play; the other flags change it
+    episodes: int = 100  # to play with each policy
+    out: Path = RUNS  # where all runs are
+    problem: ProblemFlags = MODERATE
+
+    def run(self, preset: str) -> None:
+        contestants = {}
+        for name in self.policy:
+            if name in BASELINES:
+                contestants[name, None] = BASELINES[name]
+            elif not Path(name).is_dir():
+                raise ValueError(f"policy is {name!r}; allowed are folders and {list(BASELINES)}")
+            elif (Path(name) / "experiment.json").exists():
+                run = read_experiment(Path(name))
+                contestants[run["name"], run["seed"]] = evaluate.learned(Path(name), INTERFACE)
+            else:
+                contestants[name, None] = evaluate.learned(Path(name), INTERFACE)
+        folder, rows = _play(self, preset, contestants)
+        _show(rows, f"{PROBLEM}, {folder.name}")
+        print(f"all results: {folder / 'results.csv'}")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train what does not exist yet, play all policies and heuristics on the same held-out
+    episodes, write results.csv and table.md, draw the plots.
+
+    Training is on the preset as it is; the problem's flags change what is played afterwards, as
+    --trace flows --trace-path FILE: recorded flows.
+    """
+
+    presets: tuple[PresetName, ...] = COMPARED  # what to train on and play
+    algorithms: tuple[AlgorithmName, ...] = tuple(ALGORITHMS)  # what to train
+    seeds: tuple[int, ...] = (0, 1, 2)  # of the trainings
+    episodes: int = 100  # to play with each policy
+    env_steps: int | None = None  # of every training; None: the preset's own
+    jobs: int = 1  # trainings side by side
+    out: Path = RUNS  # where all runs are
+    problem: ProblemFlags = MODERATE
+
+    def run(self, preset: str) -> None:
+        experiments = [
+            experiment(preset, algorithm, seed, env_steps=self.env_steps)
+            for algorithm in self.algorithms
+            for seed in self.seeds
+        ]
+        evaluate.held_out_seeds(self.episodes)  # a bad number is an error before the training
+        compare.train_all(experiments, self.out, self.jobs)
+        learned = compare.contestants(experiments, self.out, INTERFACE)
+        heuristics = {(name, None): baseline for name, baseline in BASELINES.items()}
+        folder, _ = _play(self, preset, learned | heuristics)
+        rows = evaluate.read_results(folder / "results.csv")
+        text = _show(rows, f"{PROBLEM}, {folder.name}")
+        (folder / "table.md").write_text(text)
+        Plot(presets=(folder.name,), out=self.out).run(folder.name)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw learning curves and latency percentiles from the files of runs and results."""
+
+    presets: tuple[str, ...] = COMPARED  # folders below runs/load_balance
+    out: Path = RUNS  # where all runs are
+
+    def run(self, preset: str) -> None:
+        folder = self.out / PROBLEM / preset
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {folder}: train or compare first")
+        if any(folder.glob("*/seed_*/progress.jsonl")):
+            print(f"learning curves: {plot.learning_curves(folder, METRICS[0])}")
+        if (folder / "results.csv").exists():
+            print(f"latencies: {plot.bars(folder, PERCENTILES, 'latency_percentiles')}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train QMIX on the moderate preset for some minutes, and compare it with the heuristics."""
+
+    episodes: int = 32  # to play with each policy
+    out: Path = RUNS / "demo"  # apart from the runs of other budgets
+
+    def run(self, preset: str) -> None:
+        Compare(
+            algorithms=("qmix",),
+            seeds=(0,),
+            episodes=self.episodes,
+            env_steps=DEMO_ENV_STEPS,
+            out=self.out,
+            problem=replace(PRESETS[preset], split="test"),
+        ).run(preset)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Carry out a command line; the exit status."""
+    presets = {"compare": COMPARED, "plot": COMPARED}
+    standard = dict.fromkeys(("demo", "train", "evaluate"), ("moderate",))
+    return carry_out(_commands, presets | standard, __doc__, sys.argv[1:] if argv is None else argv)
+
+
+def _commands(preset: str) -> dict[str, Any]:
+    problem = PRESETS.get(preset, MODERATE)
+    tested_on = replace(problem, split="test")
+    return {
+        "demo": Demo(),
+        "train": Train(problem=problem),
+        "evaluate": Evaluate(policy=tyro.MISSING, problem=tested_on),
+        "compare": Compare(problem=tested_on),
+        "plot": Plot(),
+    }
+
+
+def _changes(standard: Config, problem: Config) -> dict[str, Any]:
+    return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}
+
+
+def _play(command: Evaluate | Compare, preset: str, contestants: dict) -> tuple[Path, pd.DataFrame]:
+    """Play under the command's problem: the folder of the results, and the new rows."""
+    standard = replace(PRESETS[preset], split="test")
+    folder = command.out / PROBLEM / label(preset, _changes(standard, command.problem))
+    rows = compare.play_all(contestants, PROBLEM, command.problem, command.episodes)
+    evaluate.merge_results(folder / "results.csv", rows)
+    return folder, rows
+
+
+def _show(rows: pd.DataFrame, title: str) -> str:
+    """Print the table of some results; the same as Markdown."""
+    reference = REFERENCE if REFERENCE in set(rows["policy"]) else None
+    result = table.table(rows, METRICS, reference=reference)
+    table.show(result, METRICS, title)
+    return table.markdown(result, METRICS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The table of results: mean, 95 % bootstrap interval, rank, and difference to a reference.
+
+A learned policy is a set of training seeds, each of which played the same episodes. Its interval is
+over both: training seeds are drawn with replacement, and so are episodes. All policies are given
+the same draws of episodes. So the difference of two policies is that of pairs, on the same
+traffic, which is far more certain than either of them.
+
+A policy's rank is one more than the number of policies that are better with 97.5 % confidence;
+those that share a rank are tied. Oracles, which are told what no deployment knows, are not ranked.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+RESAMPLES = 2000
+
+
+def resampled_means(values: np.ndarray, episodes: np.ndarray, rng: np.random.Generator):
+    """Means of `values` [S, E] under draws of seeds, and of `episodes` [R, E]: [R].
+
+    Args:
+        values: one row per training seed.
+        episodes: how often each episode is drawn, in each resample, over E.
+        rng: draws the seeds.
+    """
+    count = len(values)
+    seeds = rng.multinomial(count, np.full(count, 1 / count), size=len(episodes)) / count
+    return np.einsum("rs,se,re->r", seeds, values, episodes)
+
+
+def table(
+    results: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    by: str | None = None,
+    larger_is_better: bool = False,
+    reference: str | None = None,
+) -> pd.DataFrame:
+    """One row per policy, the best first, over the episodes that all of them played.
+
+    Args:
+        results: rows as in results.csv.
+        metrics: columns to show.
+        by: the one that ranks; the first by default.
+        larger_is_better: what is good in it.
+        reference: a policy; the columns "difference" compare with it, in `by`.
+
+    Returns:
+        columns policy, oracle, training_seeds, episodes, rank (NA for oracles), tied, `m`, `m_low`
+        and `m_high` for every metric m, and difference, difference_low, difference_high; attrs
+        "by" and "reference".
+
+    Raises:
+        ValueError: for an unknown metric or reference, and if no episode is common to all.
+    """
+    by = by or metrics[0]
+    for name in {*metrics, by} - set(results):
+        raise ValueError(f"there is no metric {name!r}; there are {sorted(results)}")
+    values = {name: _values(results, name) for name in dict.fromkeys([*metrics, by])}
+    policies = list(values[by])
+    if reference is not None and reference not in policies:
+        raise ValueError(f"the reference {reference!r} is not among {policies}")
+    count = values[by][policies[0]].shape[1]
+    rng = np.random.default_rng(0)
+    episodes = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+    oracles = set(results.loc[results["oracle"].astype(bool), "policy"])
+    rows = {p: {"policy": p, "oracle": p in oracles} for p in policies}
+    samples = {}
+    for name, of_policy in values.items():
+        for i, (policy, matrix) in enumerate(of_policy.items()):
+            drawn = resampled_means(matrix, episodes, np.random.default_rng([1, i]))
+            if name == by:
+                samples[policy] = drawn if not larger_is_better else -drawn
+            rows[policy] |= {"training_seeds": len(matrix), "episodes": count}
+            rows[policy] |= _interval(name, matrix.mean(), drawn)
+    for policy, row in rows.items():
+        better = [
+            np.percentile(samples[policy] - samples[other], 2.5) > 0.0
+            for other in policies
+            if other != policy and other not in oracles
+        ]
+        row["rank"] = pd.NA if row["oracle"] else 1 + sum(better)
+        if reference is not None:
+            sign = -1 if larger_is_better else 1
+            difference = sign * (samples[policy] - samples[reference])
+            mean = values[by][policy].mean() - values[by][reference].mean()
+            row |= _interval("difference", mean, difference)
+    result = pd.DataFrame(rows.values()).sort_values(
+        by, ascending=not larger_is_better, ignore_index=True
+    )
+    ranks = result["rank"].dropna()
+    result["tied"] = result["rank"].isin(ranks[ranks.duplicated(keep=False)])
+    result.attrs = {"by": by, "reference": reference}
+    return result
+
+
+def markdown(result: pd.DataFrame, metrics: Sequence[str]) -> str:
+    """A table as Markdown, with its caption."""
+    header, rows = _cells(result, metrics)
+    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
+    body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{body}\n{caption(result)}\n"
+
+
+def show(
+    result: pd.DataFrame, metrics: Sequence[str], title: str, console: Console | None = None
+) -> None:
+    """Print a table."""
+    header, rows = _cells(result, metrics)
+    pretty = Table(title=title, caption=caption(result), caption_justify="left", show_lines=True)
+    for i, name in enumerate(header):
+        pretty.add_column(name, justify="left" if i < 2 else "right")
+    for cells in rows:
+        pretty.add_row(*(cell.replace(" [", "\n[") for cell in cells))
+    (console or Console(highlight=False)).print(pretty, markup=False)
+
+
+def caption(result: pd.DataFrame) -> str:
+    """What the numbers are."""
+    counts = sorted(set(result["training_seeds"]) - {1})
+    over = f"{' or '.join(map(str, counts))} training seeds and " if counts else ""
+    text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} episodes."
+    if reference := result.attrs["reference"]:
+        text += f" vs {reference}: paired difference in {result.attrs['by']}."
+    if result["tied"].any():
+        text += " Equal ranks (=) are ties."
+    if result["oracle"].any():
+        text += " Oracles know what no deployment does."
+    return text
+
+
+def _cells(result: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    columns = {metric: metric for metric in metrics}
+    if result.attrs["reference"]:
+        columns["difference"] = f"vs {result.attrs['reference']}"
+    rows = []
+    for _, row in result.iterrows():
+        rank = "oracle" if row["oracle"] else f"{row['rank']}{'=' if row['tied'] else ''}"
+        cells = []
+        for column in columns:
+            mean, low, high = (_number(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
+            cells.append(f"{mean} [{low}, {high}]")
+        rows.append([rank, row["policy"], *cells])
+    return ["rank", "policy", *columns.values()], rows
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _interval(name: str, mean: float, drawn: np.ndarray) -> dict[str, float]:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _values(results: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
+    """{policy: [S, E]} over the episodes that all policies and training seeds have in common."""
+    by_seed = results.assign(training_seed=results["training_seed"].fillna(-1)).pivot(
+        index=["policy", "training_seed"], columns="episode_seed", values=metric
+    )
+    common = by_seed.dropna(axis="columns")
+    if common.shape[1] == 0:
+        raise ValueError("no episode was played by all policies: evaluate them again")
+    return {
+        policy: rows.to_numpy(float) for policy, rows in common.groupby(level="policy", sort=False)
+    }
