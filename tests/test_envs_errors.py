@@ -1,0 +1,67 @@
+"""What every problem says to bad actions, and that these change nothing."""
+
+import gymnasium
+import numpy as np
+import pytest
+from playing import SEEDS, sampled
+
+from marlserve import envs
+
+every_problem = pytest.mark.parametrize("name", envs.names())
+
+
+def bad_values(space: gymnasium.Space) -> list[tuple[object, str]]:
+    """Actions that are not in the space, and how the error shows their first element."""
+    values = [
+        (np.full(space.shape, np.nan), "nan"),
+        (np.full(space.shape, -1.0), "-1.0"),
+        (np.full(space.shape, 1e6), "1000000.0"),
+        (np.zeros((1, 1, 1)), "[[[0.]]]"),
+    ]
+    if not isinstance(space, gymnasium.spaces.Box):
+        values.append((np.full(space.shape, 0.5), "0.5"))
+    if space.shape:
+        values += [("no action", "no action"), (None, "None")]
+    return values
+
+
+@every_problem
+def test_bad_actions_name_the_agent_and_the_value_and_change_nothing(name):
+    env, twin = envs.make(name), envs.make(name)
+    for one in (env, twin):
+        one.reset(seed=5)
+    good = {agent: env.action_space(agent).sample() for agent in env.agents}
+    last = env.agents[-1]
+    for value, shown_as in bad_values(env.action_space(last)):
+        with pytest.raises(ValueError, match=f"action of {last} is ") as error:
+            env.step({**good, last: value})
+        assert shown_as in str(error.value)
+    with pytest.raises(ValueError, match="actions are given for .*'stranger'"):
+        env.step({**good, "stranger": good[last]})
+    with pytest.raises(ValueError, match=f"expected .*{last}"):
+        env.step({agent: action for agent, action in good.items() if agent != last})
+    shown, expected = env.step(good), twin.step(good)
+    for agent in env.agents:
+        np.testing.assert_array_equal(shown[0][agent], expected[0][agent])
+        assert shown[1][agent] == expected[1][agent]
+
+
+@every_problem
+def test_arrays_of_a_wrong_shape_and_copies_that_ended_are_errors(name):
+    problem, rng = envs.make_batch(name, 2), np.random.default_rng(6)
+    actions = sampled(problem, rng)
+    with pytest.raises(RuntimeError, match=r"copies \[0, 1\] have no episode in progress"):
+        problem.step(actions)
+    problem.reset(SEEDS[:2])
+    with pytest.raises(ValueError, match="actions have shape .*; expected"):
+        problem.step(actions[:1])
+    over = np.zeros(2, bool)
+    while not over.any():
+        over = np.logical_or(*problem.step(actions)[2:])
+    metrics = problem.metrics()
+    with pytest.raises(RuntimeError, match="have no episode in progress: reset them first"):
+        problem.step(actions)
+    for key, values in problem.metrics().items():
+        np.testing.assert_array_equal(values, metrics[key])
+    problem.reset()
+    problem.step(actions)
