@@ -43,9 +43,7 @@ class Config:
     mean_work_s: float = 0.2  # of a job on one core, for trace="poisson"
 
     slow_servers: int = 0  # how many are slow at a time, unannounced
-    slow_factor: float = (
-        0.25  # speed of a slow server; 0: it fails and its jobs start anew elsewhere
-    )
+    slow_factor: float = 0.15  # speed of a slow server; 0: it fails, its jobs start anew elsewhere
     slow_s: tuple[float, float] = (5.0, 15.0)  # how long, uniform
     slow_gap_s: float = 2.0  # until the next becomes slow, uniform up to this
 
@@ -53,7 +51,7 @@ class Config:
     episode_s: float = 60.0
     action: str = "levels"  # "levels" of weight, or real "weights"
     weight_levels: tuple[float, ...] = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
-    reward: str = "latency"
+    reward: str = "excess_slowdown"
     reward_field: str = "duration_discounted_mean"  # what the fairness rewards compare
     reward_scope: str = "team"  # one reward for the team, or "agent": each its own
     reservoir_rule: str = "overwrite"  # see sims.reservoir

@@ -56,6 +56,8 @@ class Problem(base.Problem):
         self.flows_per_step = np.ones(num_envs)  # expected
         self.step_flow_s = np.zeros((num_envs, k))  # flow-seconds of the last step, by balancer
         self.step_slowdown = np.ones((num_envs, k))
+        self.step_sent = np.zeros((num_envs, k), np.int64)  # flows sent to a server
+        self.step_excess = np.zeros((num_envs, k))  # log excess slowdown, summed over them
         self._statistics = np.zeros((num_envs, 2, k, m, len(STATISTICS)), np.float32)  # seconds
         self._completed = np.zeros((num_envs, k, m), np.int64)
         self._steps = np.zeros(num_envs, np.int64)
@@ -89,9 +91,12 @@ class Problem(base.Problem):
         if config.action == "levels":
             self.weights = np.asarray(config.weight_levels)[actions]
         self._steps += 1
-        before_s = cluster.balancers["flow_s"].copy()
+        before = cluster.balancers.copy()
         cluster.advance(self.weights * self._reach, self._steps * config.step_s)
-        self.step_flow_s = cluster.balancers["flow_s"] - before_s
+        after = cluster.balancers
+        self.step_flow_s = after["flow_s"] - before["flow_s"]
+        self.step_sent = after["sent"] - before["sent"]
+        self.step_excess = after["excess"] - before["excess"]
         self._observe_completions()
         self._reservoirs.add(*cluster.flow_durations(), first=k * m)
         statistics = self._reservoirs.features(cluster.copies["clock_s"])

@@ -32,7 +32,7 @@ DISPATCH = {
     "weighted_random": kernel.WEIGHTED_RANDOM,
     "round_robin": kernel.ROUND_ROBIN,
     "power_of_two": kernel.POWER_OF_TWO,
-    "global_shortest_expected_delay": kernel.GLOBAL_SHORTEST_EXPECTED_DELAY,
+    "global_shortest_expected_delay": kernel.GLOBAL_DELAY,
 }
 
 
@@ -51,7 +51,10 @@ COPY = np.dtype(
     + [(name, "i8") for name in ("arrived", "completed", "rejected", "lost")]
 )
 CHANGE = np.dtype([("time_s", "f8"), ("server", "i8"), ("speed", "f8")])
-BALANCER = np.dtype([("flow_s", "f8"), ("updated_s", "f8"), ("flows", "i8"), ("turn", "i8")])
+BALANCER = np.dtype(  # excess: sum over flows sent of log(slowdown met / least slowdown)
+    [(name, "f8") for name in ("flow_s", "updated_s", "excess")]
+    + [(name, "i8") for name in ("flows", "sent", "turn")]
+)
 LOG = np.dtype(  # pair: balancer * M + server
     [("pair", "i8"), ("value_s", "f8"), ("time_s", "f8"), ("work_s", "f8")]
 )

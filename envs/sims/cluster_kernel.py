@@ -17,13 +17,7 @@ import numpy as np
 from numba import njit
 
 # How a flow's server is chosen. The last sees the flows of all balancers: no deployment does.
-(
-    SHORTEST_EXPECTED_DELAY,
-    WEIGHTED_RANDOM,
-    ROUND_ROBIN,
-    POWER_OF_TWO,
-    GLOBAL_SHORTEST_EXPECTED_DELAY,
-) = range(5)
+SHORTEST_EXPECTED_DELAY, WEIGHTED_RANDOM, ROUND_ROBIN, POWER_OF_TWO, GLOBAL_DELAY = range(5)
 
 # Why the loop of one copy stopped. It resumes exactly there once the arrays have grown.
 DONE, NEEDS_HEAP, NEEDS_QUEUE, NEEDS_LOG = range(4)
@@ -199,7 +193,13 @@ def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, ba
     """Run the job, queue it, or reject it when the server and its backlog are full."""
     server, heap, queue = servers[j], heaps[j], queues[j]
     if j >= 0:  # `_choose` must not: it is asked again where arrays had to grow
-        balancers[jobs[job].balancer].turn = (j + 1) % len(servers)
+        balancer = balancers[jobs[job].balancer]
+        balancer.turn = (j + 1) % len(servers)
+        balancer.sent += 1
+        best = _slowdown(server)
+        for i in range(len(servers)):
+            best = min(best, _slowdown(servers[i]))
+        balancer.excess += np.log(_slowdown(server) / best)
     if j >= 0 and (rules.max_running == 0 or server.running < rules.max_running):
         _update(server, now_s)
         _start(job, server, heap, jobs)
@@ -215,6 +215,14 @@ def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, ba
 
 
 @njit(cache=True)
+def _slowdown(server):
+    """Of one more job, if the server stayed as it is then."""
+    if server.speed <= 0.0:
+        return np.inf
+    return max((server.running + server.waiting + 1) / server.cores, 1.0) / server.speed
+
+
+@njit(cache=True)
 def _usable_weight(j, balancer, weights, servers):
     return weights[balancer, j] if servers[j].speed > 0.0 else 0.0
 
@@ -225,7 +233,7 @@ def _delay(j, balancer, weights, rules, servers, ongoing):
     weight = _usable_weight(j, balancer, weights, servers)
     if weight <= 0.0:
         return np.inf
-    if rules.dispatch == GLOBAL_SHORTEST_EXPECTED_DELAY:
+    if rules.dispatch == GLOBAL_DELAY:
         return (servers[j].running + servers[j].waiting + 1) / weight
     return (ongoing[balancer, j] + 1) / weight
 
