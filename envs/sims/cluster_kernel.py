@@ -127,12 +127,9 @@ def _start(job, server, heap, jobs):
     """Push a job onto the heap of running ones."""
     at, i = server.virtual + jobs[job].work_s, server.running
     server.running += 1
-    while i > 0:
-        parent = (i - 1) >> 1
-        if (at, job) >= (heap[parent].at, heap[parent].job):
-            break
-        heap[i].at, heap[i].job = heap[parent].at, heap[parent].job
-        i = parent
+    while i > 0 and (at, job) < (heap[(i - 1) >> 1].at, heap[(i - 1) >> 1].job):
+        heap[i].at, heap[i].job = heap[(i - 1) >> 1].at, heap[(i - 1) >> 1].job
+        i = (i - 1) >> 1
     heap[i].at, heap[i].job = at, job
 
 
@@ -196,9 +193,9 @@ def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, ba
         balancer = balancers[jobs[job].balancer]
         balancer.turn = (j + 1) % len(servers)
         balancer.sent += 1
-        best = _slowdown(server)
-        for i in range(len(servers)):
-            best = min(best, _slowdown(servers[i]))
+        best = np.inf
+        for other in servers:
+            best = min(best, _slowdown(other))
         balancer.excess += np.log(_slowdown(server) / best)
     if j >= 0 and (rules.max_running == 0 or server.running < rules.max_running):
         _update(server, now_s)
@@ -216,10 +213,9 @@ def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, ba
 
 @njit(cache=True)
 def _slowdown(server):
-    """Of one more job, if the server stayed as it is then."""
-    if server.speed <= 0.0:
-        return np.inf
-    return max((server.running + server.waiting + 1) / server.cores, 1.0) / server.speed
+    """Of one more job, if the server stayed as it is then; infinite if it is down."""
+    crowd = max((server.running + server.waiting + 1) / server.cores, 1.0)
+    return crowd / server.speed if server.speed > 0.0 else np.inf
 
 
 @njit(cache=True)
