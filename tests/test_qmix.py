@@ -1,4 +1,4 @@
-"""QMIX without Ray: its targets, its gradients, its settings."""
+"""QMIX without Ray: its targets and its gradients."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,6 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
-from marlserve import policies
 from marlserve.policies import qmix
 from marlserve.policies.qmix_learner import QMIXLearner, learner_batch
 from marlserve.policies.rewards import RewardStandardizer
@@ -300,40 +299,3 @@ def test_rewards_are_standardised_over_all_that_was_sampled():
     again = RewardStandardizer()
     again.set_state(standardizer.get_state())
     np.testing.assert_array_equal(again.apply(sequences)["rewards"], applied["rewards"])
-
-
-@pytest.mark.parametrize(
-    ("training", "message"),
-    [
-        ({"mixer": "qtran"}, "mixer is 'qtran'; allowed are"),
-        ({"network": "deep"}, "network is 'deep'; allowed are"),
-        ({"td_lambda": 1.5}, "td_lambda is 1.5"),
-        ({"tau": 0.0}, "tau is 0.0"),
-        ({"gamma": -0.1}, "gamma is -0.1"),
-        ({"epsilon": 2.0}, "epsilon is 2.0"),
-        ({"epsilon": [[5, 1.0], [9, 0.0]]}, "first timestep must be 0"),
-        ({"burn_in": 16}, "burn_in is 16"),
-        ({"hidden_size": 0}, "hidden_size is 0"),
-        ({"sequence_length": 2.5}, "sequence_length is 2.5"),
-        ({"updates_per_step": 0}, "updates_per_step is 0"),
-    ],
-)
-def test_bad_settings_are_refused(training, message):
-    with pytest.raises(ValueError, match=message):
-        qmix.config(**training).validate()
-
-
-def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="there is no algorithm 'qmux'"):
-        policies.config("qmux")
-    with pytest.raises(ValueError, match="there is no problem"):
-        policies.config("qmix", problem="chess")
-    with pytest.raises(ValueError, match="no problem is named"):
-        policies.config("qmix", env_config={"num_servers": 3})
-    with pytest.raises(TypeError, match="mixr"):
-        policies.config("qmix", mixr="vdn")
-
-
-def test_an_algorithm_is_a_module_with_a_config():
-    assert "qmix" in policies.names()
-    assert not {"base", "checkpoint", "qmix_learner", "session"} & set(policies.names())
