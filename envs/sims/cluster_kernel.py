@@ -191,7 +191,7 @@ def _admit(job, j, now_s, rules, copy, jobs, servers, heaps, queues, ongoing, ba
     server, heap, queue = servers[j], heaps[j], queues[j]
     if j >= 0:  # `_choose` must not: it is asked again where arrays had to grow
         balancer = balancers[jobs[job].balancer]
-        balancer.turn = (j + 1) % len(servers)
+        balancer.turn = j + 1 if j + 1 < len(servers) else 0
         balancer.sent += 1
         best = np.inf
         for other in servers:
@@ -254,7 +254,7 @@ def _choose(job, weights, rules, servers, ongoing, balancers):
             if _usable_weight(j, balancer, weights, servers) > 0.0:
                 return j
         return chosen
-    # The scan starts at a place of the job's own, so that ties fall evenly on the servers.
+    # The search starts at a place of the job's own, so that ties fall evenly on the servers.
     place = job.uniform * num_servers
     first = int(place)
     if rules.dispatch == POWER_OF_TWO:
@@ -264,12 +264,14 @@ def _choose(job, weights, rules, servers, ongoing, balancers):
         if one < np.inf or two < np.inf:
             return first if one <= two else second
     best = np.inf
-    for i in range(num_servers):
-        j = first + i if first + i < num_servers else first + i - num_servers
-        delay = _delay(j, balancer, weights, rules, servers, ongoing)
-        if delay < best:
-            chosen, best = j, delay
-    return chosen
+    for j in range(num_servers):
+        best = min(best, _delay(j, balancer, weights, rules, servers, ongoing))
+    if best == np.inf:
+        return -1
+    j = first
+    while _delay(j, balancer, weights, rules, servers, ongoing) > best:
+        j = j + 1 if j + 1 < num_servers else 0
+    return j
 
 
 @njit(cache=True)

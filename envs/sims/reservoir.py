@@ -29,7 +29,8 @@ FEATURES = ("mean", "p90", "std", "discounted_mean", "discounted_p90")
 RULES = ("overwrite", "algorithm_r")
 _DISCOUNT_PER_S = 0.9
 _LOG_DISCOUNT = math.log(_DISCOUNT_PER_S)
-_CAUTION = np.float32(0.75)  # below the last percentile lies, most likely, the next one
+_STEP = np.float32(0.96)  # by which a guess is lowered until the percentile lies above it
+_FEW = 12  # ranks, up to which a percentile is found by passes rather than by Hoare's method
 _REBASE_S = 250.0  # 0.9 ** -250 = 3e11: far inside float32
 
 
@@ -109,9 +110,8 @@ def _uniform(random, b):
 @njit(cache=True)
 def _rebase(now_s, b, growths, base_s):
     """Count growth from now on, before it is too large for float32."""
-    if now_s - base_s[b] > _REBASE_S:
-        growths[b] *= np.float32(_DISCOUNT_PER_S ** (now_s - base_s[b]))
-        base_s[b] = now_s
+    growths[b] *= np.float32(_DISCOUNT_PER_S ** (now_s - base_s[b]))
+    base_s[b] = now_s
 
 
 @njit(cache=True)
@@ -121,7 +121,8 @@ def _add(lengths, samples, first, vitter, keep, values, growths, seen, base_s, r
         for i in range(lengths[b]):
             sample = samples[b, i]
             r = first + sample.pair
-            _rebase(sample.time_s, b, growths, base_s)
+            if sample.time_s - base_s[b] > _REBASE_S:  # seldom: a call each time would cost most
+                _rebase(sample.time_s, b, growths, base_s)
             slot = seen[b, r]
             seen[b, r] += 1
             if slot >= size:
@@ -157,24 +158,44 @@ def _select(x, k):
             high = j
 
 
+@njit(cache=True, fastmath=True)
+def _count_above(x, level):
+    count = 0
+    for i in range(len(x)):
+        count += x[i] > level
+    return count
+
+
 @njit(cache=True)
 def _percentile_90(x, guess, scratch):
-    """90th percentile of x. A good guess from below spares the search most of x."""
+    """90th percentile of x. A guess that is near, such as the last one, spares most of x."""
     rank = 0.9 * (len(x) - 1)
-    k, large = int(rank), 0
-    for i in range(len(x)):
-        scratch[large] = x[i]
-        large += x[i] > guess
-    if large < len(x) - k:  # the percentile lies below the guess
+    k, large = int(rank), _count_above(x, guess)
+    for _ in range(8):
+        if large >= len(x) - k:
+            break
+        guess *= _STEP
+        large = _count_above(x, guess)
+    if large < len(x) - k:
         scratch[: len(x)], large = x, len(x)
+    else:
+        large = 0
+        for i in range(len(x)):
+            scratch[large] = x[i]
+            large += x[i] > guess
     k -= len(x) - large
-    _select(scratch[:large], k)
+    first = 0
+    if k > _FEW:
+        _select(scratch[:large], k)
+        first = k
+    for i in range(first, min(k + 2, large)):  # without branches: bring the least to place i
+        least = scratch[i]
+        for j in range(i + 1, large):
+            least, scratch[j] = min(scratch[j], least), max(scratch[j], least)
+        scratch[i] = least
     if k + 1 == large:
         return scratch[k]
-    above = scratch[k + 1]
-    for i in range(k + 2, large):
-        above = min(above, scratch[i])
-    return scratch[k] + (rank - int(rank)) * (above - scratch[k])
+    return scratch[k] + (rank - int(rank)) * (scratch[k + 1] - scratch[k])
 
 
 @njit(cache=True, fastmath=True)
@@ -183,7 +204,8 @@ def _features(now_s, values, growths, seen, base_s, out):
     num_copies, num_reservoirs, size = values.shape
     discounted, scratch = np.empty(size, np.float32), np.empty(size + 1, np.float32)
     for b in range(num_copies):
-        _rebase(now_s[b], b, growths, base_s)
+        if now_s[b] - base_s[b] > _REBASE_S:
+            _rebase(now_s[b], b, growths, base_s)
         decay = np.float32(_DISCOUNT_PER_S ** (now_s[b] - base_s[b]))
         for r in range(num_reservoirs):
             n = min(seen[b, r], size)
@@ -202,7 +224,7 @@ def _features(now_s, values, growths, seen, base_s, out):
                 squares += (x[k] - mean) * (x[k] - mean)
             features = out[b, r]
             features[0] = mean
-            features[1] = _percentile_90(x, _CAUTION * features[1], scratch)
+            features[1] = _percentile_90(x, features[1], scratch)
             features[2] = np.sqrt(squares / np.float32(n))
             features[3] = total_discounted / np.float32(n)
-            features[4] = _percentile_90(discounted[:n], _CAUTION * features[4], scratch)
+            features[4] = _percentile_90(discounted[:n], features[4], scratch)
