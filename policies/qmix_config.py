@@ -29,6 +29,7 @@ _MODEL_FIELDS = (
     "hypernet_size",
     "double_q",
     "epsilon",
+    "coherence",
 )
 _AT_LEAST = {
     "hidden_size": 1,
@@ -60,6 +61,7 @@ class QMIXConfig(AlgorithmConfig):
         self.hypernet_size = 64
         self.double_q = True
         self.epsilon = [[0, 1.0], [50_000, 0.05]]
+        self.coherence = 0.0
         self.td_lambda = 0.6
         self.sequence_length = 16
         self.burn_in = 0
@@ -91,6 +93,7 @@ class QMIXConfig(AlgorithmConfig):
         hypernet_size: int = NotProvided,
         double_q: bool = NotProvided,
         epsilon: float | list = NotProvided,
+        coherence: float = NotProvided,
         td_lambda: float = NotProvided,
         sequence_length: int = NotProvided,
         burn_in: int = NotProvided,
@@ -115,6 +118,8 @@ class QMIXConfig(AlgorithmConfig):
             hypernet_size: width of the networks that make the mixer's weights.
             double_q: the online network chooses the next action, the target network values it.
             epsilon: share of random choices, a number or [[env_steps, value], ...].
+            coherence: share of them that all components of an agent make together; for actions
+                of many components. See `models.q_agent`.
             td_lambda: 0 for one-step targets, 1 for returns to the end of the row.
             sequence_length: steps in a row; longer episodes are cut, with the hidden state kept.
             burn_in: steps without loss at the start of rows that do not start an episode.
@@ -142,7 +147,7 @@ class QMIXConfig(AlgorithmConfig):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 self._value_error(f"{name} is {value!r}; it must be an integer of at least {low}")
-        for name, low in (("td_lambda", 0.0), ("tau", 1e-6), ("gamma", 0.0)):
+        for name, low in (("td_lambda", 0.0), ("tau", 1e-6), ("gamma", 0.0), ("coherence", 0.0)):
             if not low <= getattr(self, name) <= 1.0:
                 self._value_error(f"{name} is {getattr(self, name)}; it must be in [{low}, 1]")
         if self.burn_in >= self.sequence_length:

@@ -13,7 +13,8 @@ with time first, so that a sequence is one call. A feed-forward network has
   component, and each sees the mean and the maximum over all of them. Its size does not grow with M,
   and without `embedding_size` it is equivariant: permuted components give permuted values.
 
-`make_network` chooses by the shapes.
+`make_network` chooses by the shapes. A network is a `body`, which makes features [T, B, ..., F],
+and a `head`, one linear layer, which `read` applies; another head can be read in its place.
 """
 
 import gymnasium
@@ -53,10 +54,16 @@ class FlatNetwork(nn.Module):
         self.memory = _memory(hidden_size, use_gru)
         self.head = nn.Linear(hidden_size, num_components * num_values)
 
-    def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def body(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         features = torch.relu(self.encoder(observations.flatten(2)))  # [T, B, hidden]
-        features, hidden = _remember(self.memory, features, hidden)
-        return self.head(features).unflatten(-1, self.heads), hidden
+        return _remember(self.memory, features, hidden)
+
+    def read(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
+        return _linear(self.head, features, weight).unflatten(-1, self.heads)
+
+    def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        features, hidden = self.body(observations, hidden)
+        return self.read(features), hidden
 
 
 class PerComponentNetwork(nn.Module):
@@ -98,14 +105,14 @@ class PerComponentNetwork(nn.Module):
         self.head = nn.Linear(hidden_size, num_values)
         self.register_buffer("index", torch.arange(num_components), persistent=False)
 
-    def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def body(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         rows = max(1, _CACHED_NUMBERS // (observations[:, :1, ..., 0].numel() * self.width))
         if observations.shape[1] <= rows:
             return self._run(observations, hidden)
         observations = observations.split(rows, 1)
         hidden = [None] * len(observations) if hidden is None else hidden.split(rows)
-        values, hidden = zip(*map(self._run, observations, hidden), strict=True)
-        return torch.cat(values, 1), None if hidden[0] is None else torch.cat(hidden)
+        features, hidden = zip(*map(self._run, observations, hidden), strict=True)
+        return torch.cat(features, 1), None if hidden[0] is None else torch.cat(hidden)
 
     def _run(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         encoded = self.encoder(observations)  # [T, B, M, hidden]
@@ -118,7 +125,14 @@ class PerComponentNetwork(nn.Module):
         hidden = None if hidden is None else hidden.flatten(0, 1)
         features, hidden = _remember(self.memory, features.flatten(1, 2), hidden)
         hidden = None if hidden is None else hidden.unflatten(0, batch)
-        return self.head(features).unflatten(1, batch), hidden
+        return features.unflatten(1, batch), hidden
+
+    def read(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
+        return _linear(self.head, features, weight)
+
+    def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        features, hidden = self.body(observations, hidden)
+        return self.read(features), hidden
 
 
 def make_network(
@@ -174,6 +188,10 @@ def component_sizes(action_space: gymnasium.Space) -> list[int]:
     raise ValueError(
         f"the action space is {action_space}; Q-networks play Discrete and flat MultiDiscrete"
     )
+
+
+def _linear(head: nn.Linear, features: Tensor, weight: Tensor | None) -> Tensor:
+    return head(features) if weight is None else nn.functional.linear(features, weight)
 
 
 def _memory(size: int, use_gru: bool) -> nn.Module:

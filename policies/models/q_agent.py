@@ -1,5 +1,10 @@
 """The RLModule of one policy: a Q-network that acts greedily, or epsilon-greedily to explore.
 
+An exploring component chooses uniformly and by itself. Where an action has many components, each
+alone changes little, and no step tells much about any of them. So a part of the exploration,
+`coherence`, is of whole agents: all components of an agent follow one random head on the features
+of its network, and components that look alike are moved alike.
+
 It may serve many agents. Acting:
 
     OBS [n, *O], or [n, 1, *O] with STATE_IN {"h": [n, *hidden]} if recurrent,
@@ -30,10 +35,10 @@ VALUES, TARGET_VALUES, GREEDY = "values", "target_values", "greedy"
 
 
 class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """`model_config` holds the arguments of `make_network`, "epsilon" and "double_q".
+    """`model_config` holds the arguments of `make_network`, "epsilon", "coherence", "double_q".
 
-    "epsilon" is a number or a schedule [[env_steps, value], ...]; every component explores
-    by itself.
+    "epsilon" is a number or a schedule [[env_steps, value], ...]: the probability with which a
+    component explores, of which "coherence" in [0, 1] is with the whole agent.
     """
 
     def setup(self) -> None:
@@ -72,13 +77,18 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         else:
             observations, hidden = observations.unsqueeze(0), None
             mask = None if mask is None else mask.unsqueeze(0)
-        values, hidden = self.network(observations, hidden)
-        mask = self._mask(mask)
-        actions = best(values, mask)
-        if epsilon > 0:
-            explore = torch.rand(actions.shape, device=actions.device) < epsilon
+        features, hidden = self.network.body(observations, hidden)
+        values, mask = self.network.read(features), self._mask(mask)
+        actions, coherence = best(values, mask), self.model_config["coherence"]
+        if epsilon * coherence > 0:
+            together = torch.rand(actions.shape[:2], device=actions.device) < epsilon * coherence
+            random_head = torch.randn_like(self.network.head.weight)
+            coherent = best(self.network.read(features, random_head), mask)
+            actions = torch.where(together.unsqueeze(-1), coherent, actions)
+        if epsilon * (1.0 - coherence) > 0:
+            alone = torch.rand(actions.shape, device=actions.device) < epsilon * (1.0 - coherence)
             # The best of random values among the legal ones is a uniform choice.
-            actions = torch.where(explore, best(torch.rand_like(values), mask), actions)
+            actions = torch.where(alone, best(torch.rand_like(values), mask), actions)
         if self._one_component:
             actions = actions.squeeze(-1)
         if not recurrent:
