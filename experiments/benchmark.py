@@ -1,0 +1,138 @@
+"""How fast simulator, sampler and training are, beside what one would use without them.
+
+    python experiments/benchmark.py simulator --seconds 5
+    python experiments/benchmark.py                          # all three parts
+
+`simulator`  jobs, by the compiled simulator, by plain Python and by SimPy: `benchmark_simulator`.
+`sampling`   env-steps, by `VectorEnvRunner` and by RLlib's runner: `benchmark_learning`.
+`training`   env-steps of QMIX, replay and updates included, beside 219 per second of a published
+             QMIX for this problem (github.com/NTV-UIT/MARLLB, after repairs, without its sleeps,
+             with one update per 100 steps).
+
+All rates are per second of CPU time of this one process with one thread, so that they hold, about,
+on a machine that is busy with other things too. `ratio` is to the row that has 1.0. The rows go to
+runs/benchmark.csv, where they replace those of the same part.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it
+
+import pandas as pd
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from marlserve.experiments.base import RUNS
+from marlserve.experiments.benchmark_learning import RLLIB, SAMPLING, TRAINING
+from marlserve.experiments.benchmark_simulator import PLAIN, SIMULATOR
+
+PUBLISHED = {"published QMIX, repaired": 219.0}  # env-steps per CPU-second
+
+# Does some work: (units done, CPU seconds that they took). It is made by a function of its own.
+Side = Callable[[], tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sides that do the same, counted in `unit`; `base` is the one to compare with."""
+
+    unit: str
+    sides: dict[str, Callable[[], Side]]
+    base: str
+
+
+PARTS = {
+    "simulator": Part("jobs", SIMULATOR, PLAIN),
+    "sampling": Part("env-steps", SAMPLING, RLLIB),
+    "training": Part("env-steps", TRAINING, *PUBLISHED),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one side does."""
+
+    part: str
+    side: str
+    unit: str
+    per_cpu_s: float
+    ratio: float
+
+
+def measure(name: str, seconds: float) -> list[Row]:
+    """All sides of a part, for this many CPU seconds each."""
+    part = PARTS[name]
+    rates = {side: per_cpu_s(make(), seconds) for side, make in part.sides.items()}
+    if name == "training":
+        from marlserve.policies import session
+
+        session.stop()
+        rates |= PUBLISHED
+    return [Row(name, side, part.unit, x, x / rates[part.base]) for side, x in rates.items()]
+
+
+def per_cpu_s(side: Side, seconds: float) -> float:
+    """Units per CPU second; what is done first is a warm-up and does not count."""
+    side()
+    done, spent_s = 0, 0.0
+    while spent_s < seconds:
+        units, cpu_s = side()
+        done, spent_s = done + units, spent_s + cpu_s
+    return done / spent_s
+
+
+def write(rows: list[Row], path: Path) -> None:
+    """Replace the rows of these parts, and keep the others."""
+    table = pd.DataFrame([asdict(row) for row in rows])
+    if path.exists():
+        before = pd.read_csv(path)
+        table = pd.concat([before[~before["part"].isin(table["part"])], table])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+
+
+def show(rows: list[Row]) -> None:
+    """Print a table."""
+    table = Table("part", "side", "per CPU second", "ratio", caption="one process, one thread")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(row.part, row.side, f"{row.per_cpu_s:,.0f} {row.unit}", f"{row.ratio:.1f}")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120  # a file has no width of its own
+    console.print(table)
+
+
+def main(
+    part: Annotated[Literal["all", *PARTS], tyro.conf.Positional] = "all",
+    seconds: float = 5.0,
+    out: Path = RUNS,
+) -> None:
+    """Measure, print a table, and write benchmark.csv.
+
+    Args:
+        part: what to measure.
+        seconds: CPU time for every row.
+        out: the folder of benchmark.csv.
+    """
+    if not 0.0 < seconds <= 3600.0:
+        raise ValueError(f"seconds is {seconds}; expected a positive number, at most 3600")
+    rows = []
+    for name in PARTS if part == "all" else [part]:
+        rows += measure(name, seconds)
+        write(rows, out / "benchmark.csv")
+    show(rows)
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main, description=__doc__)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

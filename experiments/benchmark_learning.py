@@ -1,0 +1,92 @@
+"""Sampling and training on the moderate load-balancing problem: sides of `benchmark.py`.
+
+All with 32 copies in one process, and QMIX's default network and settings.
+"""
+
+import time
+from functools import partial
+
+import numpy as np
+
+from marlserve import envs
+
+PROBLEM, COPIES = "load_balance", 32
+RLLIB = "MultiAgentEnvRunner of RLlib"
+
+
+def runner(vectorised: bool):
+    """A side: our env runner or RLlib's, on the same problem with the same module, without Ray."""
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+
+    from marlserve import policies
+    from marlserve.policies import session
+    from marlserve.policies.sampling.runner import VectorEnvRunner
+
+    session.quiet()
+    env_runner_cls = VectorEnvRunner if vectorised else MultiAgentEnvRunner
+    config = (
+        policies.config("qmix", problem=PROBLEM)
+        .env_runners(env_runner_cls=env_runner_cls, num_envs_per_env_runner=COPIES)
+        .debugging(seed=0)
+    )
+    env_runner = env_runner_cls(config=config, worker_index=0)
+
+    def sample() -> tuple[int, float]:
+        steps, start_s = 16 * COPIES, time.process_time()
+        env_runner.sample(num_timesteps=steps, explore=True)
+        return steps, time.process_time() - start_s
+
+    return sample
+
+
+def problem_alone():
+    """A side, the floor of any runner: simulator, statistics and reward under random actions."""
+    problem, rng = envs.make_batch(PROBLEM, COPIES), np.random.default_rng(0)
+    problem.reset(list(range(COPIES)))
+    shape = (COPIES, len(problem.agents), *problem.action_space.shape)
+
+    def step() -> tuple[int, float]:
+        actions = rng.integers(problem.action_space.nvec, size=shape)
+        start_s = time.process_time()
+        *_, truncated = problem.step(actions)
+        if truncated.any():
+            problem.reset(copies=np.flatnonzero(truncated))
+        return COPIES, time.process_time() - start_s
+
+    return step
+
+
+def qmix():
+    """A side: sampling, replay and updates of QMIX, all in this process. It starts Ray."""
+    import torch
+    from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+    from marlserve import policies
+    from marlserve.policies import session
+
+    torch.set_num_threads(1)
+    session.start(num_cpus=1)
+    config = policies.config("qmix", problem=PROBLEM)
+    config.env_runners(num_envs_per_env_runner=COPIES).debugging(seed=0)
+    algorithm = config.build_algo()
+
+    def train() -> tuple[int, float]:
+        before, start_s = sampled(), time.process_time()
+        algorithm.train()
+        return sampled() - before, time.process_time() - start_s
+
+    def sampled() -> int:
+        steps = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        return int(algorithm.metrics.peek(steps, default=0))
+
+    while sampled() < config.learning_starts:  # from then on it also updates
+        train()
+    return train
+
+
+SAMPLING = {
+    "VectorEnvRunner": partial(runner, True),
+    RLLIB: partial(runner, False),
+    "the problem alone": problem_alone,
+}
+TRAINING = {"QMIX": qmix}
