@@ -6,6 +6,7 @@ from marlserve import traces
 from marlserve.envs.load_balance.rewards import REWARDS
 from marlserve.envs.sims.cluster import DISPATCH
 from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
+from marlserve.envs.sims.reservoir import RULES
 
 MIN_WEIGHT, MAX_WEIGHT = 0.1, 10.0  # of action="weights"
 
@@ -18,6 +19,7 @@ _CHOICES = {
     "reward": tuple(REWARDS),
     "reward_field": tuple(f"{kind}_{name}" for kind in ("fct", "duration") for name in STATISTICS),
     "reward_scope": ("team", "agent"),
+    "reservoir_rule": RULES,
 }
 
 
@@ -64,6 +66,9 @@ class Config:
             self._check(name, getattr(self, name) in allowed, f"one of {allowed}")
         self._check("num_balancers", self.num_balancers >= 1, "at least 1")
         self._check("cores", len(self.cores) >= 1 and min(self.cores) > 0, "positive numbers")
+        for name, least in (("max_running", 1), ("max_backlog", 0)):
+            value = getattr(self, name)
+            self._check(name, value is None or value >= least, f"None, or at least {least}")
         own = self.reach == "all" or len(self.cores) % self.num_balancers == 0
         self._check("cores", own, f"for reach='own', a multiple of {self.num_balancers} servers")
         low, high = self.load
