@@ -12,17 +12,18 @@ from marlserve.envs.sims.fairness import jain_index
 from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
 from marlserve.envs.sims.reservoir import Reservoirs
 
-# Columns of the observation, per server. Counts n are shown as n / (n + 4), seconds t as
-# t / (t + 0.1): bounded, and finest where most values lie.
+# Columns of the observation, per server. Flows n are shown as n / (n + 4), rates r per second as
+# r / (r + 10), seconds t as t / (t + 0.1): bounded, and finest where most values lie.
 FEATURES = (
     "ongoing",  # own flows in progress
-    "completed",  # own flows that completed in the last step
+    "completion_rate",  # own flows completed per second, each discounted by 0.9 per second of age
     *(f"fct_{name}" for name in STATISTICS),  # of completed flows: time from arrival to completion
     *(f"duration_{name}" for name in STATISTICS),  # of flows in progress, once a step: time so far
     "last_weight",  # in force until now, over the largest one possible
     "agent_index",  # k / K, the same for all servers
 )
-_COUNT_SCALE, _TIME_SCALE_S = np.float32(4.0), np.float32(0.1)
+_SCALES = np.array([4.0, 10.0] + [0.1] * 2 * len(STATISTICS), np.float32)
+_DISCOUNT_PER_S = 0.9
 _LEAST_WORK_S = 1e-3  # for slowdowns: that of a job without work is not finite
 
 
@@ -59,7 +60,7 @@ class Problem(base.Problem):
         self.step_sent = np.zeros((num_envs, k), np.int64)  # flows sent to a server
         self.step_excess = np.zeros((num_envs, k))  # log excess slowdown, summed over them
         self._statistics = np.zeros((num_envs, 2, k, m, len(STATISTICS)), np.float32)  # seconds
-        self._completed = np.zeros((num_envs, k, m), np.int64)
+        self._completion_rate = np.zeros((num_envs, k, m))  # per second
         self._steps = np.zeros(num_envs, np.int64)
 
     def _start(self, copies: np.ndarray) -> None:
@@ -82,7 +83,7 @@ class Problem(base.Problem):
         self.step_flow_s[copies] = 0.0
         self.step_slowdown[copies] = 1.0
         self._statistics[copies] = 0.0
-        self._completed[copies] = 0
+        self._completion_rate[copies] = 0.0
         self._steps[copies] = 0
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,7 +112,10 @@ class Problem(base.Problem):
         seen = self._reservoirs.seen[:, : k * m].copy()
         self._reservoirs.add(lengths, log)
         self._reservoirs.add(lengths, log, first=k * m)
-        self._completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)
+        completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)
+        kept = _DISCOUNT_PER_S**self.config.step_s
+        self._completion_rate *= kept
+        self._completion_rate += (1.0 - kept) * completed / self.config.step_s
         if self.config.reward == "slowdown":
             for copy, length in enumerate(lengths):
                 self._observe_slowdown(copy, log[copy, :length])
@@ -133,10 +137,9 @@ class Problem(base.Problem):
     def observations(self) -> np.ndarray:
         b, k, m = self.cluster.shape
         out = np.empty((b, k, m, len(FEATURES)), np.float32)
-        counts = np.stack((self.cluster.ongoing, self._completed), axis=-1).astype(np.float32)
-        out[..., :2] = counts / (counts + _COUNT_SCALE)
-        times_s = np.moveaxis(self._statistics, 1, -2).reshape(b, k, m, -1)
-        out[..., 2:-2] = times_s / (times_s + _TIME_SCALE_S)
+        out[..., 0], out[..., 1] = self.cluster.ongoing, self._completion_rate
+        out[..., 2:-2] = np.moveaxis(self._statistics, 1, -2).reshape(b, k, m, -1)
+        out[..., :-2] /= out[..., :-2] + _SCALES
         out[..., -2] = self.weights / self._max_weight
         out[..., -1] = (np.arange(k) / k)[:, None]
         return out

@@ -14,7 +14,8 @@ with time first, so that a sequence is one call. A feed-forward network has
   and without `embedding_size` it is equivariant: permuted components give permuted values.
 
 `make_network` chooses by the shapes. A network is a `body`, which makes features [T, B, ..., F],
-and a `head`, one linear layer, which `read` applies; another head can be read in its place.
+and a `head`, one linear layer, which `read` applies; `read_contrast` applies another head to what
+tells a component from the others.
 """
 
 import gymnasium
@@ -58,8 +59,11 @@ class FlatNetwork(nn.Module):
         features = torch.relu(self.encoder(observations.flatten(2)))  # [T, B, hidden]
         return _remember(self.memory, features, hidden)
 
-    def read(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
-        return _linear(self.head, features, weight).unflatten(-1, self.heads)
+    def read(self, features: Tensor) -> Tensor:
+        return self.head(features).unflatten(-1, self.heads)
+
+    def read_contrast(self, features: Tensor, weight: Tensor) -> Tensor:
+        return nn.functional.linear(features, weight).unflatten(-1, self.heads)
 
     def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         features, hidden = self.body(observations, hidden)
@@ -127,8 +131,11 @@ class PerComponentNetwork(nn.Module):
         hidden = None if hidden is None else hidden.unflatten(0, batch)
         return features.unflatten(1, batch), hidden
 
-    def read(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
-        return _linear(self.head, features, weight)
+    def read(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
+    def read_contrast(self, features: Tensor, weight: Tensor) -> Tensor:
+        return nn.functional.linear(features - features.mean(-2, keepdim=True), weight)
 
     def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         features, hidden = self.body(observations, hidden)
@@ -188,10 +195,6 @@ def component_sizes(action_space: gymnasium.Space) -> list[int]:
     raise ValueError(
         f"the action space is {action_space}; Q-networks play Discrete and flat MultiDiscrete"
     )
-
-
-def _linear(head: nn.Linear, features: Tensor, weight: Tensor | None) -> Tensor:
-    return head(features) if weight is None else nn.functional.linear(features, weight)
 
 
 def _memory(size: int, use_gru: bool) -> nn.Module:

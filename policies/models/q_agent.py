@@ -2,8 +2,9 @@
 
 An exploring component chooses uniformly and by itself. Where an action has many components, each
 alone changes little, and no step tells much about any of them. So a part of the exploration,
-`coherence`, is of whole agents: all components of an agent follow one random head on the features
-of its network, and components that look alike are moved alike.
+`coherence`, is of all that the policy plays, at the same step: all components of all agents follow
+one random head on the features of the network, less their mean over an agent's components.
+Components that look alike move alike, and against the others.
 
 It may serve many agents. Acting:
 
@@ -38,7 +39,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
     """`model_config` holds the arguments of `make_network`, "epsilon", "coherence", "double_q".
 
     "epsilon" is a number or a schedule [[env_steps, value], ...]: the probability with which a
-    component explores, of which "coherence" in [0, 1] is with the whole agent.
+    component explores, of which "coherence" in [0, 1] is with all others.
     """
 
     def setup(self) -> None:
@@ -80,11 +81,9 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         features, hidden = self.network.body(observations, hidden)
         values, mask = self.network.read(features), self._mask(mask)
         actions, coherence = best(values, mask), self.model_config["coherence"]
-        if epsilon * coherence > 0:
-            together = torch.rand(actions.shape[:2], device=actions.device) < epsilon * coherence
+        if torch.rand(()) < epsilon * coherence:
             random_head = torch.randn_like(self.network.head.weight)
-            coherent = best(self.network.read(features, random_head), mask)
-            actions = torch.where(together.unsqueeze(-1), coherent, actions)
+            actions = best(self.network.read_contrast(features, random_head), mask)
         if epsilon * (1.0 - coherence) > 0:
             alone = torch.rand(actions.shape, device=actions.device) < epsilon * (1.0 - coherence)
             # The best of random values among the legal ones is a uniform choice.
