@@ -208,8 +208,11 @@ class ParallelView(ParallelEnv):
             raise ValueError(f"actions are given for {sorted(actions)}; expected {self.agents}")
         shape = self.problem.action_space.shape
         for agent, action in actions.items():
-            if np.shape(action) != shape:
-                raise ValueError(f"action of {agent} is {action!r}; its shape must be {shape}")
+            array = np.asarray(action)
+            if array.shape != shape or not np.issubdtype(array.dtype, np.number):
+                raise ValueError(
+                    f"action of {agent} is {action!r}; it must be numbers of shape {shape}"
+                )
         joint = np.stack([np.asarray(actions[agent]) for agent in self.agents])[None]
         observations, rewards, terminated, truncated = self.problem.step(joint)
         over = bool(terminated[0] or truncated[0])

@@ -22,6 +22,7 @@ def bad_values(space: gymnasium.Space) -> list[tuple[object, str]]:
         values.append((np.full(space.shape, 0.5), "0.5"))
     if space.shape:
         values += [("no action", "no action"), (None, "None")]
+        values += [(np.full(space.shape, "a"), "a"), (np.full(space.shape, None), "None")]
     return values
 
 

@@ -1,3 +1,5 @@
+"""Fairness measures: hand-made values, bounds, invariances."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -26,6 +26,7 @@ def agent_module(spaces=FLAT, inference_only=False, **settings):
         "use_gru": True,
         "embedding_size": 0,
         "epsilon": 0.5,
+        "coherence": 0.0,
         "double_q": True,
     }
     module = QAgentModule(
@@ -227,3 +228,24 @@ def test_training_values_and_greedy_choice(double_q):
         assert out[GREEDY][t, r, i, 0] == best
     alone, _ = module.network(batch[Columns.OBS][2, :, 1][:, None], batch["hidden"][2, 1][None])
     torch.testing.assert_close(out[VALUES][:, 2, 1], alone[:, 0])
+
+
+def test_coherent_exploration_moves_components_alike_that_look_alike():
+    module = agent_module(SERVERS, use_gru=False, epsilon=1.0, coherence=1.0)
+    kinds = torch.tensor([0, 1, 0, 1, 1])
+    observations = torch.randn(2, 3)[kinds].expand(6, 5, 3)  # six agents see two kinds of server
+    seen = set()
+    for _ in range(50):
+        actions = module._forward_exploration({Columns.OBS: observations})[Columns.ACTIONS]
+        of_kinds = actions[:, [0, 1]]
+        assert torch.equal(actions, of_kinds[:, kinds])  # one choice per kind
+        assert (of_kinds == of_kinds[0]).all()  # by all agents
+        seen.add(tuple(of_kinds[0].tolist()))
+    assert len(seen) > 5  # but another one at each step
+
+
+def test_no_coherence_explores_each_component_by_itself():
+    module = agent_module(SERVERS, use_gru=False, epsilon=1.0, coherence=0.0)
+    observations = torch.zeros(200, 5, 3)
+    actions = module._forward_exploration({Columns.OBS: observations})[Columns.ACTIONS]
+    assert len({tuple(row) for row in actions.tolist()}) > 100
