@@ -1,10 +1,11 @@
 """How fast simulator, sampler and training are, beside what one would use without them.
 
     python experiments/benchmark.py simulator --seconds 5
-    python experiments/benchmark.py                          # all three parts
+    python experiments/benchmark.py                          # all parts
 
 `simulator`  jobs, by the compiled simulator, by plain Python and by SimPy: `benchmark_simulator`.
-`sampling`   env-steps, by `VectorEnvRunner` and by RLlib's runner: `benchmark_learning`.
+`sampling`   env-steps, by `VectorEnvRunner` and by RLlib's runner, under Wikipedia's traffic, and
+             `sampling_poisson` under a tenth of the jobs: `benchmark_learning`.
 `training`   env-steps of QMIX, replay and updates included, beside 219 per second of a published
              QMIX for this problem (github.com/NTV-UIT/MARLLB, after repairs, without its sleeps,
              with one update per 100 steps).
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marlserve.experiments.base import RUNS
-from marlserve.experiments.benchmark_learning import RLLIB, SAMPLING, TRAINING
+from marlserve.experiments.benchmark_learning import RLLIB, TRAINING, sampling
 from marlserve.experiments.benchmark_simulator import PLAIN, SIMULATOR
 
 PUBLISHED = {"published QMIX, repaired": 219.0}  # env-steps per CPU-second
@@ -49,7 +50,8 @@ class Part:
 
 PARTS = {
     "simulator": Part("jobs", SIMULATOR, PLAIN),
-    "sampling": Part("env-steps", SAMPLING, RLLIB),
+    "sampling": Part("env-steps", sampling("wikipedia"), RLLIB),
+    "sampling_poisson": Part("env-steps", sampling("poisson"), RLLIB),
     "training": Part("env-steps", TRAINING, *PUBLISHED),
 }
 
