@@ -21,6 +21,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
 from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.runner import MIXER
 from marlserve.policies.sampling.sequences import ACTION_MASK
 from marlserve.policies.session import quiet
 
@@ -50,7 +51,10 @@ class CheckpointPolicy:
         self._modules: dict[str, RLModule] = {}
         self._actions: dict[str, ActionArrays] = {}
         for folder in sorted((self.path / _MODULES).iterdir()):
-            if folder.is_dir() and (module := _module(folder)) is not None:
+            # The mixer plays for nobody; other modules may be for learners only.
+            if folder.name == MIXER or not folder.is_dir():
+                continue
+            if (module := _module(folder)) is not None:
                 self._modules[folder.name] = module
                 self._actions[folder.name] = ActionArrays(
                     module.action_space, settings["normalize_actions"], settings["clip_actions"]

@@ -204,6 +204,14 @@ def test_a_checkpoint_plays_greedily_with_memory(run_folder):
         policy.reset()
 
 
+@pytest.mark.parametrize("mixer", ["vdn", "none"])
+def test_checkpoints_without_a_mixing_network_play(mixer, ray_session, tmp_path):
+    algorithm = recall(mixer=mixer).build_algo()
+    algorithm.save_to_path(tmp_path)
+    algorithm.stop()
+    assert CheckpointPolicy(tmp_path)(observations(0)).keys() == {"a0", "a1"}
+
+
 @pytest.mark.parametrize("batch", [(3,), (2, 3)])
 def test_a_checkpoint_plays_batches_as_it_plays_one(run_folder, batch):
     folder, _ = run_folder
