@@ -104,7 +104,7 @@ def _side_by_side(waiting: list[Run], out: Path, jobs: int) -> None:
     with Progress(*columns, speed_estimate_period=300.0) as bar:
         tasks = {
             run: bar.add_task(
-                "/".join(run.experiment.folder.parts[1:]),
+                f"{run.experiment.name}, seed {run.experiment.seed}",
                 total=run.experiment.env_steps,
                 value="-",
                 start=False,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -111,12 +112,15 @@ def show(
 ) -> None:
     """Print a table."""
     header, rows = _cells(result, metrics)
-    pretty = Table(title=title, caption=caption(result), caption_justify="left", show_lines=True)
+    pretty = Table(title=title, caption=caption(result), caption_justify="left", box=SIMPLE_HEAD)
     for i, name in enumerate(header):
         pretty.add_column(name, justify="left" if i < 2 else "right")
     for cells in rows:
         pretty.add_row(*(cell.replace(" [", "\n[") for cell in cells))
-    (console or Console(highlight=False)).print(pretty, markup=False)
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120  # a file has no width of its own
+    console.print(pretty)
 
 
 def caption(result: pd.DataFrame) -> str:

@@ -125,12 +125,12 @@ def _progress(console: Console, run: Run, counters: dict[str, float]) -> Iterato
     begin_s, before = time.monotonic(), counters["env_steps"]
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:3.0f} %  {task.fields[speed]:,.0f} env-steps/s"),
         TextColumn("return {task.fields[value]}"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    name = "/".join(run.experiment.folder.parts[1:])
+    name = f"{run.experiment.name}, seed {run.experiment.seed}"
     with Progress(*columns, console=console, speed_estimate_period=300.0) as bar:
         task = bar.add_task(
             name, total=run.experiment.env_steps, completed=before, speed=0.0, value="-"
