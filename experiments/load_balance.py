@@ -144,7 +144,7 @@ class Train:
             problem=self.problem,
             env_steps=self.env_steps,
             settings=read_settings(self.settings),
-            env_runners={"num_env_runners": self.num_env_runners},
+            env_runners={"num_env_runners": self.num_env_runners} if self.num_env_runners else {},
         )
         train(
             given,
