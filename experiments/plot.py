@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from marlserve.experiments.evaluate import read_results
 from marlserve.experiments.run import read_progress
@@ -35,7 +36,7 @@ def learning_curves(folder: Path, metric: str) -> Path:
         the file, plots/learning_curves.png.
 
     Raises:
-        ValueError: if no run there has such a metric.
+        ValueError: if no run there has such a metric yet.
     """
     runs: dict[str, list[pd.DataFrame]] = {}
     for path in sorted(Path(folder).glob("*/seed_*/progress.jsonl")):
@@ -43,7 +44,7 @@ def learning_curves(folder: Path, metric: str) -> Path:
         if metric in rows and len(rows := rows.dropna(subset=[metric])):
             runs.setdefault(path.parent.parent.name, []).append(rows)
     if not runs:
-        raise ValueError(f"no run in {folder} has a progress.jsonl with {metric!r}")
+        raise ValueError(f"no run in {folder} knows its {metric}: no training episode has ended")
     figure, axes = _figure()
     for i, (name, parts) in enumerate(runs.items()):
         start = max(rows["env_steps"].iloc[0] for rows in parts)
@@ -58,8 +59,9 @@ def learning_curves(folder: Path, metric: str) -> Path:
             axes.fill_between(
                 steps, *np.percentile(drawn, [2.5, 97.5], axis=1), color=f"C{i}", alpha=0.2, lw=0
             )
-    _horizontal_lines(axes, folder, metric)
+    _horizontal_lines(axes, folder, metric, first_colour=len(runs))
     axes.set(xlabel="env-steps", ylabel=f"{metric}, while training")
+    axes.xaxis.set_major_formatter(EngFormatter())
     if all((rows[metric] > 0).all() for parts in runs.values() for rows in parts):
         axes.set_yscale("log")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
@@ -100,7 +102,7 @@ def bars(folder: Path, metrics: Sequence[str], name: str) -> Path:
     return _save(figure, folder, f"{name}.png")
 
 
-def _horizontal_lines(axes: Axes, folder: Path, metric: str) -> None:
+def _horizontal_lines(axes: Axes, folder: Path, metric: str, first_colour: int) -> None:
     """The means of the policies that were not trained, if any was evaluated."""
     file = Path(folder) / "results.csv"
     if not file.exists():
@@ -113,9 +115,9 @@ def _horizontal_lines(axes: Axes, folder: Path, metric: str) -> None:
     for i, ((oracle, policy), mean) in enumerate(means.items()):
         axes.axhline(
             mean,
-            lw=0.9,
+            lw=1.0,
             ls=":" if oracle else "--",
-            color=f"{0.2 + 0.6 * i / len(means):.2f}",
+            color=f"C{first_colour + i}",
             label=f"{policy} (oracle)" if oracle else policy,
         )
 
