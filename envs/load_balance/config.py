@@ -108,15 +108,7 @@ class Config:
 MODERATE = Config()
 LARGE = Config(num_balancers=6, cores=(4,) * 12 + (8,) * 12, trace="poisson", episode_s=30.0)
 QUAD = Config(num_balancers=4, cores=(4,) * 16)
-DEGRADED = Config(
-    load=(0.55, 0.65),  # of all cores: even when two large servers are slow, the rest can carry it
-    slow_servers=2,
-    weight_levels=(
-        0.25,
-        0.5,
-        1.0,
-        1.5,
-        2.0,
-    ),  # a slow server is worth far less than half a fast one
-)
+# Even when two large servers are slow, the rest can carry this load. A slow one is worth far less
+# than half a fast one: hence the wider levels.
+DEGRADED = Config(load=(0.55, 0.65), slow_servers=2, weight_levels=(0.25, 0.5, 1.0, 1.5, 2.0))
 PRESETS = {"moderate": MODERATE, "large": LARGE, "quad": QUAD, "degraded": DEGRADED}
