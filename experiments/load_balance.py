@@ -69,8 +69,8 @@ def _settings(env_steps: int, lr: float, training: dict[str, Any]) -> Settings:
 
 SETTINGS = {
     "moderate": _settings(500_000, 1e-3, _FEW_SERVERS),
-    "large": _settings(600_000, 5e-4, _MANY_SERVERS),
-    "quad": _settings(600_000, 5e-4, _MANY_SERVERS),
+    "large": _settings(300_000, 1e-3, _MANY_SERVERS),
+    "quad": _settings(300_000, 1e-3, _MANY_SERVERS),
     "degraded": _settings(1_000_000, 1e-3, _FEW_SERVERS),
 }
 
