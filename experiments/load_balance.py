@@ -114,7 +114,7 @@ def experiment(
         env_config=vars(problem) | own_fields,
         settings=standard.training | own_settings | (settings or {}),
         env_runners=standard.env_runners | (env_runners or {}),
-        env_steps=env_steps or standard.env_steps,
+        env_steps=standard.env_steps if env_steps is None else env_steps,
         seed=seed,
         preset=label(preset, _changes(PRESETS[preset], problem)),
         name=label(algorithm, settings or {}),
