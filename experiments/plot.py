@@ -20,11 +20,12 @@ from marlserve.experiments.table import resampled_means, table
 
 _GRID = 100  # points of a curve
 _RESAMPLES = 500
+_NEAR = 0.25  # of the height of the curves: how far a heuristic may lie outside and be shown
 
 
 def learning_curves(folder: Path, metric: str) -> Path:
     """A metric of the training episodes against env-steps: mean and 95 % bootstrap interval over
-    training seeds. The heuristics, as evaluated, are horizontal lines.
+    training seeds. The heuristics that come near, as evaluated, are horizontal lines.
 
     Training episodes are played with exploration, on other traffic than that of the evaluation.
 
@@ -59,7 +60,9 @@ def learning_curves(folder: Path, metric: str) -> Path:
             axes.fill_between(
                 steps, *np.percentile(drawn, [2.5, 97.5], axis=1), color=f"C{i}", alpha=0.2, lw=0
             )
-    _horizontal_lines(axes, folder, metric, first_colour=len(runs))
+    low, high = axes.get_ylim()
+    margin = _NEAR * (high - low)
+    _horizontal_lines(axes, folder, metric, len(runs), within=(low - margin, high + margin))
     axes.set(xlabel="env-steps", ylabel=f"{metric}, while training")
     axes.xaxis.set_major_formatter(EngFormatter())
     if all((rows[metric] > 0).all() for parts in runs.values() for rows in parts):
@@ -102,8 +105,10 @@ def bars(folder: Path, metrics: Sequence[str], name: str) -> Path:
     return _save(figure, folder, f"{name}.png")
 
 
-def _horizontal_lines(axes: Axes, folder: Path, metric: str, first_colour: int) -> None:
-    """The means of the policies that were not trained, if any was evaluated."""
+def _horizontal_lines(
+    axes: Axes, folder: Path, metric: str, first_colour: int, within: tuple[float, float]
+) -> None:
+    """The means of the policies that were not trained, if any was evaluated and is within."""
     file = Path(folder) / "results.csv"
     if not file.exists():
         return
@@ -112,6 +117,7 @@ def _horizontal_lines(axes: Axes, folder: Path, metric: str, first_colour: int) 
     if metric not in results or heuristics.empty:
         return
     means = heuristics.groupby(["oracle", "policy"])[metric].mean().sort_values(ascending=False)
+    means = means[means.between(*within)]
     for i, ((oracle, policy), mean) in enumerate(means.items()):
         axes.axhline(
             mean,
