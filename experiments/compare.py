@@ -39,6 +39,9 @@ def train_all(experiments: Sequence[Experiment], out: Path, jobs: int = 1) -> li
         raise ValueError(f"jobs is {jobs}; it must be at least 1")
     runs = [Run(experiment, out) for experiment in experiments]
     waiting = [run for run in runs if run.counters()["env_steps"] < run.experiment.env_steps]
+    for run in runs:
+        if run not in waiting:
+            print(f"{run.folder} is finished: not trained again")
     if jobs == 1 or len(waiting) == 1:
         for run in waiting:
             base.train(run.experiment, out)

@@ -242,7 +242,7 @@ class Demo:
     """Train QMIX on the moderate preset for some minutes, and compare it with the heuristics."""
 
     episodes: int = 32  # to play with each policy
-    out: Path = RUNS / "demo"  # apart from the runs of other budgets
+    out: Path = RUNS / "demo"  # apart from results over more episodes
 
     def run(self, preset: str) -> None:
         Compare(

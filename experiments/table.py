@@ -51,9 +51,9 @@ def table(
         reference: a policy; the columns "difference" compare with it, in `by`.
 
     Returns:
-        columns policy, oracle, training_seeds, episodes, rank (NA for oracles), tied, `m`, `m_low`
-        and `m_high` for every metric m, and difference, difference_low, difference_high; attrs
-        "by" and "reference".
+        columns policy, oracle, training_seeds (0 for heuristics), episodes, rank (NA for oracles),
+        tied, `m`, `m_low` and `m_high` for every metric m, and difference, difference_low,
+        difference_high; attrs "by" and "reference".
 
     Raises:
         ValueError: for an unknown metric or reference, and if no episode is common to all.
@@ -70,13 +70,14 @@ def table(
     episodes = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
     oracles = set(results.loc[results["oracle"].astype(bool), "policy"])
     rows = {p: {"policy": p, "oracle": p in oracles} for p in policies}
+    seeds = results.groupby("policy")["training_seed"].nunique()  # 0 for heuristics
     samples = {}
     for name, of_policy in values.items():
         for i, (policy, matrix) in enumerate(of_policy.items()):
             drawn = resampled_means(matrix, episodes, np.random.default_rng([1, i]))
             if name == by:
                 samples[policy] = drawn if not larger_is_better else -drawn
-            rows[policy] |= {"training_seeds": len(matrix), "episodes": count}
+            rows[policy] |= {"training_seeds": seeds[policy], "episodes": count}
             rows[policy] |= _interval(name, matrix.mean(), drawn)
     for policy, row in rows.items():
         better = [
@@ -125,8 +126,9 @@ def show(
 
 def caption(result: pd.DataFrame) -> str:
     """What the numbers are."""
-    counts = sorted(set(result["training_seeds"]) - {1})
-    over = f"{' or '.join(map(str, counts))} training seeds and " if counts else ""
+    counts = sorted(set(result["training_seeds"]) - {0})
+    plural = "" if counts == [1] else "s"
+    over = f"{' or '.join(map(str, counts))} training seed{plural} and " if counts else ""
     text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} episodes."
     if reference := result.attrs["reference"]:
         text += f" vs {reference}: paired difference in {result.attrs['by']}."
