@@ -1,7 +1,7 @@
 """The problems. The name of a problem is the name of its module.
 
 `make` gives a PettingZoo `ParallelEnv`, `make_batch` the same problem as arrays of B copies, and
-`register` announces all of them to RLlib and Gymnasium.
+`register` announces all of them to RLlib.
 """
 
 if __name__ != "marlserve.envs":

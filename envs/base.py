@@ -124,6 +124,8 @@ class Problem(ABC):
     def _checked(self, actions: np.ndarray) -> np.ndarray:
         """The actions in the dtype of the action space, or an error that says what is wrong."""
         space, actions = self.action_space, np.asarray(actions)
+        if isinstance(space, gymnasium.spaces.Box):  # a bound such as 0.1 is that of its dtype
+            actions = actions.astype(space.dtype, copy=False)
         expected = (self.num_envs, len(self.agents), *space.shape)
         if actions.shape != expected:
             raise ValueError(f"actions have shape {actions.shape}; expected {expected}")
@@ -203,9 +205,12 @@ class ParallelView(ParallelEnv):
         Raises:
             ValueError: for missing or unknown agents and for an action outside its space; the
                 message names the agent and the value.
+            RuntimeError: if the episode has ended, or never began.
         """
         if set(actions) != set(self.agents):
             raise ValueError(f"actions are given for {sorted(actions)}; expected {self.agents}")
+        if not self.agents:
+            raise RuntimeError("there is no episode in progress: reset first")
         shape = self.problem.action_space.shape
         for agent, action in actions.items():
             array = np.asarray(action)

@@ -28,7 +28,7 @@ from marlserve.experiments.run import read_experiment
 PROBLEM = "load_balance"
 # A policy's own part of the Config: how it acts, not what it meets.
 INTERFACE = ("action", "weight_levels", "dispatch", "step_s", "reservoir_rule")
-METRICS = ("mean_latency_s", "p99_latency_s", "jain_index")
+METRICS = ("mean_latency_s", "p99_latency_s", "jain_index", "rejected")
 PERCENTILES = ("p50_latency_s", "p90_latency_s", "p95_latency_s", "p99_latency_s")
 REFERENCE = "sed"
 COMPARED = ("moderate", "large", "degraded")

@@ -1,6 +1,6 @@
 """A trained policy without its training: plays a checkpoint, needs no Ray cluster.
 
-    policy = CheckpointPolicy("runs/load_balance/qmix/seed_0")
+    policy = CheckpointPolicy("runs/load_balance/moderate/qmix/seed_0")
     actions = policy({agent: observation})        # greedy; {agent: action}
     policy.reset()                                # before another episode
 

@@ -118,8 +118,8 @@ class QMIXConfig(AlgorithmConfig):
             hypernet_size: width of the networks that make the mixer's weights.
             double_q: the online network chooses the next action, the target network values it.
             epsilon: share of random choices, a number or [[env_steps, value], ...].
-            coherence: share of them that all components make together; for actions of many
-                components. See `models.q_agent`.
+            coherence: part of epsilon with which all components explore together, for actions of
+                many components; see `models.q_agent`.
             td_lambda: 0 for one-step targets, 1 for returns to the end of the row.
             sequence_length: steps in a row; longer episodes are cut, with the hidden state kept.
             burn_in: steps without loss at the start of rows that do not start an episode.

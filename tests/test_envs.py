@@ -84,6 +84,8 @@ def test_an_episode_ends_for_all_and_gives_its_metrics(name):
     assert all(np.isfinite(value) for value in env.metrics().values())
     with pytest.raises(ValueError, match=r"expected \[\]"):
         env.step(actions)
+    with pytest.raises(RuntimeError, match="no episode in progress"):
+        env.step({})
     env.reset()
     assert env.agents == env.possible_agents
     env.close()

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from playing import sampled
 
+from marlserve import envs
+from marlserve.envs import load_balance
 from marlserve.envs.load_balance import (
     BASELINES,
     DEGRADED,
@@ -249,3 +251,21 @@ def test_a_balancer_may_be_limited_to_its_own_servers(reach):
         problem.step(sampled(problem, np.random.default_rng(1)))
         reached |= problem.cluster.ongoing[0] > 0
     np.testing.assert_array_equal(reached, own if reach == "own" else np.ones((4, 16), bool))
+
+
+def test_observations_and_state_stay_in_their_spaces_at_the_extremes():
+    config = load_balance.Config(
+        load=(2.0, 2.0), weight_levels=(0.2, 0.5), slow_servers=7, slow_factor=0.0, episode_s=3.0
+    )
+    problem = load_balance.Problem(config, 2)
+    shown, over = problem.reset([0, 1]), np.zeros(2, bool)
+    while not over.any():
+        assert all(problem.observation_space.contains(x) for x in shown.reshape(-1, 7, 14))
+        assert all(problem.state_space.contains(x) for x in problem.state())
+        shown, _, _, over = problem.step(np.zeros((2, 2, 7), int))
+
+
+def test_the_bounds_of_real_weights_are_allowed():
+    env = envs.make("load_balance", action="weights", episode_s=1.0)
+    env.reset(seed=0)
+    env.step({"lb_0": [0.1] * 7, "lb_1": [10.0] * 7})

@@ -72,7 +72,7 @@ class Config:
         own = self.reach == "all" or len(self.cores) % self.num_balancers == 0
         self._check("cores", own, f"for reach='own', a multiple of {self.num_balancers} servers")
         low, high = self.load
-        self._check("load", 0.0 < low <= high, "(low, high) with 0 < low <= high")
+        self._check("load", 0.0 < low <= high <= 2.0, "(low, high) with 0 < low <= high <= 2")
         self._check("mean_work_s", self.mean_work_s > 0.0, "positive")
         self._check(
             "trace_path",

@@ -16,7 +16,7 @@ from marlserve.envs.sims.reservoir import Reservoirs
 # r / (r + 10), seconds t as t / (t + 0.1): bounded, and finest where most values lie.
 FEATURES = (
     "ongoing",  # own flows in progress
-    "completion_rate",  # own flows completed per second, each discounted by 0.9 per second of age
+    "completion_rate",  # own flows completed per second, in a mean with weight 0.9 ** age_s
     *(f"fct_{name}" for name in STATISTICS),  # of completed flows: time from arrival to completion
     *(f"duration_{name}" for name in STATISTICS),  # of flows in progress, once a step: time so far
     "last_weight",  # in force until now, over the largest one possible
@@ -39,7 +39,7 @@ class Problem(base.Problem):
         self.observation_space = Box(0.0, 1.0, (m, len(FEATURES)), np.float32)
         if config.action == "levels":
             self.action_space = MultiDiscrete([len(config.weight_levels)] * m)
-            self._max_weight = max(config.weight_levels)
+            self._max_weight = max(1.0, *config.weight_levels)  # 1 is in force at first
         else:
             self.action_space = Box(MIN_WEIGHT, MAX_WEIGHT, (m,), np.float32)
             self._max_weight = MAX_WEIGHT
@@ -145,9 +145,10 @@ class Problem(base.Problem):
         return out
 
     def state(self) -> np.ndarray:
-        """Of every server its jobs, waiting jobs, cores, speed and each balancer's flows; then the
-        offered load and the share of the episode that is over. All in [0, 1]: x jobs per core are
-        shown as x / (x + 1), and cores as a share of the largest server's."""
+        """Of every server its running jobs, its waiting jobs, each balancer's flows, its cores and
+        its speed; then the offered load and the share of the episode that is over. All in [0, 1]:
+        x jobs per core are shown as x / (x + 1), cores as a share of the largest server's, and
+        half of the load."""
         servers, b, config = self.cluster.servers, self.num_envs, self.config
         jobs = np.stack((servers["running"], servers["waiting"]), axis=1)
         jobs = np.concatenate((jobs, self.cluster.ongoing), axis=1) / servers["cores"][:, None]
@@ -159,8 +160,8 @@ class Problem(base.Problem):
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Of the episode so far: counts of jobs, latencies of the completed ones in seconds (0
-        while there are none), utilisation in [0, 1], and Jain's index of the servers' mean jobs
-        per core."""
+        while there are none; rejected jobs have none), utilisation in [0, 1], and Jain's index of
+        the servers' mean jobs per core."""
         copies, servers = self.cluster.copies, self.cluster.servers
         clock_s = np.maximum(copies["clock_s"], self.config.step_s)[:, None]
         latency_s = [self.cluster.jobs["latency_s"][b] for b in range(self.num_envs)]

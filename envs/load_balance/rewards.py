@@ -26,7 +26,8 @@ def latency(problem) -> np.ndarray:
     """Minus the seconds that flows spent in the system in this step, per flow expected to arrive.
 
     By Little's law its mean over time is minus the mean latency in seconds, and unlike the
-    latency of the flows that complete it also counts those that do not.
+    latency of the flows that complete it also counts those still under way. A rejected flow costs
+    nothing here.
     """
     spent_s, expected = problem.step_flow_s, problem.flows_per_step[:, None]
     if problem.config.reward_scope == "team":
@@ -53,7 +54,8 @@ def excess_slowdown(problem) -> np.ndarray:
     what one more job would suffer if nothing changed. Compared with the best server at that very
     moment, neither the jobs' sizes nor the load of the whole system are in it, and it follows the
     action at once, so it tells good weights from bad ones in far fewer steps than latency does.
-    It is known to the simulator, hence for training only. 0 where nothing was sent.
+    It is known to the simulator, hence for training only. Flows that the server rejects count, and
+    so do servers out of the balancer's reach. 0 where nothing was sent.
     """
     excess, sent = problem.step_excess, problem.step_sent
     if problem.config.reward_scope == "team":

@@ -14,7 +14,8 @@ Rules of dispatch, with weights w_ij >= 0 (0: may not be used): shortest expecte
 argmin_j (q_ij + 1) / w_ij, as in Yao et al. 2022 (arXiv 2201.11727); weighted random choice;
 round robin; power of two choices (Mitzenmacher 2001) over q_ij; and, knowing what no balancer
 knows, shortest expected delay over the flows of all balancers. With equal weights the first and
-the last are the local and the true join-the-shortest-queue. Ties fall by the job's own draw.
+the last are the local and the true join-the-shortest-queue. Of tied servers the first one from a
+place of the job's own drawing takes it.
 
 Everything is deterministic given the arrivals. With exponential work and one core a server is
 M/M/1; the tests hold the simulator to such closed forms.

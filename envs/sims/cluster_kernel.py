@@ -254,7 +254,7 @@ def _choose(job, weights, rules, servers, ongoing, balancers):
             if _usable_weight(j, balancer, weights, servers) > 0.0:
                 return j
         return chosen
-    # The search starts at a place of the job's own, so that ties fall evenly on the servers.
+    # The search starts at a place of the job's own: no server comes first in all ties.
     place = job.uniform * num_servers
     first = int(place)
     if rules.dispatch == POWER_OF_TWO:

@@ -1,10 +1,11 @@
 """The RLModule of one policy: a Q-network that acts greedily, or epsilon-greedily to explore.
 
-An exploring component chooses uniformly and by itself. Where an action has many components, each
-alone changes little, and no step tells much about any of them. So a part of the exploration,
-`coherence`, is of all that the policy plays, at the same step: all components of all agents follow
-one random head on the features of the network, less their mean over an agent's components.
-Components that look alike move alike, and against the others.
+Every component explores by itself, uniformly, with probability epsilon * (1 - coherence). Where an
+action has many components, each alone changes little, and no step tells much about any of them. So
+with probability epsilon * coherence a step begins from a choice that all components of all agents
+make together: one random head on the features of the network. A per-component network takes their
+mean over an agent's components away, so that components that look alike move alike, and against
+the others.
 
 It may serve many agents. Acting:
 
@@ -38,8 +39,7 @@ VALUES, TARGET_VALUES, GREEDY = "values", "target_values", "greedy"
 class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
     """`model_config` holds the arguments of `make_network`, "epsilon", "coherence", "double_q".
 
-    "epsilon" is a number or a schedule [[env_steps, value], ...]: the probability with which a
-    component explores, of which "coherence" in [0, 1] is with all others.
+    "epsilon" is a number or a schedule [[env_steps, value], ...].
     """
 
     def setup(self) -> None:

@@ -1,6 +1,6 @@
 """PettingZoo parallel environments and our problems as RLlib `MultiAgentEnv` classes.
 
-    config.environment(ProblemEnv, env_config={"problem": "load_balance", "num_servers": 7})
+    config.environment(ProblemEnv, env_config={"problem": "load_balance", "num_balancers": 4})
     config.environment(PettingZooEnv, env_config={
         "maker": "mpe2.simple_spread_v3:parallel_env", "kwargs": {"N": 3}})
 
