@@ -43,8 +43,8 @@ class Settings:
     env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
 
 
-# The observation holds statistics of the past: a network without memory does, and learns more in
-# a second than a recurrent one. The reward follows the action at once: a short horizon does too.
+# The observation holds statistics of the past, so that a network without memory will do, and costs
+# less than a recurrent one. The reward follows the action at once: so will a short horizon.
 _TRAINING = {
     "use_gru": False,
     "updates_per_step": 8,
