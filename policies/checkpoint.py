@@ -51,11 +51,8 @@ class CheckpointPolicy:
         self._modules: dict[str, RLModule] = {}
         self._actions: dict[str, ActionArrays] = {}
         for folder in sorted((self.path / _MODULES).iterdir()):
-            # The mixer plays for nobody; other modules may be for learners only.
-            if folder.name == MIXER or not folder.is_dir():
-                continue
-            if (module := _module(folder)) is not None:
-                self._modules[folder.name] = module
+            if folder.is_dir() and folder.name != MIXER:  # which plays for nobody
+                module = self._modules[folder.name] = _module(folder)
                 self._actions[folder.name] = ActionArrays(
                     module.action_space, settings["normalize_actions"], settings["clip_actions"]
                 )
@@ -199,13 +196,11 @@ def _algorithm_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{file} does not hold the config of an algorithm: {error!r}") from error
 
 
-def _module(folder: Path) -> RLModule | None:
-    """The module in this folder, ready to act; None if it is for learners only."""
+def _module(folder: Path) -> RLModule:
+    """The module in this folder, ready to act."""
     constructor, weights = _unpickled(folder / _CONSTRUCTOR), _unpickled(folder / _WEIGHTS)
     try:
         args, kwargs = constructor["ctor_args_and_kwargs"]
-        if kwargs.get("learner_only"):
-            return None
         module = constructor["class"](*args, **{**kwargs, "inference_only": True})
         module.set_state(weights)
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:

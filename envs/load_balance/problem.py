@@ -9,8 +9,8 @@ from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
 from marlserve.envs.load_balance.rewards import REWARDS
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.envs.sims.fairness import jain_index
+from marlserve.envs.sims.reservoir import DISCOUNT_PER_S, Reservoirs
 from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
-from marlserve.envs.sims.reservoir import Reservoirs
 
 # Columns of the observation, per server. Flows n are shown as n / (n + 4), rates r per second as
 # r / (r + 10), seconds t as t / (t + 0.1): bounded, and finest where most values lie.
@@ -23,7 +23,6 @@ FEATURES = (
     "agent_index",  # k / K, the same for all servers
 )
 _SCALES = np.array([4.0, 10.0] + [0.1] * 2 * len(STATISTICS), np.float32)
-_DISCOUNT_PER_S = 0.9
 _LEAST_WORK_S = 1e-3  # for slowdowns: that of a job without work is not finite
 
 
@@ -80,7 +79,6 @@ class Problem(base.Problem):
             self._reservoirs.reset(copy, rng.integers(2**63))
             self.flows_per_step[copy] = rate_per_s * config.step_s
         self.weights[copies] = 1.0
-        self.step_flow_s[copies] = 0.0
         self.step_slowdown[copies] = 1.0
         self._statistics[copies] = 0.0
         self._completion_rate[copies] = 0.0
@@ -113,7 +111,7 @@ class Problem(base.Problem):
         self._reservoirs.add(lengths, log)
         self._reservoirs.add(lengths, log, first=k * m)
         completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)
-        kept = _DISCOUNT_PER_S**self.config.step_s
+        kept = DISCOUNT_PER_S**self.config.step_s
         self._completion_rate *= kept
         self._completion_rate += (1.0 - kept) * completed / self.config.step_s
         if self.config.reward == "slowdown":

@@ -9,6 +9,8 @@ from marlserve.envs.load_balance.config import Config
 from marlserve.traces import wikipedia
 
 _HOUR_S = 3600.0
+_WEEK = np.arange(7 * 24)
+_HOURS = {"train": _WEEK[1::2], "test": _WEEK[::2], "all": _WEEK}
 
 
 def arrivals(config: Config, rng: np.random.Generator, load: float) -> tuple[traces.Trace, float]:
@@ -24,8 +26,9 @@ def arrivals(config: Config, rng: np.random.Generator, load: float) -> tuple[tra
     offered_cores = load * sum(config.cores)
     if config.trace == "wikipedia":
         rate_per_s = offered_cores / wikipedia.MEAN_WORK_S
-        hours = np.arange({"train": 1, "test": 0, "all": 0}[config.split], 7 * 24, _step(config))
-        start_s = _HOUR_S * rng.choice(hours) + rng.uniform(0.0, _HOUR_S - config.episode_s)
+        start_s = _HOUR_S * rng.choice(_HOURS[config.split]) + rng.uniform(
+            0.0, _HOUR_S - config.episode_s
+        )
         shape = float(wikipedia.shape(start_s + config.episode_s / 2))
         options = {"start_s": start_s, "mean_rate_per_s": rate_per_s / shape}
     elif config.trace == "poisson":
@@ -52,10 +55,6 @@ def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int
         slots_s[slots_s.index(start_s)] = end_s + rng.uniform(0.0, config.slow_gap_s)
     # Stable: a server that recovers and is slow again at the same instant stays slow.
     return sorted(changes, key=lambda change: change[0])
-
-
-def _step(config: Config) -> int:
-    return 1 if config.split == "all" else 2
 
 
 @lru_cache(maxsize=8)

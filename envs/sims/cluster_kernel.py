@@ -62,9 +62,9 @@ def _advance_copy(
             entry.work_s = jobs[finished].work_s
             copy.log_length += 1
         elif change.time_s <= now_s:
-            victims = _room_for_victims(change, rules, servers, heaps, queues)
-            if victims != DONE:
-                return victims
+            room = _room_for_victims(change, rules, servers, heaps, queues)
+            if room != DONE:
+                return room
             _apply(change, weights, rules, copy, jobs, servers, heaps, queues, ongoing, balancers)
             copy.next_change += 1
         else:

@@ -27,8 +27,8 @@ from numba import njit
 
 FEATURES = ("mean", "p90", "std", "discounted_mean", "discounted_p90")
 RULES = ("overwrite", "algorithm_r")
-_DISCOUNT_PER_S = 0.9
-_LOG_DISCOUNT = math.log(_DISCOUNT_PER_S)
+DISCOUNT_PER_S = 0.9
+_LOG_DISCOUNT = math.log(DISCOUNT_PER_S)
 _STEP = np.float32(0.96)  # by which a guess is lowered until the percentile lies above it
 _FEW = 12  # ranks, up to which a percentile is found by passes rather than by Hoare's method
 _REBASE_S = 250.0  # 0.9 ** -250 = 3e11: far inside float32
@@ -110,7 +110,7 @@ def _uniform(random, b):
 @njit(cache=True)
 def _rebase(now_s, b, growths, base_s):
     """Count growth from now on, before it is too large for float32."""
-    growths[b] *= np.float32(_DISCOUNT_PER_S ** (now_s - base_s[b]))
+    growths[b] *= np.float32(DISCOUNT_PER_S ** (now_s - base_s[b]))
     base_s[b] = now_s
 
 
@@ -206,7 +206,7 @@ def _features(now_s, values, growths, seen, base_s, out):
     for b in range(num_copies):
         if now_s[b] - base_s[b] > _REBASE_S:
             _rebase(now_s[b], b, growths, base_s)
-        decay = np.float32(_DISCOUNT_PER_S ** (now_s[b] - base_s[b]))
+        decay = np.float32(DISCOUNT_PER_S ** (now_s[b] - base_s[b]))
         for r in range(num_reservoirs):
             n = min(seen[b, r], size)
             if n == 0:

@@ -9,8 +9,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
-
-ACTION_MASK = "action_mask"
+from marlserve.policies.sampling.sequences import ACTION_MASK
 
 
 def agent_groups(
