@@ -22,6 +22,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from marlserve.policies.models.joint import AGENTS, CHOSEN, NEXT
+from marlserve.policies.returns import lambda_returns
 from marlserve.policies.sampling.runner import MIXER
 from marlserve.policies.sampling.sequences import (
     ACTION_MASK,
@@ -62,33 +63,6 @@ def learner_batch(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiA
             columns[HIDDEN] = sequences[HIDDEN][:, agents]
         batches[module_id] = SampleBatch(columns)
     return MultiAgentBatch(batches, env_steps=sequences.env_steps())
-
-
-def lambda_returns(
-    rewards: Tensor, next_values: Tensor, goes_on: Tensor, is_last: Tensor, gamma: float, lam: float
-) -> Tensor:
-    """G_t = r_t + gamma * goes_on_t * ((1 - lam) * v_{t+1} + lam * G_{t+1}), back from each end.
-
-    At the last step of a row, v_{t+1} stands in for the whole bracket. lam = 0 gives the
-    one-step target. Steps after the last have no meaning.
-
-    Args:
-        rewards: [T, R, ...].
-        next_values: [T, R, ...], v_{t+1}.
-        goes_on: like rewards; 0 where nothing follows, else 1.
-        is_last: [T, R, ...] bool, broadcastable.
-        gamma: discount.
-        lam: lambda.
-    """
-    if lam == 0:
-        return rewards + gamma * goes_on * next_values
-    returns = torch.empty_like(rewards)
-    following = next_values[-1]
-    for t in reversed(range(len(rewards))):
-        mixed = (1 - lam) * next_values[t] + lam * following
-        following = rewards[t] + gamma * goes_on[t] * torch.where(is_last[t], next_values[t], mixed)
-        returns[t] = following
-    return returns
 
 
 class QMIXLearner(TorchLearner):
