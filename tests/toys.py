@@ -278,3 +278,47 @@ class Target(_Toy):
         self.start()
         self.time += 1
         return self.outcome(rewards, truncated=self.time == self.length)
+
+
+class Identity(_Toy):
+    """One step: the best action is what the agent sees, and earns 1; all episodes terminate.
+
+    `space` is "discrete" (one of 3), "multi_discrete" (2 and 3 values, 1/2 for each that is right)
+    or "box" (two numbers in [-2, 2], less their mean squared distance from what is seen).
+    """
+
+    SPACES = {
+        "discrete": Discrete(3),
+        "multi_discrete": MultiDiscrete([2, 3]),
+        "box": Box(-2, 2, (2,), np.float32),
+    }
+
+    def __init__(self, num_agents: int = 1, space: str = "discrete"):
+        action_space = self.SPACES[space]
+        size = 3 if space == "discrete" else 2
+        super().__init__(num_agents, Box(-2, 2, (size,), np.float32), action_space)
+
+    def start(self):
+        shape = (len(self.possible_agents), *self._action_space.shape)
+        if isinstance(self._action_space, Box):
+            self.wanted = self.random.uniform(-1.5, 1.5, shape).astype(np.float32)
+        else:
+            high = getattr(self._action_space, "nvec", getattr(self._action_space, "n", None))
+            self.wanted = self.random.integers(high, size=shape)
+
+    def observations(self):
+        wanted = self.wanted
+        if isinstance(self._action_space, Discrete):
+            wanted = np.eye(3)[wanted]
+        return {a: wanted[i].astype(np.float32) for i, a in enumerate(self.possible_agents)}
+
+    def step(self, actions):
+        rewards = []
+        for agent, wanted in zip(self.agents, self.wanted, strict=True):
+            if not self._action_space.contains(actions[agent]):
+                raise ValueError(f"action of {agent} is {actions[agent]!r}")
+            if isinstance(self._action_space, Box):
+                rewards.append(1.0 - float(np.square(actions[agent] - wanted).mean()))
+            else:
+                rewards.append(float(np.mean(actions[agent] == wanted)))
+        return self.outcome(rewards, terminated=True)

@@ -6,6 +6,7 @@
 - `environment`, `acting`, `actions`, `rollout`, `episodes`, `counts`, `reporting`: its parts
 - `parallel_batch`: any third-party PettingZoo `ParallelEnv` as a batch environment
 - `multi_agent_env`: PettingZoo environments and our problems as RLlib `MultiAgentEnv` classes
+- `gymnasium_env`: single-agent Gymnasium environments by id, as such a class
 """
 
 if __name__ != "marlserve.policies.sampling":
