@@ -287,14 +287,12 @@ class Identity(_Toy):
     or "box" (two numbers in [-2, 2], less their mean squared distance from what is seen).
     """
 
-    SPACES = {
-        "discrete": Discrete(3),
-        "multi_discrete": MultiDiscrete([2, 3]),
-        "box": Box(-2, 2, (2,), np.float32),
-    }
-
     def __init__(self, num_agents: int = 1, space: str = "discrete"):
-        action_space = self.SPACES[space]
+        action_space = {
+            "discrete": Discrete(3),
+            "multi_discrete": MultiDiscrete([2, 3]),
+            "box": Box(-2, 2, (2,), np.float32),
+        }[space]
         size = 3 if space == "discrete" else 2
         super().__init__(num_agents, Box(-2, 2, (size,), np.float32), action_space)
 
