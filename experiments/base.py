@@ -4,7 +4,7 @@
 
 `train` shows how far it is. Ctrl-C ends it after the iteration in progress with a checkpoint, and
 the same call goes on from there; a finished experiment is not trained again. `run` says what the
-folder holds.
+folder holds. With `evaluate_every`, the best policy on the way is kept too: see `validation`.
 """
 
 import json
@@ -37,6 +37,9 @@ class Experiment:
     settings: dict[str, Any] = field(default_factory=dict)  # of the algorithm's training()
     env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
     env_steps: int = 300_000  # to train for, over all copies
+    evaluate_every: int = 0  # env-steps between two evaluations while training; 0: none
+    evaluation_episodes: int = 8
+    evaluation_config: dict[str, Any] = field(default_factory=dict)  # changes for those episodes
     seed: int = 0
     preset: str = "default"  # what the env_config is called in the folder
     name: str = ""  # what the algorithm is called there; its own name by default
@@ -44,8 +47,8 @@ class Experiment:
     def __post_init__(self):
         if not self.name:
             object.__setattr__(self, "name", self.algorithm)
-        for key in ("env_config", "settings", "env_runners"):  # as JSON gives them back
-            try:
+        for key in ("env_config", "settings", "env_runners", "evaluation_config"):
+            try:  # as JSON gives them back
                 value = json.loads(json.dumps(getattr(self, key)))
             except TypeError as error:
                 raise ValueError(f"{key} is {getattr(self, key)!r}: {error}") from error
@@ -54,19 +57,32 @@ class Experiment:
             value = getattr(self, key)
             if not re.fullmatch(r"[\w=][\w.,=+-]*", value):
                 raise ValueError(f"{key} is {value!r}; it must be fit to name a folder")
-        for key, low in (("env_steps", 1), ("seed", 0)):
+        least = {"env_steps": 1, "evaluate_every": 0, "evaluation_episodes": 1, "seed": 0}
+        for key, low in least.items():
             if getattr(self, key) < low:
                 raise ValueError(f"{key} is {getattr(self, key)}; it must be at least {low}")
-        config = envs.module(self.problem).Config
-        known = [x.name for x in fields(config)]
-        if unknown := set(self.env_config) - set(known):
-            raise ValueError(f"{self.problem} has no field {sorted(unknown)}; it has {known}")
-        config(**self.env_config)
+        if self.evaluation_config.get("split") == "test":
+            raise ValueError("evaluation_config has split='test', which is held out of training")
+        self.problem_config()
+        self.problem_config(evaluation=True)
 
     @property
     def folder(self) -> Path:
         """Relative to where all runs are."""
         return Path(self.problem, self.preset, self.name, f"seed_{self.seed}")
+
+    def problem_config(self, evaluation: bool = False) -> Any:
+        """The problem's Config, that of the training or of its evaluations.
+
+        Raises:
+            ValueError: for an unknown field or a bad value.
+        """
+        config = envs.module(self.problem).Config
+        values = self.env_config | (self.evaluation_config if evaluation else {})
+        known = [x.name for x in fields(config)]
+        if unknown := set(values) - set(known):
+            raise ValueError(f"{self.problem} has no field {sorted(unknown)}; it has {known}")
+        return config(**values)
 
     def config(self) -> "AlgorithmConfig":
         """RLlib's configuration of it.

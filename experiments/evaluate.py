@@ -110,26 +110,28 @@ def evaluate(
     return rows
 
 
-def learned(folder: Path, interface: Sequence[str] = ()) -> Baseline:
+def learned(folder: Path, interface: Sequence[str] = (), which: str | None = None) -> Baseline:
     """The policy of a run, or of any checkpoint of RLlib.
 
     Args:
         folder: of the run, or of the checkpoint.
         interface: fields of the problem's Config that say how the policy acts, and not what it
             meets; it plays with those that it was trained with.
+        which: of a run's checkpoints, "best" or "final"; None: the best one if there is one.
 
     Raises:
         ValueError: for a broken or missing checkpoint.
     """
     from marlserve.policies.checkpoint import CheckpointPolicy
 
-    CheckpointPolicy(folder)  # a broken one raises before anything is played
-    own = {}
-    if (Path(folder) / "experiment.json").exists():
-        trained_with = read_experiment(folder).get("env_config", {})
+    CheckpointPolicy(folder, which)  # a broken one raises before anything is played
+    own, folder = {}, Path(folder)
+    run = folder.parent if folder.name in ("best", "checkpoint") else folder
+    if (run / "experiment.json").exists():
+        trained_with = read_experiment(run).get("env_config", {})
         own = {field: trained_with[field] for field in interface if field in trained_with}
     return Baseline(
-        policy=lambda problem: CheckpointPolicy(folder),
+        policy=lambda problem: CheckpointPolicy(folder, which),
         configure=lambda config: replace(config, **own),
     )
 

@@ -3,16 +3,20 @@
     experiment.json   the experiment
     progress.jsonl    one row per iteration: env_steps, seconds, cpu_seconds (of the training
                       process), episode_return_mean (RLlib's: summed over agents), the problem's
-                      metrics, loss, epsilon
+                      metrics, loss, epsilon; some rows have evaluation_return and the problem's
+                      metrics with evaluation_ before them: see `validation`
     checkpoint/       the algorithm, as RLlib saves it, and counters.json, how far it had come
+    best/             the same where evaluation_return was highest, if any was evaluated
+    summary.md        some experiments write one when the run ends: see `summary`
     events.out.*      the rows once more, for `tensorboard --logdir runs`
 
 Files are written beside the old ones and then take their place, so that whoever stops the process,
-and when, what is there is whole. If that happens between the two renames that exchange the
+and when, what is there is whole. If that happens between the two renames that exchange a
 checkpoint, the old one is found under another name and put back.
 """
 
 import json
+import math
 import os
 import shutil
 from dataclasses import asdict
@@ -24,7 +28,14 @@ import pandas as pd
 from marlserve.experiments.base import Experiment
 
 _START = {"env_steps": 0, "seconds": 0.0, "cpu_seconds": 0.0}
-_OWN_FILES = ("experiment.json", "progress.jsonl", "checkpoint*", "events.out.*")
+_CHECKPOINTS = ("checkpoint", "best")
+_OWN_FILES = (
+    "experiment.json",
+    "progress.jsonl",
+    "summary.md",
+    "events.out.*",
+    *(f"{name}{end}" for name in _CHECKPOINTS for end in ("", ".new", ".old")),
+)
 
 
 class Run:
@@ -34,7 +45,7 @@ class Run:
         self.experiment = experiment
         self.folder = Path(out) / experiment.folder
         self.checkpoint = self.folder / "checkpoint"
-        self._previous = self.folder / "checkpoint.old"
+        self.best = self.folder / "best"
         self._progress = self.folder / "progress.jsonl"
 
     def counters(self) -> dict[str, float]:
@@ -45,21 +56,30 @@ class Run:
         """
         if not self.folder.exists() or not any(self.folder.iterdir()):
             return dict(_START)
-        stored = read_experiment(self.folder)
+        standard = Experiment(self.experiment.problem, self.experiment.algorithm)
+        stored = asdict(standard) | read_experiment(self.folder)  # old files lack new fields
         for name, there, asked in _differences(stored, asdict(self.experiment)):
             raise ValueError(
                 f"{self.folder} holds another experiment: {name} is {there!r} there, "
                 f"{asked!r} is asked for; choose another folder, or overwrite it"
             )
-        if self._previous.exists() and not self.checkpoint.exists():
-            self._previous.rename(self.checkpoint)
+        for folder in (self.checkpoint, self.best):
+            if _beside(folder, "old").exists() and not folder.exists():
+                _beside(folder, "old").rename(folder)
         if not self.checkpoint.exists():
             return dict(_START)
-        try:
-            counters = json.loads((self.checkpoint / "counters.json").read_text())
-            return {name: counters[name] for name in _START}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._broken(error) from error
+        counters = self._counters(self.checkpoint, *_START)
+        return {name: counters[name] for name in _START}
+
+    def best_return(self) -> float:
+        """The evaluation_return of best/; minus infinity without one.
+
+        Raises:
+            ValueError: if it is broken.
+        """
+        if not self.best.exists():
+            return -math.inf
+        return self._counters(self.best, "evaluation_return")["evaluation_return"]
 
     def restore(self, algorithm) -> None:
         """Put the checkpoint's state into an algorithm, and take later rows of progress away.
@@ -70,7 +90,7 @@ class Run:
         try:
             algorithm.restore_from_path(str(self.checkpoint.resolve()))
         except Exception as error:  # anything may come out of a broken pickle
-            raise self._broken(error) from error
+            raise _broken(self.checkpoint, error) from error
         steps = self.counters()["env_steps"]
         rows = [row for row in _rows(self._progress) if row["env_steps"] <= steps]
         write(self._progress, "".join(json.dumps(row) + "\n" for row in rows))
@@ -90,25 +110,53 @@ class Run:
 
     def save(self, algorithm, counters: dict[str, float], *, final: bool) -> None:
         """Replace the checkpoint. A final one lacks the replay: nobody goes on from it."""
-        new = self.folder / "checkpoint.new"
+        candidate = self._write(algorithm, self.checkpoint, with_replay=not final)
+        self._exchange(candidate, self.checkpoint, counters)
+
+    def propose(self, algorithm) -> Path:
+        """Write what may become best/; the folder can be played, or forgotten."""
+        return self._write(algorithm, self.best, with_replay=False)
+
+    def accept(self, candidate: Path, counters: dict[str, float]) -> None:
+        """Make the proposed one best/; the counters have its evaluation_return."""
+        self._exchange(candidate, self.best, counters)
+
+    def _write(self, algorithm, folder: Path, *, with_replay: bool) -> Path:
+        new = _beside(folder, "new")
         if new.exists():
             shutil.rmtree(new)
-        state = algorithm.get_state(not_components=["replay"]) if final else None
+        state = None if with_replay else algorithm.get_state(not_components=["replay"])
         algorithm.save_to_path(str(new.resolve()), state=state)
-        (new / "counters.json").write_text(json.dumps(counters))
-        if self.checkpoint.exists():
-            if self._previous.exists():
-                shutil.rmtree(self._previous)
-            self.checkpoint.rename(self._previous)
-        new.rename(self.checkpoint)
-        if self._previous.exists():
-            shutil.rmtree(self._previous)
+        return new
 
-    def _broken(self, error: Exception) -> ValueError:
-        return ValueError(
-            f"{self.checkpoint} is broken and is left as it is: {error!r}; move it away or "
-            "overwrite the run"
-        )
+    def _exchange(self, new: Path, folder: Path, counters: dict[str, float]) -> None:
+        old = _beside(folder, "old")
+        (new / "counters.json").write_text(json.dumps(counters))
+        if folder.exists():
+            if old.exists():
+                shutil.rmtree(old)
+            folder.rename(old)
+        new.rename(folder)
+        if old.exists():
+            shutil.rmtree(old)
+
+    def _counters(self, folder: Path, *names: str) -> dict[str, float]:
+        """What counters.json of a checkpoint says; it has these names."""
+        try:
+            counters = json.loads((folder / "counters.json").read_text())
+            return {name: counters[name] for name in names}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _broken(folder, error) from error
+
+
+def _beside(folder: Path, end: str) -> Path:
+    return folder.with_name(f"{folder.name}.{end}")
+
+
+def _broken(folder: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{folder} is broken and is left as it is: {error!r}; move it away or overwrite the run"
+    )
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:

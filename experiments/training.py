@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from marlserve.experiments.base import Experiment
 from marlserve.experiments.run import Run
+from marlserve.experiments.validation import RETURN, Validation
 from marlserve.policies import session
 from marlserve.policies.sampling.reporting import PROBLEM
 
@@ -59,13 +60,15 @@ def train(
 
 def _iterate(run: Run, algorithm, console: Console, checkpoint_every_s: float) -> None:
     counters, budget = run.counters(), run.experiment.env_steps
-    row = {}
+    row, validation = {}, Validation(run)
     clock = _Clock(counters)
     saved_s = time.monotonic()
     events = SummaryWriter(run.folder, purge_step=counters["env_steps"] or None)
     with contextlib.closing(events), _progress(console, run, counters) as report, _stop() as stop:
         while counters["env_steps"] < budget and not stop.is_set():
             row = _row(algorithm.train(), algorithm.config, clock)
+            if validation.is_due(counters["env_steps"], row["env_steps"]):
+                row |= validation.evaluate(algorithm, {name: row[name] for name in counters})
             counters = {name: row[name] for name in counters}
             run.add(row)
             for name, value in row.items():
@@ -127,13 +130,18 @@ def _progress(console: Console, run: Run, counters: dict[str, float]) -> Iterato
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:3.0f} %  {task.fields[speed]:,.0f} env-steps/s"),
-        TextColumn("return {task.fields[value]}"),
+        TextColumn("return {task.fields[value]}{task.fields[greedy]}"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     name = f"{run.experiment.name}, seed {run.experiment.seed}"
     with Progress(*columns, console=console, speed_estimate_period=300.0) as bar:
         task = bar.add_task(
-            name, total=run.experiment.env_steps, completed=before, speed=0.0, value="-"
+            name,
+            total=run.experiment.env_steps,
+            completed=before,
+            speed=0.0,
+            value="-",
+            greedy="",
         )
 
         def report(row: dict[str, float | None]) -> None:
@@ -141,6 +149,8 @@ def _progress(console: Console, run: Run, counters: dict[str, float]) -> Iterato
             shown = {"speed": speed}
             if row[EPISODE_RETURN_MEAN] is not None:
                 shown["value"] = f"{row[EPISODE_RETURN_MEAN]:.4g}"
+            if row.get(RETURN) is not None:
+                shown["greedy"] = f", greedy {row[RETURN]:.4g}"
             bar.update(task, completed=min(row["env_steps"], run.experiment.env_steps), **shown)
 
         yield report

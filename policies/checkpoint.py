@@ -4,7 +4,8 @@
     actions = policy({agent: observation})        # greedy; {agent: action}
     policy.reset()                                # before another episode
 
-The folder is a run folder, which holds `checkpoint/`, or what `Algorithm.save_to_path()` wrote.
+The folder is a run folder, which holds `checkpoint/` and perhaps `best/`, the best one on the way,
+or what `Algorithm.save_to_path()` wrote. Of a run folder, the best one plays if there is one.
 Each agent is played by the policy that the checkpoint's own `policy_mapping_fn` gives it. A
 checkpoint is made of pickles: load none from people you do not trust.
 """
@@ -27,6 +28,7 @@ from marlserve.policies.session import quiet
 
 _CONSTRUCTOR = "class_and_ctor_args.pkl"
 _WEIGHTS = "module_state.pkl"
+_IN_A_RUN = {"best": "best", "final": "checkpoint"}
 _MODULES = Path("learner_group", "learner", "rl_module")
 
 
@@ -38,15 +40,16 @@ class CheckpointPolicy:
 
     Args:
         path: the folder.
+        which: of a run folder, "best" or "final"; None: the best one if there is one.
 
     Raises:
-        ValueError: if the folder is missing, broken, or not the checkpoint of an RLlib algorithm
-            of the new API stack.
+        ValueError: for another `which`, and if the folder is missing, broken, or not the
+            checkpoint of an RLlib algorithm of the new API stack.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, which: str | None = None):
         quiet()
-        self.path = _checkpoint_folder(Path(path))
+        self.path = _checkpoint_folder(Path(path), which)
         settings = _algorithm_settings(self.path)
         self._modules: dict[str, RLModule] = {}
         self._actions: dict[str, ActionArrays] = {}
@@ -171,17 +174,25 @@ def _default_module(agent: str, episode: Episode) -> str:
     return DEFAULT_MODULE_ID
 
 
-def _checkpoint_folder(path: Path) -> Path:
+def _checkpoint_folder(path: Path, which: str | None) -> Path:
     """The checkpoint in a run folder, or the folder itself."""
+    if which not in (None, *_IN_A_RUN):
+        raise ValueError(f"which is {which!r}; allowed are None, {list(_IN_A_RUN)}")
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; expected a run folder or a checkpoint")
-    for folder in (path / "checkpoint", path):
+    if which is not None:
+        candidates = (path / _IN_A_RUN[which],)
+    else:
+        candidates = (*(path / name for name in _IN_A_RUN.values()), path)
+    for folder in candidates:
         if (folder / _CONSTRUCTOR).is_file():
             if not (folder / _MODULES).is_dir():
                 raise ValueError(
                     f"{folder} is not the checkpoint of an algorithm: it has no {_MODULES}"
                 )
             return folder.resolve()
+    if which is not None:
+        raise ValueError(f"{path} has no {which} checkpoint: there is no {candidates[0]}")
     raise ValueError(f"{path} is neither a run folder nor a checkpoint: it has no {_CONSTRUCTOR}")
 
 
