@@ -1,7 +1,9 @@
 """What the outside world did. The name of a trace is the name of its module.
 
-A module `traces/x.py` is the trace "x". Its `load(rng, **options)` gives a `Trace` that starts at
-time 0: drawn from `rng` if it is synthetic, read from a file if it is a recording.
+A module `traces/x.py` is the trace "x". Its `load(rng, **options)` gives a `Trace`: drawn from
+`rng` if it is synthetic, read from a file if it is a recording. A trace starts at time 0, or, where
+the calendar matters, at seconds since the Unix epoch, UTC. "kv_profile" has no time: it gives a
+`KVProfile`. The constant `COLUMNS` of a module names what it can give.
 """
 
 if __name__ != "marlserve.traces":
@@ -18,16 +20,19 @@ from marlserve.traces.base import Trace
 
 __all__ = ["Trace", "load", "names"]
 
-_NOT_TRACES = {"base"}
+_NOT_TRACES = {"base", "csv_file", "noise", "utc"}
 
 
-def names() -> list[str]:
-    """All traces."""
-    return sorted({module.name for module in iter_modules(__path__)} - _NOT_TRACES)
+def names(column: str = "") -> list[str]:
+    """All traces, or those that can have this column, such as "work_s"."""
+    every = sorted({module.name for module in iter_modules(__path__)} - _NOT_TRACES)
+    return [name for name in every if not column or column in _module(name).COLUMNS]
 
 
 def load(name: str, rng: np.random.Generator | None = None, **options) -> Trace:
     """Trace `name`; `options` are those of its module's `load`. Recordings need no `rng`.
+
+    The module "kv_profile" gives its `KVProfile`.
 
     Raises:
         ValueError: if there is no such trace, for a bad value, and for a bad row of a file.
@@ -35,4 +40,8 @@ def load(name: str, rng: np.random.Generator | None = None, **options) -> Trace:
     """
     if name not in names():
         raise ValueError(f"there is no trace {name!r}; there are {names()}")
-    return import_module(f"marlserve.traces.{name}").load(rng, **options)
+    return _module(name).load(rng, **options)
+
+
+def _module(name: str):
+    return import_module(f"marlserve.traces.{name}")

@@ -26,6 +26,7 @@ import numpy as np
 
 from marlserve.traces.base import Trace
 
+COLUMNS = ("time_s", "work_s")
 ITERATIONS_PER_S = 3.67e6 / 0.2
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?"

@@ -25,6 +25,7 @@ import numpy as np
 
 from marlserve.traces.base import Trace, earlier_than
 
+COLUMNS = ("time_s", "work_s")
 _DEFAULT_SCV = {"exponential": 1.0, "deterministic": 0.0, "hyperexponential": 4.0, "lognormal": 4.0}
 WORK_LAWS = tuple(_DEFAULT_SCV)
 

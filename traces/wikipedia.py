@@ -34,6 +34,7 @@ import numpy as np
 from marlserve.traces.base import Trace, earlier_than
 from marlserve.traces.poisson import arrivals
 
+COLUMNS = ("time_s", "work_s", "kind")
 STATIC, WIKI = np.int8(0), np.int8(1)
 DAY_S = 86_400.0
 MEAN_RATE_PER_S = 650.0

@@ -13,7 +13,7 @@ MIN_WEIGHT, MAX_WEIGHT = 0.1, 10.0  # of action="weights"
 _CHOICES = {
     "dispatch": tuple(DISPATCH),
     "reach": ("all", "own"),
-    "trace": tuple(traces.names()),
+    "trace": tuple(traces.names(column="work_s")),
     "split": ("train", "test", "all"),
     "action": ("levels", "weights"),
     "reward": tuple(REWARDS),
@@ -38,7 +38,7 @@ class Config:
     dispatch: str = "shortest_expected_delay"  # how a flow's server is chosen, given the weights
     reach: str = "all"  # servers a balancer may use: "all", or "own": its own M / K
 
-    trace: str = "wikipedia"  # the traffic: a module of marlserve.traces
+    trace: str = "wikipedia"  # the traffic: a module of marlserve.traces with work_s
     trace_path: str = ""  # the file, for trace="flows"
     split: str = "train"  # odd hours or the file's first half; "test": even hours, second half
     load: tuple[float, float] = (0.80, 0.95)  # offered load over all cores, uniform per episode
