@@ -1,6 +1,7 @@
 """What holds for every trace, and what a Trace promises."""
 
 import pickle
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,14 @@ def options(name: str, path: Path) -> dict:
         "poisson": {"rate_per_s": 50.0, "duration_s": 10.0},
         "wikipedia": {"start_s": 86_395.0, "duration_s": 10.0},
         "flows": {"path": path},
-    }[name]
+    }.get(name, {})
+
+
+def arrays(loaded) -> dict[str, np.ndarray]:
+    """The arrays by name, of a trace or of a profile, which has them as attributes."""
+    if isinstance(loaded, Trace):
+        return dict(loaded.columns)
+    return {name: value for name, value in vars(loaded).items() if isinstance(value, np.ndarray)}
 
 
 def small() -> Trace:
@@ -33,25 +41,45 @@ def small() -> Trace:
 
 
 @pytest.mark.parametrize("name", traces.names())
-def test_every_trace_is_in_order_and_repeats_with_its_seed(name, tmp_path):
+def test_every_trace_repeats_with_its_seed_and_has_the_columns_it_states(name, tmp_path):
     kwargs = options(name, tmp_path / "flows.csv")
-    one, same = (traces.load(name, np.random.default_rng(7), **kwargs) for _ in range(2))
-    assert isinstance(one, Trace)
-    assert one.start_s == 0.0
-    assert one.time_s.dtype == np.float64
-    assert len(one) > 0
-    assert (np.diff(one.time_s) >= 0.0).all()
-    assert one.time_s[0] >= 0.0
-    assert one.time_s[-1] < one.end_s
-    assert (one["work_s"] >= 0.0).all()
-    for column in one.columns:
+    stated = import_module(f"marlserve.traces.{name}").COLUMNS
+    one, same = (arrays(traces.load(name, np.random.default_rng(7), **kwargs)) for _ in range(2))
+    assert one
+    assert set(one) <= set(stated)
+    for column in one:
+        assert one[column].size > 0
         assert not one[column].flags.writeable
         np.testing.assert_array_equal(one[column], same[column])
 
 
+@pytest.mark.parametrize("name", traces.names(column="time_s"))
+def test_every_trace_with_times_is_in_order(name, tmp_path):
+    trace = traces.load(name, np.random.default_rng(7), **options(name, tmp_path / "flows.csv"))
+    assert isinstance(trace, Trace)
+    assert trace.time_s.dtype == np.float64
+    assert (np.diff(trace.time_s) >= 0.0).all()
+    assert trace.time_s[0] >= trace.start_s
+    assert trace.time_s[-1] < trace.end_s
+
+
+@pytest.mark.parametrize("name", traces.names(column="work_s"))
+def test_every_trace_of_work_starts_at_zero(name, tmp_path):
+    trace = traces.load(name, np.random.default_rng(7), **options(name, tmp_path / "flows.csv"))
+    assert trace.start_s == 0.0
+    assert (trace["work_s"] >= 0.0).all()
+
+
+def test_traces_are_found_by_what_they_hold():
+    assert {"flows", "poisson", "wikipedia"} <= set(traces.names(column="work_s"))
+    assert not {"invocations", "kv_profile"} & set(traces.names(column="work_s"))
+    assert traces.names(column="usd_per_mwh") == ["energy_price"]
+    assert traces.names(column="colour") == []
+
+
 def test_names_are_the_modules():
     assert {"flows", "poisson", "wikipedia"} <= set(traces.names())
-    assert "base" not in traces.names()
+    assert not {"base", "csv_file", "noise", "utc"} & set(traces.names())
 
 
 def test_an_unknown_trace_or_option_is_an_error():
