@@ -47,7 +47,7 @@ class Arrivals:
         scale: float,
         num_prompts: int,
     ):
-        self._settings = (record, begin_s, bin_s, scale, num_prompts)
+        self._settings = (record, float(begin_s), float(bin_s), float(scale), num_prompts)
         self._values = np.ascontiguousarray(values, float)
         self._seeds = np.zeros(num_envs, np.uint64)
         self._start_s = np.zeros(num_envs)
@@ -68,6 +68,17 @@ class Arrivals:
             if most <= self.arrivals[0].shape[1]:
                 return
             self.arrivals = _room(len(clock_s), 2 * most)
+
+    def counts(self, copy: int, num_steps: int, duration_s: float) -> np.ndarray:
+        """How many arrive in each step of a copy's episode, from its beginning: [num_steps]."""
+        record, *rest = self._settings
+        twin = Arrivals(1, record, self._values, *rest)
+        twin.reset(np.arange(1), self._seeds[copy], self._start_s[copy])
+        counts = np.zeros(num_steps, np.int64)
+        for step in range(num_steps):
+            twin.advance(np.array([step * duration_s]), duration_s)
+            counts[step] = twin.arrivals[2][0]
+        return counts
 
 
 def _room(num_envs: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -119,7 +119,7 @@ class ServingPool:
         self._slot = np.tile(np.arange(num_servers), (b, 1))
         self._queue = np.zeros((b, max_waiting + 2), REQUEST)  # a ring, and a place to draft
         self._waits = np.zeros((b, _WAIT_BINS + 1), np.int64)
-        self._latencies = np.zeros((b, _LATENCY_BINS), np.int64)
+        self._latencies = np.zeros((b, _LATENCY_BINS + 1), np.int64)
         self._recent = np.zeros((b, kernel.RECENT_BINS))
         self._arrays = (
             *(self._running, self._finish_s, self._slot, self._queue),
@@ -199,12 +199,11 @@ def _values(flows: np.ndarray) -> np.ndarray:
 
 
 def _percentile(histograms: np.ndarray, percent: float) -> np.ndarray:
-    """Where the histograms [B, bins] reach this share, in bins."""
+    """Where the histograms [B, bins] reach this share, in bins. Bin i holds (i - 1, i]."""
     below = histograms.cumsum(axis=1)
-    wanted = percent / 100.0 * below[:, -1:]
-    bins = (below < wanted).sum(axis=1)
+    wanted = percent / 100.0 * below[:, -1]
+    bins = (below < wanted[:, None]).sum(axis=1)
     copies = np.arange(len(histograms))
-    inside = below[copies, bins] - wanted[:, 0]
-    return np.where(
-        wanted[:, 0] > 0, bins + 1 - inside / np.maximum(histograms[copies, bins], 1), 0
-    )
+    surplus = below[copies, bins] - wanted
+    within = bins - surplus / np.maximum(histograms[copies, bins], 1)
+    return np.maximum(within, 0.0)

@@ -105,7 +105,7 @@ def _leave_queue(wait_s, rules, c, step, waits):
     step.waits += 1
     c.recent_wait_s += wait_s
     c.recent_waits += 1
-    waits[min(int(wait_s / rules.wait_bin_s), len(waits) - 1)] += 1
+    waits[min(int(np.ceil(wait_s / rules.wait_bin_s)), len(waits) - 1)] += 1
 
 
 @njit(cache=True)
@@ -162,9 +162,9 @@ def _advance_copy(
             step.capped_cost += request.capped_cost
             c.recent_score += request.score
             c.recent_done += 1
-            i = int(latency_s / rules.latency_bin_s)
-            latencies[min(i, len(latencies) - 1)] += 1
-            recent[min(i * RECENT_BINS // len(latencies), RECENT_BINS - 1)] += 1
+            i = min(int(np.ceil(latency_s / rules.latency_bin_s)), len(latencies) - 1)
+            latencies[i] += 1
+            recent[i * RECENT_BINS // len(latencies)] += 1
             paid = c.price_integral - request.price_integral  # at one joule a second
             cost_usd = rules.usd_per_j_and_price * request.energy_j / request.service_s * paid
             _write(logs, b, log_lengths, request, now_s, cost_usd, COMPLETED)

@@ -1,0 +1,40 @@
+"""Pictures of one copy: its servers and queue, the price, and what is being done."""
+
+import numpy as np
+
+
+def text(problem, copy: int) -> str:
+    """A few lines."""
+    state, total = problem.pool.copies[copy], problem.pool.total[copy]
+    busy, servers = int(state["busy"]), problem.config.num_servers
+    bar = "#" * round(40 * busy / servers)
+    return (
+        f"{state['clock_s']:.0f} s, {problem.price[copy]:.2f} $/MWh, {_action(problem, copy)}\n"
+        f"{busy:4d} of {servers} servers busy |{bar:<40}|, {int(state['waiting'])} requests wait\n"
+        f"{total['completed']:.0f} completed, {total['timed_out']:.0f} timed out, "
+        f"{total['failed']:.0f} failed, {total['denied']:.0f} denied"
+    )
+
+
+def pixels(problem, copy: int) -> np.ndarray:
+    """The same as bars: [height, width, 3] uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 2.4), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    servers, outcomes = figure.subplots(1, 2)
+    state, total = problem.pool.copies[copy], problem.pool.total[copy]
+    servers.bar(["busy", "waiting"], [state["busy"], state["waiting"]], color=["tab:blue", "0.6"])
+    servers.axhline(problem.config.num_servers, color="0.3", linewidth=0.8)
+    servers.set_title(f"{state['clock_s']:.0f} s, {problem.price[copy]:.2f} $/MWh", fontsize=9)
+    names = ("completed", "timed_out", "failed", "denied")
+    outcomes.barh(names, [total[name] for name in names])
+    outcomes.set_title(_action(problem, copy), fontsize=9)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _action(problem, copy: int) -> str:
+    last = problem.last_actions[copy]
+    return problem.action_names[last] if last >= 0 else "no action yet"
