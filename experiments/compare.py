@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from marlserve.envs.base import Baseline
 from marlserve.experiments import base
 from marlserve.experiments.base import Experiment
-from marlserve.experiments.evaluate import evaluate, learned
+from marlserve.experiments.evaluate import evaluate
 from marlserve.experiments.run import Run, read_progress
 
 _POLL_S = 1.0
@@ -85,13 +85,6 @@ def play_all(
     seconds = time.monotonic() - began_s
     console.print(f"played {len(parts)} x {episodes} episodes in {seconds:.1f} s", soft_wrap=True)
     return pd.concat(parts, ignore_index=True)
-
-
-def contestants(
-    experiments: Sequence[Experiment], out: Path, interface: Sequence[str]
-) -> dict[tuple[str, int | None], Baseline]:
-    """What `play_all` plays of trained experiments; `interface` as in `evaluate.learned`."""
-    return {(x.name, x.seed): learned(Path(out) / x.folder, interface) for x in experiments}
 
 
 def _side_by_side(waiting: list[Run], out: Path, jobs: int) -> None:

@@ -12,35 +12,24 @@ runs/load_balance/<preset>/: one folder per run, results.csv, table.md and plots
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 import tyro
 
 from marlserve.envs.load_balance import BASELINES, MODERATE, PRESETS, Config
-from marlserve.experiments import compare, evaluate, plot, table
-from marlserve.experiments.base import RUNS, Experiment, label, train
+from marlserve.experiments import compare, evaluate, plot
+from marlserve.experiments.base import RUNS, train
 from marlserve.experiments.command_line import carry_out, read_settings
-from marlserve.experiments.run import read_experiment
+from marlserve.experiments.study import Settings, Study
 
 PROBLEM = "load_balance"
 # A policy's own part of the Config: how it acts, not what it meets.
 INTERFACE = ("action", "weight_levels", "dispatch", "step_s", "reservoir_rule")
 METRICS = ("mean_latency_s", "p99_latency_s", "jain_index", "rejected")
 PERCENTILES = ("p50_latency_s", "p90_latency_s", "p95_latency_s", "p99_latency_s")
-REFERENCE = "sed"
 COMPARED = ("moderate", "large", "degraded")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train on a preset."""
-
-    env_steps: int
-    training: dict[str, Any] = field(default_factory=dict)  # settings of the algorithm
-    env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
 
 
 # The observation holds statistics of the past, so that a network without memory will do, and costs
@@ -86,39 +75,15 @@ AlgorithmName = Literal[tuple(ALGORITHMS)]
 ProblemFlags = Annotated[Config, tyro.conf.arg(name="")]
 
 
-def experiment(
-    preset: str,
-    algorithm: str,
-    seed: int = 0,
-    *,
-    problem: Config | None = None,
-    env_steps: int | None = None,
-    settings: dict[str, Any] | None = None,
-    env_runners: dict[str, Any] | None = None,
-) -> Experiment:
-    """The experiment of a preset with its settings; what is given replaces them.
-
-    Args:
-        preset: one of PRESETS.
-        algorithm: one of ALGORITHMS.
-        problem: the preset's Config by default.
-        env_steps: of the whole training.
-        settings: of the algorithm; they become part of the run's name.
-        env_runners: arguments of `AlgorithmConfig.env_runners`.
-    """
-    standard, (module, own_settings, own_fields) = SETTINGS[preset], ALGORITHMS[algorithm]
-    problem = problem or PRESETS[preset]
-    return Experiment(
-        problem=PROBLEM,
-        algorithm=module,
-        env_config=vars(problem) | own_fields,
-        settings=standard.training | own_settings | (settings or {}),
-        env_runners=standard.env_runners | (env_runners or {}),
-        env_steps=standard.env_steps if env_steps is None else env_steps,
-        seed=seed,
-        preset=label(preset, _changes(PRESETS[preset], problem)),
-        name=label(algorithm, settings or {}),
-    )
+STUDY = Study(
+    problem=PROBLEM,
+    presets=PRESETS,
+    algorithms=ALGORITHMS,
+    settings=lambda preset, algorithm: SETTINGS[preset],
+    interface=INTERFACE,
+    metrics=METRICS,
+    references=("sed",),
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +102,7 @@ class Train:
     problem: ProblemFlags = MODERATE
 
     def run(self, preset: str) -> None:
-        given = experiment(
+        given = STUDY.experiment(
             preset,
             self.algorithm,
             self.seed,
@@ -169,19 +134,9 @@ class Evaluate:
     problem: ProblemFlags = MODERATE
 
     def run(self, preset: str) -> None:
-        contestants = {}
-        for name in self.policy:
-            if name in BASELINES:
-                contestants[name, None] = BASELINES[name]
-            elif not Path(name).is_dir():
-                raise ValueError(f"policy is {name!r}; allowed are folders and {list(BASELINES)}")
-            elif (Path(name) / "experiment.json").exists():
-                run = read_experiment(Path(name))
-                contestants[run["name"], run["seed"]] = evaluate.learned(Path(name), INTERFACE)
-            else:
-                contestants[name, None] = evaluate.learned(Path(name), INTERFACE)
-        folder, rows = _play(self, preset, contestants)
-        _show(rows, f"{PROBLEM}, {folder.name}")
+        contestants = STUDY.contestants(self.policy)
+        folder, rows = STUDY.play(self.out, preset, self.problem, contestants, self.episodes)
+        STUDY.show(rows, self.problem, f"{PROBLEM}, {folder.name}")
         print(f"all results: {folder / 'results.csv'}")
 
 
@@ -205,17 +160,16 @@ class Compare:
 
     def run(self, preset: str) -> None:
         experiments = [
-            experiment(preset, algorithm, seed, env_steps=self.env_steps)
+            STUDY.experiment(preset, algorithm, seed, env_steps=self.env_steps)
             for algorithm in self.algorithms
             for seed in self.seeds
         ]
         evaluate.held_out_seeds(self.episodes)  # a bad number is an error before the training
-        compare.train_all(experiments, self.out, self.jobs)
-        learned = compare.contestants(experiments, self.out, INTERFACE)
-        heuristics = {(name, None): baseline for name, baseline in BASELINES.items()}
-        folder, _ = _play(self, preset, learned | heuristics)
+        folders = compare.train_all(experiments, self.out, self.jobs)
+        contestants = STUDY.contestants([*folders, *BASELINES])
+        folder, _ = STUDY.play(self.out, preset, self.problem, contestants, self.episodes)
         rows = evaluate.read_results(folder / "results.csv")
-        text = _show(rows, f"{PROBLEM}, {folder.name}")
+        text = STUDY.show(rows, self.problem, f"{PROBLEM}, {folder.name}")
         (folder / "table.md").write_text(text)
         Plot(presets=(folder.name,), out=self.out).run(folder.name)
 
@@ -271,27 +225,6 @@ def _commands(preset: str) -> dict[str, Any]:
         "compare": Compare(problem=tested_on),
         "plot": Plot(),
     }
-
-
-def _changes(standard: Config, problem: Config) -> dict[str, Any]:
-    return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}
-
-
-def _play(command: Evaluate | Compare, preset: str, contestants: dict) -> tuple[Path, pd.DataFrame]:
-    """Play under the command's problem: the folder of the results, and the new rows."""
-    standard = replace(PRESETS[preset], split="test")
-    folder = command.out / PROBLEM / label(preset, _changes(standard, command.problem))
-    rows = compare.play_all(contestants, PROBLEM, command.problem, command.episodes)
-    evaluate.merge_results(folder / "results.csv", rows)
-    return folder, rows
-
-
-def _show(rows: pd.DataFrame, title: str) -> str:
-    """Print the table of some results; the same as Markdown."""
-    reference = REFERENCE if REFERENCE in set(rows["policy"]) else None
-    result = table.table(rows, METRICS, reference=reference)
-    table.show(result, METRICS, title)
-    return table.markdown(result, METRICS)
 
 
 if __name__ == "__main__":

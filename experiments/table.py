@@ -7,6 +7,8 @@ traffic, which is far more certain than either of them.
 
 A policy's rank is one more than the number of policies that are better with 97.5 % confidence;
 those that share a rank are tied. Oracles, which are told what no deployment knows, are not ranked.
+How much of the way from some policy to an oracle is gone is a ratio of paired differences, of the
+same draws.
 """
 
 from collections.abc import Sequence
@@ -40,6 +42,7 @@ def table(
     by: str | None = None,
     larger_is_better: bool = False,
     reference: str | None = None,
+    gap: tuple[str, str] | None = None,
 ) -> pd.DataFrame:
     """One row per policy, the best first, over the episodes that all of them played.
 
@@ -49,22 +52,28 @@ def table(
         by: the one that ranks; the first by default.
         larger_is_better: what is good in it.
         reference: a policy; the columns "difference" compare with it, in `by`.
+        gap: two policies; the columns "gap_closed" say which share of the difference between them,
+            in `by`, a policy gains on the first one.
 
     Returns:
         columns policy, oracle, training_seeds (0 for heuristics), episodes, rank (NA for oracles),
         tied, `m`, `m_low` and `m_high` for every metric m, and difference, difference_low,
-        difference_high; attrs "by" and "reference".
+        difference_high, gap_closed, gap_closed_low, gap_closed_high; attrs "by", "reference" and
+        "gap". If the second policy of the gap is not better than the first one with 97.5 %
+        confidence, there is no gap to close, and its columns are NaN.
 
     Raises:
-        ValueError: for an unknown metric or reference, and if no episode is common to all.
+        ValueError: for an unknown metric, reference or policy of the gap, and if no episode is
+            common to all.
     """
     by = by or metrics[0]
     for name in {*metrics, by} - set(results):
         raise ValueError(f"there is no metric {name!r}; there are {sorted(results)}")
     values = {name: _values(results, name) for name in dict.fromkeys([*metrics, by])}
     policies = list(values[by])
-    if reference is not None and reference not in policies:
-        raise ValueError(f"the reference {reference!r} is not among {policies}")
+    for name in [*([reference] if reference is not None else []), *(gap or ())]:
+        if name not in policies:
+            raise ValueError(f"the reference {name!r} is not among {policies}")
     count = values[by][policies[0]].shape[1]
     rng = np.random.default_rng(0)
     episodes = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
@@ -91,13 +100,25 @@ def table(
             difference = sign * (samples[policy] - samples[reference])
             mean = values[by][policy].mean() - values[by][reference].mean()
             row |= _interval("difference", mean, difference)
+        if gap is not None:
+            three = (policy, *gap)
+            row |= _gap_closed([values[by][p].mean() for p in three], [samples[p] for p in three])
     result = pd.DataFrame(rows.values()).sort_values(
         by, ascending=not larger_is_better, ignore_index=True
     )
     ranks = result["rank"].dropna()
     result["tied"] = result["rank"].isin(ranks[ranks.duplicated(keep=False)])
-    result.attrs = {"by": by, "reference": reference}
+    result.attrs = {"by": by, "reference": reference, "gap": gap}
     return result
+
+
+def best(
+    results: pd.DataFrame, policies: Sequence[str], by: str, larger_is_better: bool = False
+) -> str:
+    """Which of some policies has the best mean, over the episodes that all of them played."""
+    values = _values(results[results["policy"].isin(policies)], by)
+    means = {policy: matrix.mean() for policy, matrix in values.items()}
+    return (max if larger_is_better else min)(means, key=means.get)
 
 
 def markdown(result: pd.DataFrame, metrics: Sequence[str]) -> str:
@@ -132,6 +153,8 @@ def caption(result: pd.DataFrame) -> str:
     text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} episodes."
     if reference := result.attrs["reference"]:
         text += f" vs {reference}: paired difference in {result.attrs['by']}."
+    if gap := result.attrs["gap"]:
+        text += f" gap_closed: share of the way from {gap[0]} to {gap[1]}, likewise."
     if result["tied"].any():
         text += " Equal ranks (=) are ties."
     if result["oracle"].any():
@@ -143,13 +166,15 @@ def _cells(result: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[str], lis
     columns = {metric: metric for metric in metrics}
     if result.attrs["reference"]:
         columns["difference"] = f"vs {result.attrs['reference']}"
+    if result.attrs["gap"]:
+        columns["gap_closed"] = "gap_closed"
     rows = []
     for _, row in result.iterrows():
         rank = "oracle" if row["oracle"] else f"{row['rank']}{'=' if row['tied'] else ''}"
         cells = []
         for column in columns:
             mean, low, high = (_number(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
-            cells.append(f"{mean} [{low}, {high}]")
+            cells.append(f"{mean} [{low}, {high}]" if mean != "nan" else "-")
         rows.append([rank, row["policy"], *cells])
     return ["rank", "policy", *columns.values()], rows
 
@@ -161,6 +186,16 @@ def _number(value: float) -> str:
 def _interval(name: str, mean: float, drawn: np.ndarray) -> dict[str, float]:
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _gap_closed(means: Sequence[float], samples: Sequence[np.ndarray]) -> dict[str, float]:
+    """Of the first of three policies, on the way from the second to the third."""
+    (mean, floor, ceiling), (drawn, low, high) = means, samples
+    width = low - high  # samples are smaller where they are better
+    if np.percentile(width, 2.5) <= 0.0:
+        return dict.fromkeys(("gap_closed", "gap_closed_low", "gap_closed_high"), np.nan)
+    shares = (low - drawn)[width > 0.0] / width[width > 0.0]
+    return _interval("gap_closed", (mean - floor) / (ceiling - floor), shares)
 
 
 def _values(results: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:

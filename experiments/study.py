@@ -1,0 +1,181 @@
+"""What is compared on one problem, and how: the part that the scripts of all problems share.
+
+A script such as `load_balance` says what there is to train (presets, algorithms, settings) and what
+counts (metrics, reference) in a `Study`, and has the flags of the commands; how experiments follow
+from that, how they are played and shown is here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from marlserve import envs
+from marlserve.envs.base import Baseline
+from marlserve.experiments import compare, evaluate, table
+from marlserve.experiments.base import Experiment, label
+from marlserve.experiments.run import read_experiment
+
+Contestants = dict[tuple[str, int | None], Baseline]  # {(policy, training seed or None): ...}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train on a preset."""
+
+    env_steps: int
+    training: dict[str, Any] = field(default_factory=dict)  # settings of the algorithm
+    env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
+    evaluation: dict[str, Any] = field(default_factory=dict)  # Experiment's evaluat*: when and how
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained on a problem, and what counts in the results."""
+
+    problem: str
+    presets: Mapping[str, Any]  # {name: Config}
+    algorithms: Mapping[str, tuple[str, dict, dict]]  # {name: (algorithm, settings, Config fields)}
+    settings: Callable[[str, str], Settings]  # of a preset and the name of an algorithm
+    interface: tuple[str, ...]  # fields of the Config: how a policy acts, not what it meets
+    metrics: tuple[str, ...]  # columns of the table; the first one ranks
+    references: tuple[str, ...] = ()  # policies; the best one is that of the differences
+    gap: tuple[tuple[str, ...], str] | None = None  # (policies, oracle): see `table`
+    larger_is_better: bool = False  # in what ranks
+    rank_by: Mapping[str, str] = field(default_factory=dict)  # {reward: metric that ranks instead}
+
+    def experiment(
+        self,
+        preset: str,
+        algorithm: str,
+        seed: int = 0,
+        *,
+        problem: Any = None,
+        env_steps: int | None = None,
+        settings: dict[str, Any] | None = None,
+        env_runners: dict[str, Any] | None = None,
+        evaluation: dict[str, Any] | None = None,
+    ) -> Experiment:
+        """The experiment of a preset with its settings; what is given replaces them.
+
+        Args:
+            preset: one of `presets`.
+            algorithm: one of `algorithms`.
+            seed: of the training.
+            problem: the preset's Config by default.
+            env_steps: of the whole training.
+            settings: of the algorithm; they become part of the run's name.
+            env_runners: arguments of `AlgorithmConfig.env_runners`.
+            evaluation: the fields evaluate_every, evaluation_episodes and evaluation_config.
+        """
+        standard = self.settings(preset, algorithm)
+        module, own_settings, own_fields = self.algorithms[algorithm]
+        problem = problem or self.presets[preset]
+        return Experiment(
+            problem=self.problem,
+            algorithm=module,
+            env_config=vars(problem) | own_fields,
+            settings=standard.training | own_settings | (settings or {}),
+            env_runners=standard.env_runners | (env_runners or {}),
+            env_steps=standard.env_steps if env_steps is None else env_steps,
+            seed=seed,
+            preset=label(preset, changes(self.presets[preset], problem)),
+            name=label(algorithm, settings or {}),
+            **(standard.evaluation | (evaluation or {})),
+        )
+
+    def folder(self, out: Path, preset: str, problem: Any) -> Path:
+        """Where results are: of policies that were played under this Config."""
+        standard = replace(self.presets[preset], split="test")
+        return Path(out) / self.problem / label(preset, changes(standard, problem))
+
+    def contestants(self, names: Sequence[str | Path], which: str | None = None) -> Contestants:
+        """Heuristics by name, and the learned policies of runs and checkpoints by folder.
+
+        Args:
+            names: of heuristics, or paths.
+            which: of a run's checkpoints, "best" or "final"; it becomes part of the policy's name.
+
+        Raises:
+            ValueError: for a name that is neither, a broken checkpoint, and two runs of one name
+                and seed.
+        """
+        heuristics, found, paths = envs.module(self.problem).BASELINES, {}, {}
+        for name in dict.fromkeys(map(str, names)):
+            path, key = Path(name), (name, None)
+            if name in heuristics:
+                found[key] = heuristics[name]
+                continue
+            if not path.is_dir():
+                raise ValueError(f"policy is {name!r}; allowed are folders and {list(heuristics)}")
+            if (path / "experiment.json").exists():
+                run = read_experiment(path)
+                key = (run["name"] if which is None else f"{run['name']},{which}", run["seed"])
+            if key in paths:
+                raise ValueError(
+                    f"{paths[key]} and {path} are both called {key[0]}, seed {key[1]}: "
+                    "evaluate one of them"
+                )
+            found[key], paths[key] = evaluate.learned(path, self.interface, which), path
+        return found
+
+    def runs_below(self, folder: Path) -> list[Path]:
+        """The runs on this problem in or below a folder; those without a checkpoint are named.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        runs = []
+        for file in sorted(Path(folder).rglob("experiment.json")):
+            if read_experiment(file.parent).get("problem") != self.problem:
+                continue
+            if (file.parent / "checkpoint").is_dir():
+                runs.append(file.parent)
+            else:
+                print(f"{file.parent} has no checkpoint yet: it is not played")
+        if not runs:
+            raise ValueError(f"there is no run on {self.problem} in {folder}: train one first")
+        return runs
+
+    def play(
+        self, out: Path, preset: str, problem: Any, contestants: Contestants, episodes: int
+    ) -> tuple[Path, pd.DataFrame]:
+        """Play the held-out episodes: the folder of results.csv, and the new rows."""
+        folder = self.folder(out, preset, problem)
+        rows = compare.play_all(contestants, self.problem, problem, episodes)
+        evaluate.merge_results(folder / "results.csv", rows)
+        return folder, rows
+
+    def show(self, rows: pd.DataFrame, problem: Any, title: str) -> str:
+        """Print the table of results under this Config; the same as Markdown."""
+        by, played = self.ranks_by(problem), set(rows["policy"])
+        metrics = list(dict.fromkeys([by, *self.metrics]))
+
+        def best(names: Sequence[str]) -> str | None:
+            names = [name for name in names if name in played]
+            return table.best(rows, names, by, self.larger_is_better) if names else None
+
+        gap = None
+        if self.gap and self.gap[1] in played and (floor := best(self.gap[0])):
+            gap = (floor, self.gap[1])
+        result = table.table(
+            rows,
+            metrics,
+            by=by,
+            larger_is_better=self.larger_is_better,
+            reference=best(self.references),
+            gap=gap,
+        )
+        table.show(result, metrics, title)
+        return table.markdown(result, metrics)
+
+    def ranks_by(self, problem: Any) -> str:
+        """The metric that ranks under this Config."""
+        return self.rank_by.get(problem.reward, self.metrics[0])
+
+
+def changes(standard: Any, problem: Any) -> dict[str, Any]:
+    """Fields of a Config that are not as in a preset's."""
+    return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}
