@@ -1,4 +1,4 @@
-"""How QMIX learns from a batch of sequences: targets, loss, target networks.
+"""How QMIX learns from a batch of sequences: targets and loss.
 
 The reward of the team is the mean over the agents that are active at that step, so a reward that
 is given to all of them alike counts once. Without mixing ("none") every agent's heads learn from
@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.torch.torch_learner import TorchLearner
-from ray.rllib.core.learner.utils import update_target_network
-from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from marlserve.policies.models.joint import AGENTS, CHOSEN, NEXT
+from marlserve.policies.off_policy_learner import OffPolicyLearner
 from marlserve.policies.returns import lambda_returns
 from marlserve.policies.sampling.runner import MIXER
 from marlserve.policies.sampling.sequences import (
@@ -35,8 +33,6 @@ from marlserve.policies.sampling.sequences import (
     TERMINATED,
     Sequences,
 )
-
-_NUM_UPDATES = "num_updates"
 
 
 def learner_batch(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiAgentBatch:
@@ -65,14 +61,8 @@ def learner_batch(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiA
     return MultiAgentBatch(batches, env_steps=sequences.env_steps())
 
 
-class QMIXLearner(TorchLearner):
+class QMIXLearner(OffPolicyLearner):
     """One loss for all policies and the mixer."""
-
-    def build(self) -> None:
-        super().build()
-        for module in self._with_targets():
-            module.make_target_networks()
-        self._num_updates = 0
 
     def compute_losses(
         self, *, fwd_out: dict[str, Any], batch: dict[str, Any]
@@ -137,22 +127,3 @@ class QMIXLearner(TorchLearner):
         )
         self.metrics.log_value((MIXER, "gradients_global_norm"), norm, window=1)
         return gradients_dict
-
-    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        super().after_gradient_based_update(timesteps=timesteps)
-        self._num_updates += 1
-        if self._num_updates % self.config.target_network_update_freq == 0:
-            for module in self._with_targets():
-                for network, target in module.get_target_network_pairs():
-                    update_target_network(main_net=network, target_net=target, tau=self.config.tau)
-
-    def get_state(self, *args, **kwargs) -> dict[str, Any]:
-        return {**super().get_state(*args, **kwargs), _NUM_UPDATES: self._num_updates}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self._num_updates = state.get(_NUM_UPDATES, self._num_updates)
-
-    def _with_targets(self) -> list[TargetNetworkAPI]:
-        modules = (module.unwrapped() for module in self.module.values())
-        return [module for module in modules if isinstance(module, TargetNetworkAPI)]
