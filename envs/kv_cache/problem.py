@@ -156,6 +156,7 @@ class Problem(base.Problem):
             "profit_usd": rewards.profit_usd(self, total),
             "mean_source_reward": self._source_reward / np.maximum(self._steps, 1),
             "utilisation": total["busy_s"] / config.num_servers / seconds,
+            "share_deny": np.zeros(self.num_envs),  # unless it is among the actions
             **{f"share_{name}": shares[:, i] for i, name in enumerate(self.action_names)},
         }
 
