@@ -9,6 +9,7 @@ running algorithm.
 import ray
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -29,7 +30,11 @@ class RestoresEverywhere:
         self.sync_all_env_runners()
 
     def sync_all_env_runners(self) -> None:
-        """Give all env runners, local, remote and those of evaluation, the learners' weights.
+        """Give all env runners, local, remote and those of evaluation, the learners' weights."""
+        self.sync_env_runners(self.env_runner_group, self.eval_env_runner_group)
+
+    def sync_env_runners(self, *groups: EnvRunnerGroup | None) -> None:
+        """Give the env runners of these groups the learners' weights.
 
         Returns when they have them. The number of environment steps goes with the weights, for
         exploration schedules.
@@ -50,6 +55,6 @@ class RestoresEverywhere:
             runner._weights_seq_no = 0  # older weights are welcome too
             runner.set_state(ray.get(state))
 
-        for group in (self.env_runner_group, self.eval_env_runner_group):
+        for group in groups:
             if group is not None:
                 group.foreach_env_runner(accept)

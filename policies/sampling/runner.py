@@ -30,7 +30,8 @@ which of them each module plays. `get_spaces()` also holds `MIXER: (state_space,
 centralised training.
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
-none) and `sequence_columns` (names of further module outputs to keep per step, none by default).
+none), `sequence_columns` (names of further module outputs to keep per step, none by default) and
+`cut_rows` (False by default; see below).
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -38,8 +39,9 @@ What differs from RLlib's runner, on purpose:
   it evaluates and, after a restored checkpoint, the steps sampled before.
 - `num_episodes` is divided among the copies beforehand, and exactly that many count. Taking the
   first to finish would favour short episodes.
-- A row that is not full when `sample(num_timesteps=...)` returns goes on in the next call. Only
-  under evaluation it is handed out as it is, since evaluation counts the steps it is given.
+- A row that is not full when `sample(num_timesteps=...)` returns goes on in the next call. Under
+  evaluation, which counts the steps it is given, and with `cut_rows`, for algorithms that learn
+  from each policy's own steps only, it is handed out as it is.
 - If a copy raises and `restart_failed_sub_environments` is set, the copy alone is replaced (all
   copies, if they are one array problem), and the unfinished rows of it are lost.
 - The policy mapping is asked once per agent, not once per episode.
@@ -152,7 +154,8 @@ class VectorEnvRunner(ReportingEnvRunner):
                 self._begin_all(actor)
                 continue
             self._record(outcome, quota, counts, rows)
-        if self.config.in_evaluation and quota is None:
+        cut = self.config.in_evaluation or getattr(self.config, "cut_rows", False)
+        if cut and quota is None:
             begun = np.flatnonzero(self._rollout.position)
             rows.append(self._rollout.take(begun, np.zeros(len(begun), bool)))
         counts.log(self.metrics, agents, self.groups)

@@ -1,0 +1,132 @@
+"""The settings that on-policy algorithms share; `OnPolicyConfig.training()` explains them."""
+
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.schedules.scheduler import Scheduler
+
+from marlserve.policies.models.actor_critic import ActorCriticModule
+from marlserve.policies.sampling.runner import VectorEnvRunner
+
+
+class OnPolicyConfig(AlgorithmConfig):
+    """Settings of `OnPolicy`, with defaults that run.
+
+    An iteration samples `rollout_fragment_length` steps of every copy of the environment and
+    learns from these alone. So `train_batch_size_per_learner` follows from the others, and is
+    asked for only if the fragment length is "auto".
+    """
+
+    sequence_columns = (Columns.ACTION_LOGP,)
+    cut_rows = True
+
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class=algo_class)
+        self.hidden_sizes = (64, 64)
+        self.lambda_ = 0.95
+        self.entropy_coeff = 0.0
+        self.vf_loss_coeff = 0.5
+        self.normalize_advantages = True
+        self.normalize_values = True
+        self.standardize_rewards = False
+        # RLlib's own settings, where on-policy algorithms want other values.
+        self.gamma = 0.99
+        self.grad_clip = 0.5
+        self.env_runner_cls = VectorEnvRunner
+        self.num_env_runners = 0
+        self.batch_mode = "truncate_episodes"
+        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def training(
+        self,
+        *,
+        hidden_sizes: tuple[int, ...] = NotProvided,
+        lambda_: float = NotProvided,
+        entropy_coeff: float | list = NotProvided,
+        vf_loss_coeff: float = NotProvided,
+        normalize_advantages: bool = NotProvided,
+        normalize_values: bool = NotProvided,
+        standardize_rewards: bool = NotProvided,
+        **kwargs,
+    ) -> "OnPolicyConfig":
+        """Set what concerns training; other arguments are those of `AlgorithmConfig.training`.
+
+        Args:
+            hidden_sizes: widths of the layers of the actor, and of the critic.
+            lambda_: of the generalised advantage estimate; 1 for returns to the end of the row.
+            entropy_coeff: bonus for entropy, a number or [[env_steps, value], ...].
+            vf_loss_coeff: weight of the value loss.
+            normalize_advantages: to mean 0 and deviation 1 over each iteration.
+            normalize_values: the critic learns returns of mean 0 and deviation 1, whatever the
+                rewards are; see `models.actor_critic.Critic`.
+            standardize_rewards: learn from (reward - mean) / std over all that was sampled; see
+                `rewards`.
+        """
+        given = {name: value for name, value in locals().items() if value is not NotProvided}
+        for name in given.keys() - {"self", "kwargs", "__class__"}:
+            setattr(self, name, given[name])
+        return super().training(**kwargs)
+
+    def validate(self) -> None:
+        super().validate()
+        name = self.algo_class.__name__ if self.algo_class else type(self).__name__
+        if not self.is_multi_agent:
+            self._value_error(f"{name} needs .multi_agent(policies=..., policy_mapping_fn=...)")
+        if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
+            self._value_error(
+                f"batch_mode is {self.batch_mode!r}; {name} samples 'truncate_episodes'"
+            )
+        sizes = self.hidden_sizes
+        if not isinstance(sizes, list | tuple) or not all(_is_count(size) for size in sizes):
+            self._value_error(f"hidden_sizes is {sizes!r}; it must be positive integers")
+        for name in ("num_epochs", "minibatch_size"):
+            value = getattr(self, name)
+            if not _is_count(value) and (name, value) != ("minibatch_size", None):
+                self._value_error(f"{name} is {value!r}; it must be a positive integer")
+        for name in ("gamma", "lambda_"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                self._value_error(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
+        if self.vf_loss_coeff < 0:
+            self._value_error(f"vf_loss_coeff is {self.vf_loss_coeff}; it must be at least 0")
+        Scheduler.validate(
+            fixed_value_or_schedule=self.entropy_coeff,
+            setting_name="entropy_coeff",
+            description="entropy coefficient",
+        )
+        self._check_batch_size()
+
+    def _check_batch_size(self) -> None:
+        asked, fragment = self._train_batch_size_per_learner, self.rollout_fragment_length
+        if fragment == "auto":
+            if asked is None:
+                self._value_error(
+                    "rollout_fragment_length is 'auto', which train_batch_size_per_learner must "
+                    "tell; it is None"
+                )
+        elif asked is not None:
+            copies = self.num_envs_per_env_runner * max(1, self.num_env_runners)
+            if asked * max(1, self.num_learners) != fragment * copies:
+                self._value_error(
+                    f"train_batch_size_per_learner is {asked}, but {copies} copies of "
+                    f"rollout_fragment_length {fragment} give {fragment * copies} steps to "
+                    f"{max(1, self.num_learners)} learner(s); leave it out, or set the fragment "
+                    "length to 'auto'"
+                )
+
+    @property
+    def sequence_length(self) -> int:
+        """Steps in a row: nothing but the end of an episode cuts a fragment."""
+        return max(self.get_rollout_fragment_length(worker) for worker in (0, 1))
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {"hidden_sizes": tuple(self.hidden_sizes)}
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=ActorCriticModule)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
