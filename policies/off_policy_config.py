@@ -164,6 +164,12 @@ class OffPolicyConfig(AlgorithmConfig):
         if not all(0.0 <= level <= 1.0 for level in levels):
             self._value_error(f"{field} is {value}; its values must be in [0, 1]")
 
+    def _check_sizes(self, field: str) -> None:
+        """The setting is a list of layers' widths."""
+        sizes = getattr(self, field)
+        if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+            self._value_error(f"{field} is {sizes!r}; it must be integers of at least 1")
+
     def _set(self, arguments: dict) -> None:
         """Set the fields that are given among the `locals()` of a `training` method."""
         for name, value in arguments.items():

@@ -1,0 +1,105 @@
+"""The RLModule of DQN: a dueling Q-network that acts greedily, or epsilon-greedily to explore.
+
+Q(s, a) = V(s) + A(s, a) - mean of A(s, .) (Wang et al. 2016). Observations are `Box` of any shape,
+flattened. Acting:
+
+    OBS [n, *O], "action_mask" [n, 1, A] optional  ->  ACTIONS [n] int64, indices from 0
+
+Training, R rows of L steps:
+
+    OBS [R, L+1, *O], ACTIONS [R, L], "action_mask" [R, L+1, 1, A] optional
+    -> CHOSEN [R, L], values of what was done, and NEXT [R, L], target values of the best legal
+       action one step later, chosen by the online network (`double_q`) or by the target network
+"""
+
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from torch import Tensor, nn
+
+from marlserve.policies.models.mlp import mlp
+from marlserve.policies.models.q_agent import best
+from marlserve.policies.sampling.sequences import ACTION_MASK
+
+CHOSEN, NEXT = "chosen", "next"
+
+
+class DuelingNetwork(nn.Module):
+    """[..., num_inputs] -> [..., num_actions]."""
+
+    def __init__(self, num_inputs: int, hidden_sizes: list[int], num_actions: int):
+        super().__init__()
+        self.body = nn.Sequential(mlp(num_inputs, hidden_sizes[:-1], hidden_sizes[-1]), nn.ReLU())
+        self.head = nn.Linear(hidden_sizes[-1], 1 + num_actions)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        value, advantages = self.head(self.body(inputs)).split([1, self.head.out_features - 1], -1)
+        return value + advantages - advantages.mean(-1, keepdim=True)
+
+
+class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
+    """`model_config` holds "hidden_sizes", "epsilon" and "double_q".
+
+    "epsilon" is a number or a schedule [[env_steps, value], ...].
+    """
+
+    def setup(self) -> None:
+        num_inputs = int(np.prod(self.observation_space.shape))
+        hidden_sizes = list(self.model_config["hidden_sizes"])
+        self.network = DuelingNetwork(num_inputs, hidden_sizes, int(self.action_space.n))
+        self._epsilon = Scheduler(self.model_config["epsilon"], framework="torch")
+
+    def _forward_inference(self, batch: dict, **kwargs) -> dict:
+        return self._act(batch, epsilon=0.0)
+
+    def _forward_exploration(self, batch: dict, t: int = 0, **kwargs) -> dict:
+        """`t` is the number of environment steps that all runners have sampled so far."""
+        return self._act(batch, epsilon=self._epsilon.update(t))
+
+    @torch.no_grad()
+    def _act(self, batch: dict, epsilon: float) -> dict:
+        values, mask = self.network(batch[Columns.OBS].float().flatten(1)), _mask(batch)
+        actions = best(values, mask)
+        if epsilon > 0:
+            # The best of random values among the legal ones is a uniform choice.
+            explores = torch.rand(actions.shape, device=actions.device) < epsilon
+            actions = torch.where(explores, best(torch.rand_like(values), mask), actions)
+        return {Columns.ACTIONS: actions}
+
+    def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
+        observations = batch[Columns.OBS].float().flatten(2)  # [R, L+1, O]
+        now, later = observations[:, :-1], observations[:, 1:]
+        with torch.no_grad():
+            target = self.target(later)
+            mask = _mask(batch)
+            chooser = self.network(later) if self.model_config["double_q"] else target
+            greedy = best(chooser, None if mask is None else mask[:, 1:])
+        return {
+            CHOSEN: _at(self.network(now), batch[Columns.ACTIONS]),
+            NEXT: _at(target, greedy),
+        }
+
+    def make_target_networks(self) -> None:
+        self.target = make_target_network(self.network)
+
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.network, self.target)]
+
+    def forward_target(self, batch: dict) -> dict[str, Tensor]:
+        raise NotImplementedError("the target network runs within forward_train")
+
+    def get_non_inference_attributes(self) -> list[str]:
+        return ["target"]
+
+
+def _mask(batch: dict) -> Tensor | None:
+    """Legal actions, [..., A] bool; None if all are."""
+    return batch[ACTION_MASK].bool().squeeze(-2) if ACTION_MASK in batch else None
+
+
+def _at(values: Tensor, actions: Tensor) -> Tensor:
+    return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
