@@ -36,7 +36,7 @@ class Config:
     idle_w: float = 25.0  # power of a server without a request
     pue: float = 1.3  # power usage effectiveness: what the site draws over what servers draw
 
-    enable_deny: bool = False  # a last action that turns away what arrives
+    enable_deny: bool = True  # a last action that turns away what arrives
     action: str = "discrete"  # or "continuous"
     reward: str = "profit"
     # A request of some ten thousand tokens at $0.02 a million, a small open model's price, earns
@@ -89,7 +89,9 @@ class Config:
 SYNTHETIC = Config()
 # The recorded demand of 2024 fills 900 servers; every other day is for training.
 REALISTIC = Config(request_scale=2 / 9, split_hours=24.0)
-SOURCE_COMPATIBLE = Config(arrivals="thinned", reward="source", idle_w=0.0, split="all")
+SOURCE_COMPATIBLE = Config(
+    arrivals="thinned", reward="source", idle_w=0.0, split="all", enable_deny=False
+)
 PRESETS = {
     "synthetic": SYNTHETIC,
     "realistic": REALISTIC,
