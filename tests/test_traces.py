@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marlserve import traces
+from marlserve.envs.load_balance import Config
 from marlserve.traces import Trace
 
 
@@ -75,6 +76,11 @@ def test_traces_are_found_by_what_they_hold():
     assert not {"invocations", "kv_profile"} & set(traces.names(column="work_s"))
     assert traces.names(column="usd_per_mwh") == ["energy_price"]
     assert traces.names(column="colour") == []
+
+
+def test_load_balancing_offers_only_traces_of_work():
+    with pytest.raises(ValueError, match="trace is 'invocations'; allowed is .*'wikipedia'"):
+        Config(trace="invocations")
 
 
 def test_names_are_the_modules():

@@ -148,7 +148,7 @@ def _counts(file: CsvFile) -> Trace:
     file.check("Time", rest_ns == 0, f"whole intervals of {interval_s:g} s after line 2")
     if len(found) < 0.01 * row[-1]:
         raise file.error(
-            "Time", len(found) - 1, f"counts in more of the {interval_s:g}-s intervals"
+            "Time", len(found) - 1, f"counts in at least 1 % of the intervals of {interval_s:g} s"
         )
     count = np.zeros(row[-1] + 1, np.int64)
     count[row] = found
