@@ -75,6 +75,12 @@ def load_aware(problem) -> np.ndarray:
     return np.where(full, 0, tuned_price(problem))
 
 
+def load_aware_deny(problem) -> np.ndarray:
+    """`load_aware`, and denial while many wait."""
+    crowded = problem.pool.copies["waiting"] > _DENY_WAITING_PER_SERVER * problem.config.num_servers
+    return np.where(crowded, problem.action_names.index("deny"), load_aware(problem))
+
+
 def _discrete(config: Config) -> Config:
     return replace(config, action="discrete")
 
@@ -91,5 +97,6 @@ BASELINES = {
     "smart_deny": Baseline(decides(smart_deny), _with_deny),
     "tuned_price": Baseline(decides(tuned_price), _discrete),
     "load_aware": Baseline(decides(load_aware), _discrete),
+    "load_aware_deny": Baseline(decides(load_aware_deny), _with_deny),
     "oracle": Baseline(oracle, _discrete, oracle=True),
 }
