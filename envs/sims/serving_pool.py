@@ -113,7 +113,6 @@ class ServingPool:
             latency_bin_s=longest_s / _LATENCY_BINS,
         )
         self._profile = profile
-        self._flows = (self.copies, self.step, _values(self.step), _values(self.total))
         self._running = np.zeros((b, num_servers), REQUEST)
         self._finish_s = np.zeros((b, num_servers))
         self._slot = np.tile(np.arange(num_servers), (b, 1))
@@ -133,6 +132,7 @@ class ServingPool:
         self.copies[copies] = 0
         for array in (self.step, self.total, self._waits, self._latencies, self._recent):
             array[copies] = 0
+        self._logs[1][copies] = 0
         self._slot[copies] = np.arange(self.num_servers)
 
     def advance(
@@ -163,9 +163,11 @@ class ServingPool:
             most = int(arrivals[2].max()) + self.num_servers + self._rules.max_waiting
             if self._logs[0].shape[1] < most:
                 self._logs = (np.zeros((self.num_envs, most), RECORD), self._logs[1])
+        # Views are made anew, as they would not be views any more in a pickled twin.
+        flows = (self.copies, self.step, _values(self.step), _values(self.total))
         kernel.advance(
             *(duration_s, self._rules, self._profile, actions, usd_per_mwh),
-            *(arrivals, self._flows, self._arrays, self._logs),
+            *(arrivals, flows, self._arrays, self._logs),
         )
 
     def records(self, copy: int) -> np.ndarray:
