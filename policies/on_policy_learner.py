@@ -51,6 +51,16 @@ class OnPolicyLearner(TorchLearner):
         """Of normalised values, hence of the same size whatever the rewards are."""
         return 0.5 * mean((out[Columns.VF_PREDS] - batch[VALUE_TARGETS]).square())
 
+    def configure_optimizers_for_module(self, module_id: str, config=None) -> None:
+        """Adam with the epsilon of the PPO literature; fused, as its arithmetic is tiny."""
+        parameters = self.get_parameters(self._module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, eps=1e-5, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
+
     def is_enough(self, num_minibatches: int) -> bool:
         """Whether to stop after an epoch of so many minibatches; all learners must agree."""
         return False
@@ -119,9 +129,13 @@ class OnPolicyLearner(TorchLearner):
             self.metrics.log_value(key, torch.stack(values).mean(), window=1)
         whole = {module_id: SampleBatch(columns) for module_id, columns in transitions.items()}
         super()._log_steps_trained_metrics(MultiAgentBatch(whole, env_steps))
+        super()._log_metrics(MultiAgentBatch(whole, env_steps))
 
     def _log_steps_trained_metrics(self, batch: MultiAgentBatch) -> None:
         """Once per update, where every transition counts once; see `_minibatches`."""
+
+    def _log_metrics(self, batch: MultiAgentBatch) -> None:
+        """Likewise."""
 
     def transitions(self, module_id: str, rows: SampleBatch) -> dict[str, Tensor]:
         """The n steps in which an agent acted, without padding.
