@@ -1,7 +1,8 @@
 """The problems. The name of a problem is the name of its module.
 
 `make` gives a PettingZoo `ParallelEnv`, `make_batch` the same problem as arrays of B copies, and
-`register` announces all of them to RLlib.
+`register` announces all of them to RLlib. Gymnasium knows them from the import on, and takes those
+with one agent: `gymnasium.make("marlserve:marlserve/KvCache-v0")`; see `envs.single_agent`.
 """
 
 if __name__ != "marlserve.envs":
@@ -10,11 +11,22 @@ if __name__ != "marlserve.envs":
 from importlib import import_module
 from pkgutil import iter_modules
 
+from marlserve.envs import single_agent
 from marlserve.envs.base import ParallelView, Policy, Problem
+from marlserve.envs.single_agent import SingleAgentView
 
-__all__ = ["ParallelView", "Policy", "Problem", "make", "make_batch", "names", "register"]
+__all__ = [
+    "ParallelView",
+    "Policy",
+    "Problem",
+    "SingleAgentView",
+    "make",
+    "make_batch",
+    "names",
+    "register",
+]
 
-_NOT_PROBLEMS = {"base", "sims"}
+_NOT_PROBLEMS = {"base", "sims", "single_agent"}
 
 
 def names() -> list[str]:
@@ -50,9 +62,15 @@ def make(name: str, render_mode: str | None = None, **config) -> ParallelView:
 
 
 def register() -> None:
-    """Announce every problem to RLlib by its name, e.g. `.environment("load_balance")`."""
+    """Announce every problem to RLlib by its name, e.g. `.environment("load_balance")`, and to
+    Gymnasium by its id, e.g. "marlserve/KvCache-v0"."""
     from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
     from ray.tune.registry import register_env
 
     for name in names():
         register_env(name, lambda config, name=name: ParallelPettingZooEnv(make(name, **config)))
+        single_agent.announce(name)
+
+
+for _name in names():
+    single_agent.announce(_name)

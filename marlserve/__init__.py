@@ -15,3 +15,7 @@ if not _os.path.isdir(_os.path.join(_here, "envs")) and _os.path.isfile(
     _os.path.join(_root, "setup.cfg")
 ):
     __path__.append(_root)
+
+# Announces the problems to Gymnasium: `gymnasium.make("marlserve:marlserve/KvCache-v0")` imports
+# this module to find them.
+from marlserve import envs as _envs  # noqa: F401
