@@ -1,17 +1,19 @@
 """The command line of an experiment: subcommands, presets that set the defaults, short errors.
 
 A command is a dataclass: its docstring and the comments beside its fields are the help, its fields
-are the flags, and `run(preset)` does it, once for each preset that `--preset` or `--presets` names.
+are the flags, and `run(preset)` does it, once for each preset that `--preset` names, or `--config`.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import getdoc
 from typing import Any
 
 import tyro
+
+PRESET_FLAGS = ("--preset", "--presets", "--config", "--configs")
 
 
 def carry_out(
@@ -19,6 +21,8 @@ def carry_out(
     presets: dict[str, Sequence[str]],
     description: str,
     argv: Sequence[str],
+    *,
+    flag_pairs: bool = False,
 ) -> int:
     """Run a command line, and give the exit status: 2 for a user's error, 130 after Ctrl-C.
 
@@ -29,10 +33,11 @@ def carry_out(
         presets: those of a command that is given none.
         description: of all commands.
         argv: without the program's name.
+        flag_pairs: a switch has both --x and --no-x, not only the one that changes it.
     """
     try:
         for preset in _presets(argv) or presets.get(argv[0] if argv else "", [""]):
-            _parse(commands(preset), description, argv).run(preset)
+            _parse(commands(preset), description, argv, flag_pairs).run(preset)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -62,18 +67,36 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def flags(values: Mapping[str, Any]) -> list[str]:
+    """The words of a command line that set these fields: ["--num-servers", "100"]."""
+    words = []
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            several = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{flag}", *map(str, several)]
+    return words
+
+
 def _presets(argv: Sequence[str]) -> list[str]:
     """What is known before the rest can be read: the defaults depend on it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", "--presets", nargs="*", dest="presets")
+    parser.add_argument(*PRESET_FLAGS, nargs="*", dest="presets")
     return parser.parse_known_args(argv)[0].presets or []
 
 
-def _parse(commands: dict[str, Any], description: str, argv: Sequence[str]) -> Any:
+def _parse(
+    commands: dict[str, Any], description: str, argv: Sequence[str], flag_pairs: bool
+) -> Any:
     descriptions = {name: getdoc(command) for name, command in commands.items()}
     return tyro.cli(
         tyro.extras.subcommand_type_from_defaults(commands, descriptions),
         args=argv,
         description=description,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(
+            tyro.conf.OmitArgPrefixes,
+            *(() if flag_pairs else (tyro.conf.FlagCreatePairsOff,)),
+        ),
     )

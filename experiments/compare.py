@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,24 @@ from marlserve.experiments.run import Run, read_progress
 _POLL_S = 1.0
 
 
-def train_all(experiments: Sequence[Experiment], out: Path, jobs: int = 1) -> list[Path]:
+def train_all(
+    experiments: Sequence[Experiment],
+    out: Path,
+    jobs: int = 1,
+    *,
+    overwrite: bool = False,
+    checkpoint_every_s: float = 60.0,
+    finished: Callable[[Path], object] = lambda folder: None,
+) -> list[Path]:
     """Train every experiment that is not finished; their folders.
+
+    Args:
+        experiments: what to train.
+        out: where all runs are.
+        jobs: how many side by side.
+        overwrite: begin all of them anew.
+        checkpoint_every_s: seconds between two checkpoints of each.
+        finished: told the folder of each run that is finished, when it is.
 
     Raises:
         ValueError: for less than one job, and before any training if a folder is not as it
@@ -38,15 +54,20 @@ def train_all(experiments: Sequence[Experiment], out: Path, jobs: int = 1) -> li
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be at least 1")
     runs = [Run(experiment, out) for experiment in experiments]
-    waiting = [run for run in runs if run.counters()["env_steps"] < run.experiment.env_steps]
-    for run in runs:
-        if run not in waiting:
+    done = [0 if overwrite else run.counters()["env_steps"] for run in runs]
+    waiting = []
+    for run, steps in zip(runs, done, strict=True):
+        if steps < run.experiment.env_steps:
+            waiting.append(run)
+        else:
             print(f"{run.folder} is finished: not trained again")
+            finished(run.folder)
+    how = {"overwrite": overwrite, "checkpoint_every_s": checkpoint_every_s}
     if jobs == 1 or len(waiting) == 1:
         for run in waiting:
-            base.train(run.experiment, out)
+            finished(base.train(run.experiment, out, **how))
     elif waiting:
-        _side_by_side(waiting, out, jobs)
+        _side_by_side(waiting, out, jobs, how, finished)
     return [run.folder for run in runs]
 
 
@@ -87,7 +108,9 @@ def play_all(
     return pd.concat(parts, ignore_index=True)
 
 
-def _side_by_side(waiting: list[Run], out: Path, jobs: int) -> None:
+def _side_by_side(
+    waiting: list[Run], out: Path, jobs: int, how: dict[str, Any], finished: Callable
+) -> None:
     context, queue = get_context("spawn"), list(waiting)
     active: dict = {}  # process: its run
     failed = []
@@ -111,7 +134,7 @@ def _side_by_side(waiting: list[Run], out: Path, jobs: int) -> None:
             while active or (queue and not failed):
                 while queue and len(active) < jobs and not failed:
                     run = queue.pop(0)
-                    process = context.Process(target=_train_here, args=(run.experiment, out))
+                    process = context.Process(target=_train_here, args=(run.experiment, out, how))
                     process.start()
                     active[process] = run
                     bar.start_task(tasks[run])
@@ -122,6 +145,8 @@ def _side_by_side(waiting: list[Run], out: Path, jobs: int) -> None:
                         del active[process]
                         if process.exitcode:
                             failed.append(run.folder)
+                        else:
+                            finished(run.folder)
         except KeyboardInterrupt:
             bar.console.print("stopping with checkpoints; the same command goes on from there")
             for process in active:
@@ -141,11 +166,11 @@ def _report(bar: Progress, task, run: Run) -> None:
         bar.update(task, completed=rows["env_steps"].iloc[-1], value=value)
 
 
-def _train_here(experiment: Experiment, out: Path) -> None:
+def _train_here(experiment: Experiment, out: Path, how: dict[str, Any]) -> None:
     """What a process of `_side_by_side` does."""
     os.setpgrp()  # the terminal's Ctrl-C reaches the parent, which passes it on once
     try:
-        base.train(experiment, out, show=False)
+        base.train(experiment, out, **how, show=False)
     except KeyboardInterrupt:
         sys.exit(130)
     except ValueError as error:

@@ -27,6 +27,7 @@ import pandas as pd
 
 from marlserve.experiments.base import Experiment
 
+RETURN = "evaluation_return"
 _START = {"env_steps": 0, "seconds": 0.0, "cpu_seconds": 0.0}
 _CHECKPOINTS = ("checkpoint", "best")
 _OWN_FILES = (
@@ -79,7 +80,7 @@ class Run:
         """
         if not self.best.exists():
             return -math.inf
-        return self._counters(self.best, "evaluation_return")["evaluation_return"]
+        return self._counters(self.best, RETURN)[RETURN]
 
     def restore(self, algorithm) -> None:
         """Put the checkpoint's state into an algorithm, and take later rows of progress away.

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESAMPLES = 2000
+_WIDE = 8  # columns, from which on their names are broken into lines
 
 
 def resampled_means(values: np.ndarray, episodes: np.ndarray, rng: np.random.Generator):
@@ -97,7 +98,7 @@ def table(
         row["rank"] = pd.NA if row["oracle"] else 1 + sum(better)
         if reference is not None:
             sign = -1 if larger_is_better else 1
-            difference = sign * (samples[policy] - samples[reference])
+            difference = sign * (samples[policy] - samples[reference]) + 0.0  # no -0
             mean = values[by][policy].mean() - values[by][reference].mean()
             row |= _interval("difference", mean, difference)
         if gap is not None:
@@ -135,13 +136,15 @@ def show(
     """Print a table."""
     header, rows = _cells(result, metrics)
     pretty = Table(title=title, caption=caption(result), caption_justify="left", box=SIMPLE_HEAD)
+    many = len(header) > _WIDE
     for i, name in enumerate(header):
-        pretty.add_column(name, justify="left" if i < 2 else "right")
+        name = name.replace("_", "_\n").replace(" ", "\n") if many else name
+        pretty.add_column(name, justify="left" if i < 2 else "right", no_wrap=i == 1)
     for cells in rows:
         pretty.add_row(*(cell.replace(" [", "\n[") for cell in cells))
     console = console or Console(highlight=False)
     if not console.is_terminal:
-        console.width = 120  # a file has no width of its own
+        console.width = max(120, 13 * len(header))  # a file has no width of its own
     console.print(pretty)
 
 

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from marlserve.experiments.base import Experiment
-from marlserve.experiments.run import Run
-from marlserve.experiments.validation import RETURN, Validation
+from marlserve.experiments.run import RETURN, Run
+from marlserve.experiments.validation import Validation
 from marlserve.policies import session
 from marlserve.policies.sampling.reporting import PROBLEM
 

@@ -19,11 +19,10 @@ import torch
 
 from marlserve import envs
 from marlserve.experiments.evaluate import play
-from marlserve.experiments.run import Run
+from marlserve.experiments.run import RETURN, Run
 from marlserve.policies.checkpoint import CheckpointPolicy
 
 FIRST_VALIDATION_SEED = 2**32
-RETURN = "evaluation_return"
 
 
 class Validation:

@@ -1,0 +1,149 @@
+"""What is trained and compared on the KV cache: configs, algorithms, their settings, what counts.
+
+All hyper-parameters are in TRAINING, all budgets in ENV_STEPS.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marlserve.envs.kv_cache import REALISTIC, SOURCE_COMPATIBLE, SYNTHETIC, Config
+from marlserve.envs.kv_cache.baselines import CONSTANTS
+from marlserve.experiments.base import Experiment
+from marlserve.experiments.study import Settings, Study
+
+PROBLEM = "kv_cache"
+DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of the recorded files
+
+# A quarter of the hour lasts long enough to fill and empty the servers some twenty times.
+CODE_2023 = Config(split_hours=0.25, episode_hours=0.2)
+CONFIGS = {
+    "synthetic": SYNTHETIC,
+    "realistic": REALISTIC,
+    "code_2023": CODE_2023,
+    "source_compatible": replace(SOURCE_COMPATIBLE, split="train"),
+}
+# Where the files of a config are, below DATA.
+_PROFILE = "kv_profiles/gov_report"
+FILES = {
+    "realistic": {
+        "invocations_path": "azure_llm_2024/invocations_ten_second_Coding.csv",
+        "price_path": "caiso/CAISO_20240509_20240521.csv",
+        "profile_path": _PROFILE,
+    },
+    "code_2023": {
+        "invocations_path": "azure_llm_2023/code.csv",
+        "price_path": "caiso/CAISO_20231115_20231117.csv",
+        "profile_path": _PROFILE,
+    },
+}
+
+# What is learned: (algorithm, its settings, fields of the problem).
+ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
+    "ppo": ("ppo", {}, {}),
+    "a2c": ("a2c", {}, {}),
+    "dqn": ("dqn", {}, {}),
+    "sac": ("sac", {}, {}),
+    "td3": ("td3", {}, {"action": "continuous"}),
+}
+# A decision shows in what completes until a minute later, and in the queue until that is empty.
+_ALL = {"gamma": 0.95, "standardize_rewards": True}
+TRAINING: dict[str, dict[str, Any]] = {
+    "ppo": {"lr": 3e-4},
+    "a2c": {"lr": 1e-3},
+    "dqn": {"lr": 1e-3},
+    "sac": {},
+    "td3": {},
+}
+ENV_STEPS = {
+    "synthetic": 1_000_000,
+    "realistic": 1_000_000,
+    "code_2023": 300_000,
+    "source_compatible": 1_000_000,
+}
+EVALUATIONS, EVALUATION_EPISODES, EVALUATION_HOURS = 20, 8, 6.0  # in the course of a training
+
+INTERFACE = ("action", "enable_deny", "step_s")  # how a policy acts, not what it meets
+METRICS = (
+    "profit_usd",
+    "mean_source_reward",
+    "success_rate",
+    "timeout_rate",
+    "p95_latency_s",
+    "mean_score",
+    "energy_mwh",
+    "energy_cost_usd",
+)
+
+
+def configs() -> dict[str, Config]:
+    """The configs by name, with the recorded files where DATA is set."""
+    if not (folder := os.environ.get(DATA)):
+        return CONFIGS
+    found = {
+        name: replace(CONFIGS[name], **{field: str(Path(folder, x)) for field, x in files.items()})
+        for name, files in FILES.items()
+    }
+    return CONFIGS | found
+
+
+def study() -> Study:
+    """What is compared."""
+    return Study(
+        problem=PROBLEM,
+        presets=configs(),
+        algorithms=ALGORITHMS,
+        settings=_settings,
+        interface=INTERFACE,
+        metrics=METRICS,
+        references=("load_aware",),
+        gap=(CONSTANTS, "oracle"),
+        larger_is_better=True,
+        rank_by={"source": "mean_source_reward"},
+    )
+
+
+def experiment(
+    config: str, algorithm: str, seed: int, problem: Config, evaluate_every: int | None, **given
+) -> Experiment:
+    """As `Study.experiment`, with evaluations that are no longer than the problem's episodes.
+
+    Raises:
+        ValueError: if the config is one of recorded files, and these are not given.
+    """
+    check_files(config, problem)
+    hours = min(EVALUATION_HOURS, problem.episode_hours)
+    evaluation: dict[str, Any] = {"evaluation_config": {"episode_hours": hours}}
+    if evaluate_every is not None:
+        evaluation["evaluate_every"] = evaluate_every
+    return study().experiment(
+        config, algorithm, seed, problem=problem, evaluation=evaluation, **given
+    )
+
+
+def check_files(config: str, problem: Config) -> None:
+    """Recorded files must be given where a config is made of them.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    missing = [field for field in FILES.get(config, {}) if not getattr(problem, field)]
+    if missing:
+        flags = " and ".join(f"--{field.replace('_', '-')}" for field in missing)
+        files = ", ".join(FILES[config].values())
+        raise ValueError(
+            f"config {config} plays recorded files: give {flags}, or set {DATA} to the folder "
+            f"that has {files}"
+        )
+
+
+def _settings(config: str, algorithm: str) -> Settings:
+    return Settings(
+        ENV_STEPS[config],
+        training=_ALL | TRAINING[algorithm],
+        evaluation={
+            "evaluate_every": max(1, ENV_STEPS[config] // EVALUATIONS),
+            "evaluation_episodes": EVALUATION_EPISODES,
+        },
+    )
