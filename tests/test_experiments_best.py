@@ -14,8 +14,8 @@ from marlserve.envs.base import Problem
 from marlserve.experiments import training, validation
 from marlserve.experiments.base import Experiment, train
 from marlserve.experiments.evaluate import FIRST_TEST_SEED, learned
-from marlserve.experiments.run import Run, read_experiment, read_progress
-from marlserve.experiments.validation import FIRST_VALIDATION_SEED, RETURN
+from marlserve.experiments.run import RETURN, Run, read_experiment, read_progress
+from marlserve.experiments.validation import FIRST_VALIDATION_SEED
 from marlserve.policies.checkpoint import CheckpointPolicy
 
 WATCHED = replace(
