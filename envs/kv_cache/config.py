@@ -17,8 +17,8 @@ _NOT_NEGATIVE = (
     "wait_penalty_usd_per_s",
     "loss_penalty_usd",
     "denial_penalty_usd",
-    "data_seed",
 )
+_WHOLE = (("num_servers", 1), ("weeks", 2), ("data_seed", 0))  # weeks: to train on, to test on
 _PRICE_INTERVAL_S = 300.0  # the shortest one that prices come in
 
 
@@ -63,18 +63,24 @@ class Config:
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
             self._check(name, getattr(self, name) in allowed, f"one of {allowed}")
-        self._check("num_servers", self.num_servers >= 1, "at least 1")
-        waiting = self.max_waiting is None or self.max_waiting >= 0
-        self._check("max_waiting", waiting, "None, or at least 0")
+        for name, low in _WHOLE:
+            value = getattr(self, name)
+            self._check(name, isinstance(value, int) and value >= low, f"whole, at least {low}")
+        waiting = self.max_waiting is None or (
+            isinstance(self.max_waiting, int) and self.max_waiting >= 0
+        )
+        self._check("max_waiting", waiting, "None, or whole, at least 0")
         for name in _POSITIVE:
             self._check(name, 0.0 < getattr(self, name) < float("inf"), "positive")
         for name in _NOT_NEGATIVE:
             self._check(name, 0.0 <= getattr(self, name) < float("inf"), "not negative")
-        self._check("pue", self.pue >= 1.0, "at least 1")
-        self._check("weeks", self.weeks >= 2, "at least 2: one to train on, one to test on")
+        self._check("pue", 1.0 <= self.pue < float("inf"), "at least 1")
         steps = _PRICE_INTERVAL_S / self.step_s  # so that a price lasts for whole steps
         self._check("step_s", steps == int(steps), f"a divisor of {_PRICE_INTERVAL_S:.0f} s")
         self._check("episode_hours", self.episode_hours * 3600.0 >= self.step_s, "at least a step")
+        split = self.split == "all" or bool(self.start_time)  # stretches do not matter
+        fits = split or self.split_hours >= self.episode_hours
+        self._check("split_hours", fits, f"at least episode_hours, {self.episode_hours}")
 
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:

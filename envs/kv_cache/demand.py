@@ -11,6 +11,7 @@ import numpy as np
 from marlserve import traces
 from marlserve.envs.kv_cache.config import Config
 from marlserve.envs.sims.arrivals import COUNTS, THINNED, TIMES, Arrivals
+from marlserve.traces import utc
 from marlserve.traces.kv_profile import KVProfile
 
 _TREND_S = 1800.0
@@ -52,8 +53,7 @@ class Demand:
 
     def price_index(self, clock_s: np.ndarray) -> np.ndarray:
         """The place of the price in force in `usd_per_mwh` and `price_trend`, [B]."""
-        since_s = self.start_s + clock_s - self._prices.time_s[0]
-        return (since_s // self.price_interval_s).astype(np.int64)
+        return self._index(self.start_s + clock_s)
 
     def counts(self, copy: int) -> np.ndarray:
         """What will arrive in each step of this copy's episode, [num_steps]: for oracles."""
@@ -62,8 +62,11 @@ class Demand:
     def prices(self, copy: int) -> np.ndarray:
         """$/MWh in each step of this copy's episode, [num_steps]: for oracles."""
         clock_s = np.arange(self.config.num_steps) * self.config.step_s
-        since_s = self.start_s[copy] + clock_s - self._prices.time_s[0]
-        return self.usd_per_mwh[(since_s // self.price_interval_s).astype(np.int64)]
+        return self.usd_per_mwh[self._index(self.start_s[copy] + clock_s)]
+
+    def _index(self, time_s: np.ndarray) -> np.ndarray:
+        since_s = time_s - self._prices.time_s[0] + 1e-6  # seconds since the epoch are rounded
+        return (since_s // self.price_interval_s).astype(np.int64)
 
 
 @lru_cache(maxsize=8)
@@ -105,15 +108,15 @@ def _starts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where episodes may begin: the first time in each stretch, and how many steps on."""
     from_s, to_s = max(requests.start_s, prices.start_s), min(requests.end_s, prices.end_s)
-    # On the grid of the prices, so that a price lasts for whole steps.
-    from_s = prices.start_s + config.step_s * np.ceil((from_s - prices.start_s) / config.step_s)
+
+    def on_grid(time_s):  # of the prices, so that a price lasts for whole steps
+        return prices.start_s + config.step_s * np.ceil((time_s - prices.start_s) / config.step_s)
+
+    from_s = on_grid(from_s)
     episode_s, length_s = config.num_steps * config.step_s, config.split_hours * 3600.0
     covered = f"{_utc(from_s)} to {_utc(to_s)} UTC"
     if config.start_time:
-        try:
-            start_s = datetime.fromisoformat(config.start_time).replace(tzinfo=UTC).timestamp()
-        except ValueError as error:
-            raise ValueError(f"start_time is {config.start_time!r}: {error}") from error
+        start_s = utc.epoch_s("start_time", config.start_time)
         if not from_s <= start_s <= to_s - episode_s:
             raise ValueError(
                 f"start_time is {config.start_time!r}, episode_hours is {config.episode_hours}; "
@@ -124,7 +127,7 @@ def _starts(
         first_s, last_s = np.array([from_s]), np.array([to_s])
     else:
         first_s = np.arange(from_s, to_s, length_s)[config.split == "test" :: 2]
-        last_s = np.minimum(first_s + length_s, to_s)
+        first_s, last_s = on_grid(first_s), np.minimum(first_s + length_s, to_s)
     number = np.floor((last_s - first_s - episode_s) / config.step_s + 1e-9).astype(int) + 1
     fits = number > 0
     if not fits.any():
@@ -153,8 +156,9 @@ def _held(requests: traces.Trace) -> tuple[np.ndarray, float, float]:
         bin_s = float(requests.time_s[1] - requests.time_s[0])
         counts, begin_s = requests["count"].astype(float), requests.start_s
     else:
-        label = np.round(requests.time_s / bin_s).astype(np.int64)
-        counts, begin_s = np.bincount(label - label[0]).astype(float), float(label[0] * bin_s)
+        label, first = np.round(requests.time_s / bin_s), np.floor(requests.start_s / bin_s)
+        counts = np.bincount((label - first).astype(np.int64)).astype(float)
+        begin_s = float(first * bin_s)
     newest = np.maximum.accumulate(np.where(counts > 0, np.arange(len(counts)), 0))
     return counts[newest], begin_s, bin_s
 

@@ -21,11 +21,13 @@ class Problem(base.Problem):
         demand: arrivals and prices.
         price: $/MWh in force, [B].
         full_score: mean quality of the least compressed configuration.
+
+    With `record`, `pool.records` tells of single requests.
     """
 
     name = "kv_cache"
 
-    def __init__(self, config: Config, num_envs: int = 1):
+    def __init__(self, config: Config, num_envs: int = 1, record: bool = False):
         super().__init__(config, num_envs)
         self.profile = profile = demand.profile(config.profile_path, config.data_seed)
         self.agents = ("operator",)
@@ -46,7 +48,7 @@ class Problem(base.Problem):
             idle_w=config.idle_w,
             pue=config.pue,
             cost_cap_usd=rewards.COST_CAP_USD,
-            record=self._keeps_records,
+            record=record,
         )
         self.demand = demand.Demand(config, num_envs, profile.service_s.shape[1])
         full_w = config.num_servers * float((profile.energy_j / profile.service_s).max())
@@ -64,8 +66,6 @@ class Problem(base.Problem):
         self._copies = np.arange(num_envs)
         self.price_index = np.zeros(num_envs, np.int64)
         self.price = np.zeros(num_envs)
-
-    _keeps_records = False  # of single requests: pool.records()
 
     def _start(self, copies: np.ndarray) -> None:
         for copy in copies:
@@ -108,10 +108,8 @@ class Problem(base.Problem):
         """Read the price and fill in the observations."""
         demand, pool = self.demand, self.pool
         # After the last step there may be no later price.
-        clock_s = np.minimum(
-            pool.copies["clock_s"], (self.config.num_steps - 1) * self.config.step_s
-        )
-        self.price_index = demand.price_index(clock_s)
+        step = np.minimum(self._steps, self.config.num_steps - 1)
+        self.price_index = demand.price_index(step * self.config.step_s)
         self.price = demand.usd_per_mwh[self.price_index]
         features.observe(
             *(self._observations, self._scales, pool.copies, pool.step, pool.recent_latencies),

@@ -74,10 +74,11 @@ class Arrivals:
         record, *rest = self._settings
         twin = Arrivals(1, record, self._values, *rest)
         twin.reset(np.arange(1), self._seeds[copy], self._start_s[copy])
-        counts = np.zeros(num_steps, np.int64)
+        counts, clock_s = np.zeros(num_steps, np.int64), np.zeros(1)
         for step in range(num_steps):
-            twin.advance(np.array([step * duration_s]), duration_s)
+            twin.advance(clock_s, duration_s)
             counts[step] = twin.arrivals[2][0]
+            clock_s += duration_s  # as the simulator's clock goes, rounding included
         return counts
 
 
@@ -101,6 +102,13 @@ def _uniform(seed, index):
     return (np.float64(_bits(seed, index) >> np.uint64(12)) + 0.5) / 4503599627370496.0
 
 
+@njit(cache=True, inline="always")
+def _times(number, uniform):
+    """How often something counts that counts `number` times in the mean."""
+    whole = np.floor(number)
+    return int(whole) + int(uniform >= 1.0 - (number - whole))
+
+
 @njit(cache=True)
 def _draw(settings, values, seeds, start_s, clock_s, duration_s, arrivals):
     """Fill `arrivals`; the largest number of them, for which there may be no room."""
@@ -108,13 +116,17 @@ def _draw(settings, values, seeds, start_s, clock_s, duration_s, arrivals):
     times, prompts, counts = arrivals
     most = 0
     for b in range(len(seeds)):
-        from_s = start_s[b] + clock_s[b] - begin_s
+        # Times are those of the episode; the record's clock may count from long ago, and rounds.
+        from_s, to_s = clock_s[b], clock_s[b] + duration_s
+        i = max(int((start_s[b] + from_s - begin_s) / bin_s), 0)
+        while i > 0 and begin_s + i * bin_s - start_s[b] > from_s:
+            i -= 1
         n = 0
-        last_bin = int(np.ceil((from_s + duration_s) / bin_s - 1e-9))
-        for i in range(int(np.floor(from_s / bin_s + 1e-9)), last_bin):
-            # Shown are times of the episode; the record's clock may count from long ago.
+        while record == TIMES or i < len(values):
             bin_at_s = begin_s + i * bin_s - start_s[b]
-            window = (bin_at_s, clock_s[b], clock_s[b] + duration_s)
+            if bin_at_s >= to_s:
+                break
+            window = (bin_at_s, begin_s + (i + 1) * bin_s - start_s[b], from_s, to_s)
             stream = _bits(seeds[b], i)
             if record == COUNTS:
                 n = _spread(settings, values[i], stream, window, times[b], prompts[b], n)
@@ -122,6 +134,7 @@ def _draw(settings, values, seeds, start_s, clock_s, duration_s, arrivals):
                 n = _copied(settings, values, start_s[b], stream, window, times[b], prompts[b], n)
             else:
                 n = _thinned(settings, values[i], stream, window, times[b], prompts[b], n)
+            i += 1
         counts[b] = n
         most = max(most, n)
     return most
@@ -138,16 +151,17 @@ def _put(times, prompts, n, at_s, stream, index, num_prompts):
 @njit(cache=True)
 def _spread(settings, count, stream, window, times, prompts, n):
     """Uniform order statistics, as sums of exponential spacings over their total."""
-    _, _, bin_s, scale, num_prompts = settings
-    bin_at_s, from_s, to_s = window
-    number = int(np.floor(count * scale + _uniform(stream, 0)))
+    _, _, _, scale, num_prompts = settings
+    bin_at_s, bin_to_s, from_s, to_s = window
+    latest_s = np.nextafter(bin_to_s, -np.inf)
+    number = _times(count * scale, _uniform(stream, 0))
     total = 0.0
     for j in range(number + 1):
         total -= np.log(_uniform(stream, 2 * j + 1))
     so_far = 0.0
     for j in range(number):
         so_far -= np.log(_uniform(stream, 2 * j + 1))
-        at_s = bin_at_s + bin_s * so_far / total
+        at_s = min(bin_at_s + (bin_to_s - bin_at_s) * so_far / total, latest_s)
         if from_s <= at_s < to_s:
             n = _put(times, prompts, n, at_s, stream, 2 * j + 2, num_prompts)
     return n
@@ -155,16 +169,15 @@ def _spread(settings, count, stream, window, times, prompts, n):
 
 @njit(cache=True)
 def _copied(settings, values, start_s, stream, window, times, prompts, n):
-    _, _, bin_s, scale, num_prompts = settings
-    bin_at_s, from_s, to_s = window
+    _, _, _, scale, num_prompts = settings
+    bin_at_s, bin_to_s, from_s, to_s = window
+    latest_s = np.nextafter(bin_to_s, -np.inf)
     first = np.searchsorted(values, start_s + bin_at_s)
     place = 0
-    for j in range(first, len(values)):
-        at_s = values[j] - start_s
-        if at_s >= min(to_s, bin_at_s + bin_s):
-            break
-        for _ in range(int(np.floor(scale + _uniform(stream, 2 * (j - first))))):
-            if at_s >= max(from_s, bin_at_s):
+    for j in range(first, np.searchsorted(values, start_s + bin_to_s)):
+        at_s = min(max(values[j] - start_s, bin_at_s), latest_s)
+        for _ in range(_times(scale, _uniform(stream, 2 * (j - first)))):
+            if from_s <= at_s < to_s:
                 n = _put(times, prompts, n, at_s, stream, 2 * place + 1, num_prompts)
             place += 1
     return n
@@ -173,7 +186,7 @@ def _copied(settings, values, start_s, stream, window, times, prompts, n):
 @njit(cache=True)
 def _thinned(settings, count, stream, window, times, prompts, n):
     _, _, bin_s, scale, num_prompts = settings
-    bin_at_s, from_s, to_s = window
+    bin_at_s, _, from_s, to_s = window
     chance = count * scale / _SOURCE_COUNT
     for j in range(round(bin_s / _TICK_S)):
         at_s = bin_at_s + j * _TICK_S
