@@ -1,6 +1,6 @@
 """What is trained and compared on the KV cache: configs, algorithms, their settings, what counts.
 
-All hyper-parameters are in TRAINING, all budgets in ENV_STEPS.
+All hyper-parameters are in TRAINING and ENV_RUNNERS, all budgets in ENV_STEPS.
 """
 
 import os
@@ -53,6 +53,13 @@ TRAINING: dict[str, dict[str, Any]] = {
     "ppo": {"lr": 3e-4},
     "a2c": {"lr": 1e-3},
     "dqn": {"lr": 1e-3},
+    "sac": {},
+    "td3": {},
+}
+ENV_RUNNERS: dict[str, dict[str, Any]] = {  # of AlgorithmConfig.env_runners()
+    "ppo": {"num_envs_per_env_runner": 32, "rollout_fragment_length": 128},
+    "a2c": {"num_envs_per_env_runner": 32, "rollout_fragment_length": 8},
+    "dqn": {},
     "sac": {},
     "td3": {},
 }
@@ -142,6 +149,7 @@ def _settings(config: str, algorithm: str) -> Settings:
     return Settings(
         ENV_STEPS[config],
         training=_ALL | TRAINING[algorithm],
+        env_runners=ENV_RUNNERS[algorithm],
         evaluation={
             "evaluate_every": max(1, ENV_STEPS[config] // EVALUATIONS),
             "evaluation_episodes": EVALUATION_EPISODES,

@@ -4,7 +4,6 @@ It is made from the run's own files alone, so that it can be written again at an
 """
 
 import json
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -120,5 +119,5 @@ def _json(values: dict[str, Any]) -> str:
     return f"`{json.dumps(values)}`"
 
 
-def _number(value: float) -> str:
-    return f"{value:.5g}" if math.isfinite(value) else "-"
+def _number(value: float | None) -> str:
+    return "-" if pd.isna(value) else f"{value:.5g}"
