@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
-from ray.rllib.core.learner.utils import update_target_network
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
-from torch import Tensor
+from torch import Tensor, nn
 
 from marlserve.policies.independent import GOES_ON, IS_LAST, LOSS_MASK
 from marlserve.policies.returns import lambda_returns
@@ -37,12 +37,25 @@ class OffPolicyLearner(TorchLearner):
             result = super()._update(part)
             self._num_updates += 1
             if self._num_updates % self.config.target_network_update_freq == 0:
-                for module in self._with_targets():
-                    for network, target in module.get_target_network_pairs():
-                        update_target_network(
-                            main_net=network, target_net=target, tau=self.config.tau
-                        )
+                self._update_targets()
         return result
+
+    def configure_optimizers_for_module(self, module_id: str, config=None) -> None:
+        """One optimizer for the whole module."""
+        parameters = self.get_parameters(self.module[module_id])
+        self.add_optimizer(module_id, DEFAULT_OPTIMIZER, parameters, config)
+
+    def add_optimizer(
+        self, module_id: str, name: str, parameters: list[nn.Parameter], config
+    ) -> None:
+        """Adam for these parameters of a module, with the config's learning rate."""
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer_name=name,
+            optimizer=torch.optim.Adam(parameters, fused=True),  # 3 times as fast
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return {**super().get_state(*args, **kwargs), _NUM_UPDATES: self._num_updates}
@@ -51,16 +64,34 @@ class OffPolicyLearner(TorchLearner):
         super().set_state(state)
         self._num_updates = state.get(_NUM_UPDATES, self._num_updates)
 
+    @torch.no_grad()
+    def _update_targets(self) -> None:
+        """Move every target parameter by the share `tau` towards its network's."""
+        for module in self._with_targets():
+            for network, target in module.get_target_network_pairs():
+                for new, old in zip(network.parameters(), target.parameters(), strict=True):
+                    old.lerp_(new, self.config.tau)
+
     def _with_targets(self) -> list[TargetNetworkAPI]:
         modules = (module.unwrapped() for module in self.module.values())
         return [module for module in modules if isinstance(module, TargetNetworkAPI)]
 
 
 def td_targets(
-    batch: dict[str, Tensor], next_values: Tensor, gamma: float, td_lambda: float
+    batch: dict[str, Tensor],
+    next_values: Tensor,
+    gamma: float,
+    td_lambda: float,
+    bonus: Tensor | None = None,
 ) -> Tensor:
-    """Returns within the rows, [R, L], from rewards and the values of the next steps, [R, L]."""
-    columns = (batch[Columns.REWARDS], next_values, batch[GOES_ON], batch[IS_LAST])
+    """Returns within the rows, [R, L], from rewards and the values of the next steps, [R, L].
+
+    `bonus` [R, L] is what the next step earns beside its value, such as its policy's entropy.
+    """
+    rewards, goes_on = batch[Columns.REWARDS], batch[GOES_ON]
+    if bonus is not None:
+        rewards = rewards + gamma * goes_on * bonus
+    columns = (rewards, next_values, goes_on, batch[IS_LAST])
     return lambda_returns(*(column.T for column in columns), gamma, td_lambda).T
 
 
