@@ -19,7 +19,6 @@ the environment per env runner, takes one gradient step on all of them, and forg
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from marlserve.policies.base import shared_policy
 from marlserve.policies.models.actor_critic import ACTION_SPACES
 from marlserve.policies.on_policy import OnPolicy
 from marlserve.policies.on_policy_config import OnPolicyConfig
@@ -34,12 +33,7 @@ def config(**training) -> "A2CConfig":
     Args:
         training: arguments of `A2CConfig.training`, such as `entropy_coeff=0.0`.
     """
-    return (
-        A2CConfig()
-        .multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
-        .env_runners(num_envs_per_env_runner=32)
-        .training(**training)
-    )
+    return A2CConfig().of_one_policy().training(**training)
 
 
 class A2CConfig(OnPolicyConfig):
@@ -52,6 +46,7 @@ class A2CConfig(OnPolicyConfig):
         self.entropy_coeff = 0.01
         self.num_epochs = 1
         self.minibatch_size = None
+        self.num_envs_per_env_runner = 32
         self.rollout_fragment_length = 8
 
     def validate(self) -> None:

@@ -1,4 +1,4 @@
-"""What the algorithms here share: a restore that reaches all env runners, and a policy mapping.
+"""What the algorithms here share: settings, and a restore that reaches all env runners.
 
 RLlib (2.60) sends restored weights to remote env runners without waiting, and drops the message
 if another is under way; the runners then sample with their random first weights. A runner also
@@ -6,8 +6,13 @@ ignores weights that are older than what it has, as when an earlier checkpoint i
 running algorithm.
 """
 
+from typing import Any, ClassVar
+
+import gymnasium
 import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import (
@@ -16,10 +21,82 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from marlserve.policies.sampling.runner import VectorEnvRunner
+
 
 def shared_policy(agent_id: str, episode=None, **kwargs) -> str:
     """A `policy_mapping_fn`: one policy, "shared", for all agents."""
     return "shared"
+
+
+class PolicyConfig(AlgorithmConfig):
+    """An `AlgorithmConfig` for the vectorised runner, and for policies that each have an agent.
+
+    Attributes:
+        ACTION_SPACES: the spaces that the algorithm plays.
+        MODEL_FIELDS: names of settings that the modules are given.
+    """
+
+    ACTION_SPACES: ClassVar[tuple[type, ...]]
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, algo_class: type):
+        super().__init__(algo_class=algo_class)
+        self.env_runner_cls = VectorEnvRunner
+        self.num_env_runners = 0
+        self.batch_mode = "truncate_episodes"
+        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def of_one_policy(self) -> "PolicyConfig":
+        """The same config, with one policy, "shared", for all agents."""
+        return self.multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.is_multi_agent:
+            name = self.algo_class.__name__
+            self._value_error(f"{name} needs .multi_agent(policies=..., policy_mapping_fn=...)")
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in self.MODEL_FIELDS}
+        return super()._model_config_auto_includes | own
+
+    def get_multi_rl_module_spec(self, *, spaces=None, **kwargs) -> MultiRLModuleSpec:
+        """The policies' modules.
+
+        Raises:
+            ValueError: if a policy plays for no agent, or in a space that the algorithm cannot.
+        """
+        if spaces is not None:
+            idle = set(self.policies) - set(spaces)
+            if idle:
+                raise ValueError(
+                    f"policies {sorted(idle)} play for no agent; every one must have one"
+                )
+            for module_id in self.policies:
+                self._check_action_space(module_id, spaces[module_id][1])
+        return super().get_multi_rl_module_spec(spaces=spaces, **kwargs)
+
+    def _check_action_space(self, module_id: str, space: gymnasium.Space) -> None:
+        if not isinstance(space, self.ACTION_SPACES):
+            allowed = " and ".join(cls.__name__ for cls in self.ACTION_SPACES)
+            raise ValueError(
+                f"{self.algo_class.__name__} plays {allowed}; the action space of policy "
+                f"{module_id!r} is {space}"
+            )
+
+    def _check_sizes(self, field: str) -> None:
+        """The setting is a list of layers' widths."""
+        sizes = getattr(self, field)
+        if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+            self._value_error(f"{field} is {sizes!r}; it must be integers of at least 1")
+
+    def _set(self, arguments: dict) -> None:
+        """Set the fields that are given among the `locals()` of a `training` method."""
+        for name, value in arguments.items():
+            if value is not NotProvided and name not in ("self", "kwargs", "__class__"):
+                setattr(self, name, value)
 
 
 class RestoresEverywhere:

@@ -40,7 +40,7 @@ class OnPolicy(RestoresEverywhere, Algorithm):
     def setup(self, config: OnPolicyConfig) -> None:
         super().setup(config)
         agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
-        self._groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
+        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
         self.reward_standardizer = RewardStandardizer()
         self._generator = np.random.default_rng(self.config.seed)
 
@@ -60,7 +60,7 @@ class OnPolicy(RestoresEverywhere, Algorithm):
         with metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             steps = metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
             results = self.learner_group.update(
-                batch=batch_by_policy(self._prepared(samples), self._groups),
+                batch=batch_by_policy(self._prepared(samples), self.groups),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps},
             )
         metrics.aggregate(results, key=LEARNER_RESULTS)

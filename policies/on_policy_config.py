@@ -1,17 +1,17 @@
 """The settings that on-policy algorithms share; `OnPolicyConfig.training()` explains them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from marlserve.policies.models.actor_critic import ActorCriticModule
-from marlserve.policies.sampling.runner import VectorEnvRunner
+from marlserve.policies.base import PolicyConfig
+from marlserve.policies.models.actor_critic import ACTION_SPACES, ActorCriticModule
 
 
-class OnPolicyConfig(AlgorithmConfig):
+class OnPolicyConfig(PolicyConfig):
     """Settings of `OnPolicy`, with defaults that run.
 
     An iteration samples `rollout_fragment_length` steps of every copy of the environment and
@@ -19,12 +19,15 @@ class OnPolicyConfig(AlgorithmConfig):
     asked for only if the fragment length is "auto".
     """
 
+    ACTION_SPACES = ACTION_SPACES
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = ("hidden_sizes",)
+    # What `VectorEnvRunner` is told.
     sequence_columns = (Columns.ACTION_LOGP,)
     cut_rows = True
 
-    def __init__(self, algo_class: type | None = None):
+    def __init__(self, algo_class: type):
         super().__init__(algo_class=algo_class)
-        self.hidden_sizes = (64, 64)
+        self.hidden_sizes = [64, 64]
         self.lambda_ = 0.95
         self.entropy_coeff = 0.0
         self.vf_loss_coeff = 0.5
@@ -34,15 +37,11 @@ class OnPolicyConfig(AlgorithmConfig):
         # RLlib's own settings, where on-policy algorithms want other values.
         self.gamma = 0.99
         self.grad_clip = 0.5
-        self.env_runner_cls = VectorEnvRunner
-        self.num_env_runners = 0
-        self.batch_mode = "truncate_episodes"
-        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
     def training(
         self,
         *,
-        hidden_sizes: tuple[int, ...] = NotProvided,
+        hidden_sizes: list[int] = NotProvided,
         lambda_: float = NotProvided,
         entropy_coeff: float | list = NotProvided,
         vf_loss_coeff: float = NotProvided,
@@ -64,23 +63,17 @@ class OnPolicyConfig(AlgorithmConfig):
             standardize_rewards: learn from (reward - mean) / std over all that was sampled; see
                 `rewards`.
         """
-        given = {name: value for name, value in locals().items() if value is not NotProvided}
-        for name in given.keys() - {"self", "kwargs", "__class__"}:
-            setattr(self, name, given[name])
+        self._set(locals())
         return super().training(**kwargs)
 
     def validate(self) -> None:
         super().validate()
-        name = self.algo_class.__name__ if self.algo_class else type(self).__name__
-        if not self.is_multi_agent:
-            self._value_error(f"{name} needs .multi_agent(policies=..., policy_mapping_fn=...)")
+        name = self.algo_class.__name__
         if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
             self._value_error(
                 f"batch_mode is {self.batch_mode!r}; {name} samples 'truncate_episodes'"
             )
-        sizes = self.hidden_sizes
-        if not isinstance(sizes, list | tuple) or not all(_is_count(size) for size in sizes):
-            self._value_error(f"hidden_sizes is {sizes!r}; it must be positive integers")
+        self._check_sizes("hidden_sizes")
         for name in ("num_epochs", "minibatch_size"):
             value = getattr(self, name)
             if not _is_count(value) and (name, value) != ("minibatch_size", None):
@@ -119,10 +112,6 @@ class OnPolicyConfig(AlgorithmConfig):
     def sequence_length(self) -> int:
         """Steps in a row: nothing but the end of an episode cuts a fragment."""
         return max(self.get_rollout_fragment_length(worker) for worker in (0, 1))
-
-    @property
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {"hidden_sizes": tuple(self.hidden_sizes)}
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=ActorCriticModule)

@@ -20,7 +20,6 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from marlserve.policies.base import shared_policy
 from marlserve.policies.models.actor_critic import ACTION_SPACES
 from marlserve.policies.on_policy import OnPolicy
 from marlserve.policies.on_policy_config import OnPolicyConfig
@@ -42,12 +41,7 @@ def config(**training) -> "PPOConfig":
     Args:
         training: arguments of `PPOConfig.training`, such as `clip_param=0.1`.
     """
-    return (
-        PPOConfig()
-        .multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
-        .env_runners(num_envs_per_env_runner=32)
-        .training(**training)
-    )
+    return PPOConfig().of_one_policy().training(**training)
 
 
 class PPOConfig(OnPolicyConfig):
@@ -62,6 +56,7 @@ class PPOConfig(OnPolicyConfig):
         self.lr = 3e-4
         self.num_epochs = 4
         self.minibatch_size = 256
+        self.num_envs_per_env_runner = 32
         self.rollout_fragment_length = 128
 
     def training(
@@ -81,9 +76,7 @@ class PPOConfig(OnPolicyConfig):
             kl_target: no further epoch after one with a mean divergence above this; None for
                 always `num_epochs`.
         """
-        given = {name: value for name, value in locals().items() if value is not NotProvided}
-        for name in given.keys() - {"self", "kwargs", "__class__"}:
-            setattr(self, name, given[name])
+        self._set(locals())
         return super().training(**kwargs)
 
     def validate(self) -> None:
