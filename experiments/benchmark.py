@@ -9,6 +9,8 @@
 `training`   env-steps of QMIX, replay and updates included, beside 219 per second of a published
              QMIX for this problem (github.com/NTV-UIT/MARLLB, after repairs, without its sleeps,
              with one update per 100 steps).
+`kv_cache`   env-steps of the KV-cache problem, and `kv_cache_training` of PPO on it, beside what
+             the system that the problem comes from was measured to do: `benchmark_kv_cache`.
 
 All rates are per second of CPU time of this one process with one thread, so that they hold, about,
 on a machine that is busy with other things too. `ratio` is to the row that has 1.0. The rows go to
@@ -18,7 +20,7 @@ runs/benchmark.csv, where they replace those of the same part.
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +31,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from marlserve.experiments import benchmark_kv_cache as kv_cache
 from marlserve.experiments.base import RUNS
 from marlserve.experiments.benchmark_learning import RLLIB, TRAINING, sampling
 from marlserve.experiments.benchmark_simulator import PLAIN, SIMULATOR
@@ -46,13 +49,20 @@ class Part:
     unit: str
     sides: dict[str, Callable[[], Side]]
     base: str
+    published: dict[str, float] = field(default_factory=dict)  # sides measured elsewhere
 
 
 PARTS = {
     "simulator": Part("jobs", SIMULATOR, PLAIN),
     "sampling": Part("env-steps", sampling("wikipedia"), RLLIB),
     "sampling_poisson": Part("env-steps", sampling("poisson"), RLLIB),
-    "training": Part("env-steps", TRAINING, *PUBLISHED),
+    "training": Part("env-steps", TRAINING, *PUBLISHED, PUBLISHED),
+    "kv_cache": Part(
+        "env-steps", kv_cache.ENVIRONMENT, *kv_cache.SOURCE_ENVIRONMENT, kv_cache.SOURCE_ENVIRONMENT
+    ),
+    "kv_cache_training": Part(
+        "env-steps", kv_cache.TRAINING, *kv_cache.SOURCE_TRAINING, kv_cache.SOURCE_TRAINING
+    ),
 }
 
 
@@ -71,11 +81,11 @@ def measure(name: str, seconds: float) -> list[Row]:
     """All sides of a part, for this many CPU seconds each."""
     part = PARTS[name]
     rates = {side: per_cpu_s(make(), seconds) for side, make in part.sides.items()}
-    if name == "training":
+    if name.endswith("training"):
         from marlserve.policies import session
 
         session.stop()
-        rates |= PUBLISHED
+    rates |= part.published
     return [Row(name, side, part.unit, x, x / rates[part.base]) for side, x in rates.items()]
 
 

@@ -8,10 +8,14 @@ traffic, and 22 of the Poisson trace's.
 
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from marlserve import envs
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 PROBLEM, COPIES = "load_balance", 32
 RLLIB = "MultiAgentEnvRunner of RLlib"
@@ -59,19 +63,16 @@ def problem_alone(trace: str):
     return step
 
 
-def qmix():
-    """A side: sampling, replay and updates of QMIX, all in this process. It starts Ray."""
+def training(config: "AlgorithmConfig"):
+    """A side: sampling, replay and updates of an algorithm, all in this process. It starts Ray."""
     import torch
     from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-    from marlserve import policies
     from marlserve.policies import session
 
     torch.set_num_threads(1)
     session.start(num_cpus=1)
-    config = policies.config("qmix", problem=PROBLEM)
-    config.env_runners(num_envs_per_env_runner=COPIES).debugging(seed=0)
-    algorithm = config.build_algo()
+    algorithm = config.debugging(seed=0).build_algo()
 
     def train() -> tuple[int, float]:
         before, start_s = sampled(), time.process_time()
@@ -82,9 +83,17 @@ def qmix():
         steps = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         return int(algorithm.metrics.peek(steps, default=0))
 
-    while sampled() < config.learning_starts:  # from then on it also updates
+    while sampled() < getattr(config, "learning_starts", 0):  # from then on it also updates
         train()
     return train
+
+
+def qmix():
+    """A side."""
+    from marlserve import policies
+
+    config = policies.config("qmix", problem=PROBLEM)
+    return training(config.env_runners(num_envs_per_env_runner=COPIES))
 
 
 def sampling(trace: str) -> dict[str, partial]:

@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from marlserve.experiments import benchmark
+from marlserve.envs.kv_cache import Problem
+from marlserve.experiments import benchmark, benchmark_kv_cache
 from marlserve.experiments.benchmark import Row
 
 SCRIPT = Path(benchmark.__file__)
@@ -32,20 +34,37 @@ def test_the_script_runs_and_keeps_what_other_parts_measured(tmp_path):
         assert side in done.stdout
 
 
-@pytest.mark.parametrize("name", ["simulator", "sampling"])
+@pytest.mark.parametrize("name", ["simulator", "sampling", "kv_cache"])
 def test_every_side_is_measured(name):
     part, rows = benchmark.PARTS[name], benchmark.measure(name, 0.01)
-    assert [row.side for row in rows] == list(part.sides)
+    assert [row.side for row in rows] == [*part.sides, *part.published]
     assert all(row.per_cpu_s > 0.0 for row in rows)
     assert [row.ratio for row in rows if row.side == part.base] == [1.0]
 
 
-def test_training_is_measured(ray_session, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "side", "published"),
+    [
+        ("training", "QMIX", 219.0),
+        ("kv_cache_training", "PPO", 349.5),
+    ],
+)
+def test_training_is_measured(name, side, published, ray_session, monkeypatch):
     monkeypatch.setattr("marlserve.policies.session.stop", lambda: None)  # others still need it
-    rows = {row.side: row for row in benchmark.measure("training", 0.01)}
-    assert rows["QMIX"].per_cpu_s > 0.0
-    assert rows["published QMIX, repaired"].per_cpu_s == 219.0
-    assert rows["QMIX"].ratio == rows["QMIX"].per_cpu_s / 219.0
+    rows = {row.side: row for row in benchmark.measure(name, 0.01)}
+    assert rows[side].per_cpu_s > 0.0
+    assert rows[benchmark.PARTS[name].base].per_cpu_s == published
+    assert rows[side].ratio == rows[side].per_cpu_s / published
+
+
+def test_the_kv_cache_is_benchmarked_at_the_load_of_2023():
+    config = benchmark_kv_cache.config()
+    copies = Problem(config, 8)
+    copies.reset(list(range(8)))
+    for _ in range(config.num_steps):
+        copies.step(np.full((8, 1), 5))
+    rate_per_s = copies.metrics()["arrived"].mean() / (3600.0 * config.episode_hours)
+    assert rate_per_s == pytest.approx(2.56, rel=0.25)
 
 
 def test_a_bad_budget_is_one_line(tmp_path):
