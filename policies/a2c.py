@@ -1,8 +1,8 @@
 """A2C: one step along the policy gradient per sample (Mnih et al. 2016, synchronous).
 
-Each policy is an actor and a critic, two networks that share nothing; advantages are generalised
-advantage estimates, or with `lambda_=1` returns over the row, bootstrapped at its end. Policies
-learn by themselves, each from the rewards of its own agents.
+Each policy is an actor and a critic, two networks that share nothing. Advantages are returns to the
+end of the row, bootstrapped there, less the values; with `lambda_` below 1, generalised advantage
+estimates. Policies learn by themselves, each from the rewards of its own agents.
 
 Actions: Discrete, MultiDiscrete and Box, the same space for all agents; action masks are obeyed.
 Observations: Box. Agents share policies, or not, by `policy_mapping_fn(agent, episode)`, which
@@ -41,13 +41,14 @@ class A2CConfig(OnPolicyConfig):
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or A2C)
-        self.lr = 1e-3
-        self.lambda_ = 0.95
+        self.lambda_ = 1.0
         self.entropy_coeff = 0.01
+        # RLlib's own settings.
+        self.lr = 3e-3
         self.num_epochs = 1
         self.minibatch_size = None
-        self.num_envs_per_env_runner = 32
-        self.rollout_fragment_length = 8
+        self.num_envs_per_env_runner = 16
+        self.rollout_fragment_length = 32
 
     def validate(self) -> None:
         super().validate()

@@ -129,7 +129,8 @@ class OnPolicyLearner(TorchLearner):
             self.metrics.log_value(key, torch.stack(values).mean(), window=1)
         whole = {module_id: SampleBatch(columns) for module_id, columns in transitions.items()}
         super()._log_steps_trained_metrics(MultiAgentBatch(whole, env_steps))
-        super()._log_metrics(MultiAgentBatch(whole, env_steps))
+        if any(len(of_module) for of_module in whole.values()):  # Ray's counters refuse a zero
+            super()._log_metrics(MultiAgentBatch(whole, env_steps))
 
     def _log_steps_trained_metrics(self, batch: MultiAgentBatch) -> None:
         """Once per update, where every transition counts once; see `_minibatches`."""
@@ -166,12 +167,13 @@ class OnPolicyLearner(TorchLearner):
         chosen = torch.tensor(acted, device=self._device)
         targets, values = targets[chosen], values[:, :-1][chosen]  # [n]
         advantages = targets - values
-        moments = self._moments(advantages, targets)
+        count, moments = self._moments(advantages, targets)
         if config.normalize_advantages:
             advantages = (advantages - moments[0]) / (moments[1].sqrt() + _EPSILON)
-        if config.normalize_values:
+        if config.normalize_values and count:
             module.critic.normalise_to(moments[2], moments[3], _LEAST_RATE)
-        self._log_values(module_id, module, advantages, targets, values)
+        if len(targets):
+            self._log_values(module_id, module, targets, values)
         columns = {name: rows[name][acted] for name in _PER_TRANSITION}
         for name in {Columns.OBS, ACTION_MASK} & rows.keys():
             columns[name] = rows[name][:, :-1][acted]
@@ -195,16 +197,16 @@ class OnPolicyLearner(TorchLearner):
         )
         return values
 
-    def _moments(self, *columns: Tensor) -> list[Tensor]:
-        """Mean and variance of each column [n], over the transitions of all learners."""
+    def _moments(self, *columns: Tensor) -> tuple[float, list[Tensor]]:
+        """The count, and mean and variance of each column [n], of all learners' transitions."""
         double = [column.double() for column in columns]
-        sums = [s for x in double for s in (x.sum(), x.square().sum())]
-        count, *sums = self.averaged([float(len(double[0])), *map(float, sums)])
+        sums = [float(s) for x in double for s in (x.sum(), x.square().sum())]
+        count, *sums = self.averaged([float(len(double[0])), *sums])
         result = []
         for total, squares in zip(sums[::2], sums[1::2], strict=True):
             average = total / max(count, _EPSILON)
             result += [average, max(squares / max(count, _EPSILON) - average**2, 0.0)]
-        return [torch.tensor(x, dtype=torch.float32, device=self._device) for x in result]
+        return count, [torch.tensor(x, dtype=torch.float32, device=self._device) for x in result]
 
     def averaged(self, numbers: list[float]) -> list[float]:
         """These numbers, averaged over all learners."""
@@ -214,7 +216,7 @@ class OnPolicyLearner(TorchLearner):
         torch.distributed.all_reduce(tensor)
         return (tensor / torch.distributed.get_world_size()).tolist()
 
-    def _log_values(self, module_id, module, advantages, targets, values) -> None:
+    def _log_values(self, module_id, module, targets, values) -> None:
         left = (targets - values).var(correction=0) / targets.var(correction=0).clamp(min=_EPSILON)
         self.metrics.log_dict(
             {

@@ -52,7 +52,7 @@ class PPOConfig(OnPolicyConfig):
         self.clip_param = 0.2
         self.vf_clip_param = None
         self.kl_target = None
-        # RLlib's own settings, and those of on-policy algorithms.
+        # RLlib's own settings.
         self.lr = 3e-4
         self.num_epochs = 4
         self.minibatch_size = 256

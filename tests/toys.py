@@ -5,58 +5,10 @@ Constructors take keyword arguments, so that `PettingZooEnv` can make them ("toy
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
-from pettingzoo import ParallelEnv
+from toy_base import Toy
 
 
-class _Toy(ParallelEnv):
-    """Agents a0, a1, ... with equal spaces; `self.random` is made by the seed of a reset."""
-
-    render_mode = None
-
-    def __init__(self, num_agents: int, observation_space, action_space):
-        self.metadata = {"name": type(self).__name__}
-        self.possible_agents = [f"a{i}" for i in range(num_agents)]
-        self.agents = []
-        self._observation_space, self._action_space = observation_space, action_space
-        self.random = np.random.default_rng()
-        self.seeds = []  # of all resets so far
-
-    def observation_space(self, agent):
-        return self._observation_space
-
-    def action_space(self, agent):
-        return self._action_space
-
-    def reset(self, seed=None, options=None):
-        self.seeds.append(seed)
-        if seed is not None:
-            self.random = np.random.default_rng(seed)
-        self.agents = list(self.possible_agents)
-        self.time = 0
-        self.start()
-        return self.observations(), {agent: {} for agent in self.agents}
-
-    def start(self):
-        """Begin an episode."""
-
-    def outcome(self, rewards, terminated=False, truncated=False):
-        """What `step` returns if all living agents share one fate."""
-        result = (
-            self.observations(),
-            dict(zip(self.agents, rewards, strict=True)),
-            dict.fromkeys(self.agents, terminated),
-            dict.fromkeys(self.agents, truncated),
-            {agent: {} for agent in self.agents},
-        )
-        if terminated or truncated:
-            self.agents = []
-        return result
-
-    def close(self):
-        pass
-
-
-class TwoStep(_Toy):
+class TwoStep(Toy):
     """The two-step game of the QMIX paper (Rashid et al. 2018, section 5.1).
 
     The first agent's first action chooses a matrix game: always 7, or [[0, 1], [1, 8]]. The
@@ -89,7 +41,7 @@ class TwoStep(_Toy):
         return self.outcome([reward / 2, reward / 2], terminated=True)
 
 
-class Recall(_Toy):
+class Recall(Toy):
     """Each agent sees its cue at the first step only, waits, then must name it: reward 1 each.
 
     Action 0 is the only legal one until the last step, where it is the only illegal one.
@@ -135,7 +87,7 @@ class Recall(_Toy):
         return self.outcome(named, terminated=over)
 
 
-class Counting(_Toy):
+class Counting(Toy):
     """Observations tell the episode: [its random number, its index, the step, the agent].
 
     The reward is the sum of the observation and the action, so that nothing can be mixed up
@@ -177,7 +129,7 @@ class Counting(_Toy):
         )
 
 
-class Departures(_Toy):
+class Departures(Toy):
     """Agent i leaves after i + 1 steps; the last is truncated after as many as there are agents.
 
     Masks come by the infos: only actions up to the step are legal. Every living agent earns 1.
@@ -233,7 +185,7 @@ class Crashing(Counting):
         return super().step(actions)
 
 
-class Dials(_Toy):
+class Dials(Toy):
     """Two dials with 2 and 4 positions; the reward is 1 per dial set to what is shown."""
 
     def __init__(self, num_agents: int = 2, length: int = 3):
@@ -256,7 +208,7 @@ class Dials(_Toy):
         return self.outcome(rewards, truncated=self.time == self.length)
 
 
-class Target(_Toy):
+class Target(Toy):
     """A number between 2 and 6 is shown; the action must name it, or costs the distance."""
 
     def __init__(self, num_agents: int = 2, length: int = 4):
@@ -280,7 +232,7 @@ class Target(_Toy):
         return self.outcome(rewards, truncated=self.time == self.length)
 
 
-class Identity(_Toy):
+class Identity(Toy):
     """One step: the best action is what the agent sees, and earns 1; all episodes terminate.
 
     `space` is "discrete" (one of 3), "multi_discrete" (2 and 3 values, 1/2 for each that is right)
