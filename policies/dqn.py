@@ -52,10 +52,14 @@ class DQNConfig(OffPolicyConfig):
         self.hidden_sizes = [128, 128]
         self.double_q = True
         self.epsilon = [[0, 1.0], [20_000, 0.05]]
+        # Rows of some steps, so that what an action leads to is learned in one update.
+        self.sequence_length = 8
+        self.td_lambda = 0.9
+        self.replay_capacity = 12_500
         # RLlib's own settings, where DQN wants other values.
         self.lr = 1e-3
         self.grad_clip = 10.0
-        self.train_batch_size_per_learner = 128
+        self.train_batch_size_per_learner = 16
         self.num_envs_per_env_runner = 8
         self.rollout_fragment_length = 8
         self.updates_per_step = 16

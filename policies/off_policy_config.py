@@ -7,26 +7,20 @@ plays, adds its fields, and names its module and its learner.
 from typing import ClassVar
 
 import gymnasium
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from marlserve.policies.base import shared_policy
-from marlserve.policies.sampling.runner import VectorEnvRunner
+from marlserve.policies.base import PolicyConfig
 
 
-class OffPolicyConfig(AlgorithmConfig):
+class OffPolicyConfig(PolicyConfig):
     """Settings of an `OffPolicy` algorithm, with defaults that run.
 
     Attributes:
-        ACTION_SPACES: the spaces that the algorithm plays.
-        MODEL_FIELDS: names of settings that the modules are given.
         AT_LEAST: {name: its least value} of integers.
         SHARES: {name: its least value} of numbers that are at most 1.
     """
 
-    ACTION_SPACES: ClassVar[tuple[type, ...]]
-    MODEL_FIELDS: ClassVar[tuple[str, ...]] = ()
     AT_LEAST: ClassVar[dict[str, int]] = {
         "sequence_length": 1,
         "burn_in": 0,
@@ -46,18 +40,9 @@ class OffPolicyConfig(AlgorithmConfig):
         self.learning_starts = 1_000
         self.updates_per_step = 1
         self.target_network_update_freq = 1
-        self.tau = 0.005
+        self.tau = 0.02
         self.standardize_rewards = False
         self.store_buffer_in_checkpoints = True
-        # RLlib's own settings, where off-policy algorithms want other values.
-        self.env_runner_cls = VectorEnvRunner
-        self.num_env_runners = 0
-        self.batch_mode = "truncate_episodes"
-        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
-
-    def of_one_policy(self) -> "OffPolicyConfig":
-        """The same config, with one policy, "shared", for all agents."""
-        return self.multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
 
     def training(
         self,
@@ -94,9 +79,6 @@ class OffPolicyConfig(AlgorithmConfig):
 
     def validate(self) -> None:
         super().validate()
-        name = self.algo_class.__name__
-        if not self.is_multi_agent:
-            self._value_error(f"{name} needs .multi_agent(policies=..., policy_mapping_fn=...)")
         for field, low in self.AT_LEAST.items():
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -116,40 +98,15 @@ class OffPolicyConfig(AlgorithmConfig):
             return self.sequence_length
         return self.rollout_fragment_length
 
-    @property
-    def _model_config_auto_includes(self) -> dict:
-        own = {name: getattr(self, name) for name in self.MODEL_FIELDS}
-        return super()._model_config_auto_includes | own
-
-    def get_multi_rl_module_spec(self, *, spaces=None, **kwargs) -> MultiRLModuleSpec:
-        """The policies' modules.
-
-        Raises:
-            ValueError: if a policy plays for no agent, or in a space that the algorithm cannot.
-        """
-        if spaces is not None:
-            idle = set(self.policies) - set(spaces)
-            if idle:
-                raise ValueError(
-                    f"policies {sorted(idle)} play for no agent; every one must have one"
-                )
-            for module_id in self.policies:
-                self._check_action_space(module_id, spaces[module_id][1])
-        return super().get_multi_rl_module_spec(spaces=spaces, **kwargs)
-
     def _check_action_space(self, module_id: str, space: gymnasium.Space) -> None:
-        name = self.algo_class.__name__
-        if not isinstance(space, self.ACTION_SPACES):
-            allowed = " and ".join(cls.__name__ for cls in self.ACTION_SPACES)
-            raise ValueError(
-                f"{name} plays {allowed}; the action space of policy {module_id!r} is {space}"
-            )
+        super()._check_action_space(module_id, space)
         if isinstance(space, gymnasium.spaces.Box) and not (
             space.is_bounded() and self.normalize_actions
         ):
             raise ValueError(
-                f"{name} plays bounded Box spaces, with normalize_actions; the action space of "
-                f"policy {module_id!r} is {space}, normalize_actions is {self.normalize_actions}"
+                f"{self.algo_class.__name__} plays bounded Box spaces, with normalize_actions; the "
+                f"action space of policy {module_id!r} is {space}, and normalize_actions is "
+                f"{self.normalize_actions}"
             )
 
     def _check_schedule(self, field: str) -> None:
@@ -163,15 +120,3 @@ class OffPolicyConfig(AlgorithmConfig):
             levels = [level for _, level in value]
         if not all(0.0 <= level <= 1.0 for level in levels):
             self._value_error(f"{field} is {value}; its values must be in [0, 1]")
-
-    def _check_sizes(self, field: str) -> None:
-        """The setting is a list of layers' widths."""
-        sizes = getattr(self, field)
-        if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
-            self._value_error(f"{field} is {sizes!r}; it must be integers of at least 1")
-
-    def _set(self, arguments: dict) -> None:
-        """Set the fields that are given among the `locals()` of a `training` method."""
-        for name, value in arguments.items():
-            if value is not NotProvided and name not in ("self", "kwargs", "__class__"):
-                setattr(self, name, value)
