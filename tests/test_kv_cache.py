@@ -7,7 +7,7 @@ import pytest
 from kv_cases import COPIES, CROWDED, NUM_ACTIONS, crowded, steps
 
 from marlserve import envs
-from marlserve.envs.kv_cache import Config, Problem
+from marlserve.envs.kv_cache import Problem
 from marlserve.envs.sims.serving_pool import J_PER_MWH, OUTCOMES
 
 # Actions -----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from marlserve.traces import utc
 from marlserve.traces.kv_profile import KVProfile
 
 _TREND_S = 1800.0
+_ROUNDING_S = 1e-6  # of seconds since the epoch, at most
 
 
 class Demand:
@@ -65,7 +66,7 @@ class Demand:
         return self.usd_per_mwh[self._index(self.start_s[copy] + clock_s)]
 
     def _index(self, time_s: np.ndarray) -> np.ndarray:
-        since_s = time_s - self._prices.time_s[0] + 1e-6  # seconds since the epoch are rounded
+        since_s = time_s - self._prices.time_s[0] + _ROUNDING_S
         return (since_s // self.price_interval_s).astype(np.int64)
 
 
@@ -108,16 +109,15 @@ def _starts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where episodes may begin: the first time in each stretch, and how many steps on."""
     from_s, to_s = max(requests.start_s, prices.start_s), min(requests.end_s, prices.end_s)
-
-    def on_grid(time_s):  # of the prices, so that a price lasts for whole steps
-        return prices.start_s + config.step_s * np.ceil((time_s - prices.start_s) / config.step_s)
-
-    from_s = on_grid(from_s)
-    episode_s, length_s = config.num_steps * config.step_s, config.split_hours * 3600.0
+    # On the grid of the prices, so that a price lasts for whole steps.
+    step_s = config.step_s
+    from_s = prices.start_s + step_s * np.ceil((from_s - prices.start_s) / step_s)
+    length_s = step_s * round(config.split_hours * 3600.0 / step_s)
+    episode_s = step_s * config.num_steps
     covered = f"{_utc(from_s)} to {_utc(to_s)} UTC"
     if config.start_time:
         start_s = utc.epoch_s("start_time", config.start_time)
-        if not from_s <= start_s <= to_s - episode_s:
+        if not from_s <= start_s <= to_s - episode_s + _ROUNDING_S:
             raise ValueError(
                 f"start_time is {config.start_time!r}, episode_hours is {config.episode_hours}; "
                 f"demand and prices cover {covered}"
@@ -127,8 +127,8 @@ def _starts(
         first_s, last_s = np.array([from_s]), np.array([to_s])
     else:
         first_s = np.arange(from_s, to_s, length_s)[config.split == "test" :: 2]
-        first_s, last_s = on_grid(first_s), np.minimum(first_s + length_s, to_s)
-    number = np.floor((last_s - first_s - episode_s) / config.step_s + 1e-9).astype(int) + 1
+        last_s = np.minimum(first_s + length_s, to_s)
+    number = np.floor((last_s - first_s - episode_s + _ROUNDING_S) / step_s).astype(int) + 1
     fits = number > 0
     if not fits.any():
         raise ValueError(
