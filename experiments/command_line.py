@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-PRESET_FLAGS = ("--preset", "--presets", "--config", "--configs")
+PRESET_FLAGS = ("--preset", "--presets", "--config")
 
 
 def carry_out(

@@ -15,7 +15,8 @@ from marlserve.experiments.study import Study
 from marlserve.experiments.table import best
 
 COMPARED = ("profit_usd", "success_rate", "mean_score", "energy_cost_usd")
-COST = "energy_usd_per_1000_requests"
+# Of all requests that arrived: what was lost or denied cost no energy, and has no quality.
+COST, VALUE = "energy_usd_per_1000_requests", "score_per_request"
 
 
 def draw(study: Study, folder: Path, problem: Config, policies: Sequence[str]) -> list[Path]:
@@ -41,7 +42,7 @@ def draw(study: Study, folder: Path, problem: Config, policies: Sequence[str]) -
         results = read_results(folder / "results.csv")
         shown = tuple(dict.fromkeys((by, *COMPARED)))
         drawn.append(plot.panels(folder, shown, "performance_comparison", larger_is_better=True))
-        drawn.append(pareto(folder, _with_cost(results), COST, "mean_score"))
+        drawn.append(pareto(folder, _per_request(results), COST, VALUE))
     if not policies and results is None and not drawn:
         raise ValueError(f"there is nothing to draw in {folder}: train or evaluate first")
     played = _recorded(study, folder, problem, policies or _chosen(results, by))
@@ -59,9 +60,9 @@ def draw(study: Study, folder: Path, problem: Config, policies: Sequence[str]) -
     return drawn
 
 
-def _with_cost(results: pd.DataFrame) -> pd.DataFrame:
-    completed = (results["arrived"] * results["success_rate"]).clip(lower=1.0)
-    return results.assign(**{COST: 1000.0 * results["energy_cost_usd"] / completed})
+def _per_request(results: pd.DataFrame) -> pd.DataFrame:
+    cost = 1000.0 * results["energy_cost_usd"] / results["arrived"].clip(lower=1.0)
+    return results.assign(**{COST: cost, VALUE: results["success_rate"] * results["mean_score"]})
 
 
 def _chosen(results: pd.DataFrame | None, by: str) -> list[str]:

@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from marlserve.envs.kv_cache import REALISTIC, SOURCE_COMPATIBLE, SYNTHETIC, Config
+from marlserve.envs.kv_cache import (
+    BASELINES,
+    REALISTIC,
+    SOURCE_COMPATIBLE,
+    SYNTHETIC,
+    Config,
+)
 from marlserve.envs.kv_cache.baselines import CONSTANTS
 from marlserve.experiments.base import Experiment
 from marlserve.experiments.study import Settings, Study
@@ -104,7 +110,7 @@ def study() -> Study:
         settings=_settings,
         interface=INTERFACE,
         metrics=METRICS,
-        references=("load_aware",),
+        references=tuple(name for name, x in BASELINES.items() if not x.oracle),
         gap=(CONSTANTS, "oracle"),
         larger_is_better=True,
         rank_by={"source": "mean_source_reward"},

@@ -2,6 +2,10 @@
 
 The Pareto front joins the policies that no other one beats in both metrics. A policy that an oracle
 beats is on it all the same: the front is that of what can be deployed, and oracles are drawn apart.
+
+Some episodes are dear for all policies alike. What an episode is above the mean in the mean over
+policies is taken from it first, so that intervals are those of the differences between policies
+(Cousineau 2005, "Confidence intervals in within-subject designs").
 """
 
 from collections.abc import Sequence
@@ -36,7 +40,9 @@ def pareto(
         value: on the vertical axis.
         name: of the file, plots/`name`.png.
     """
-    result = table(rows, [cost, value])
+    result = table(
+        rows.assign(**{m: _within_episodes(rows, m) for m in (cost, value)}), [cost, value]
+    )
     figure, axes = new_figure(height=4.6)
     x, y = result[cost].to_numpy(float), result[value].to_numpy(float)
     colours = [
@@ -71,6 +77,13 @@ def front(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
             best = value[i]
             found.append(i)
     return np.array(found, int)
+
+
+def _within_episodes(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """The metric without what an episode does to all policies; NaN where not all played it."""
+    by_policy = rows.groupby(["episode_seed", "policy"])[metric].mean().unstack().dropna()
+    means = by_policy.mean(axis=1)
+    return rows[metric] - rows["episode_seed"].map(means - means.mean())
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:

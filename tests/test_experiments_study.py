@@ -13,7 +13,7 @@ from marlserve.experiments import plot, table
 from marlserve.experiments.base import Experiment
 from marlserve.experiments.command_line import flags
 from marlserve.experiments.load_balance import STUDY
-from marlserve.experiments.plot_pareto import front, pareto, place_labels
+from marlserve.experiments.plot_pareto import _within_episodes, front, pareto, place_labels
 from marlserve.experiments.plot_timeline import ACTION, _binned, record, timeline
 from marlserve.experiments.summary import write_summary
 
@@ -24,7 +24,8 @@ GAP = pd.concat(
         rows_of("half", {None: NOISE + 1.0}),
         rows_of("told", {None: NOISE + 2.0}, oracle=True),
         rows_of("worse", {0: NOISE - 1.0, 1: NOISE - 2.0}),
-    ]
+    ],
+    ignore_index=True,
 )
 
 
@@ -145,6 +146,13 @@ def test_labels_do_not_overlap():
     assert len(axes.texts) == len(boxes) == len(points)
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_what_an_episode_does_to_all_policies_does_not_count():
+    apart = _within_episodes(GAP, "m")
+    assert apart[GAP["policy"] == "half"].std() < 1e-9 < NOISE.std()
+    for policy, rows in GAP.groupby("policy"):
+        assert apart[GAP["policy"] == policy].mean() == pytest.approx(rows["m"].mean())
 
 
 def test_pareto_and_panels_are_drawn(tmp_path):
