@@ -60,8 +60,13 @@ def test_evaluations_are_in_the_progress_and_leave_a_checkpoint(watched):
     assert list((watched / "best").rglob("*replay*")) == []
 
 
-def test_a_run_with_evaluations_takes_the_same_course(watched, ray_session, tmp_path):
-    alone = train(TINY, tmp_path, show=False)
+@pytest.mark.parametrize("algorithm", ["qmix", "ppo"])
+def test_a_run_with_evaluations_takes_the_same_course(algorithm, watched, ray_session, tmp_path):
+    tiny = TINY if algorithm == "qmix" else replace(TINY, algorithm="ppo", name="", settings={})
+    if algorithm != "qmix":
+        asked = replace(WATCHED, algorithm="ppo", name="", settings={})
+        watched = train(asked, tmp_path / "watched", show=False)
+    alone = train(tiny, tmp_path, show=False)
     rows, other = read_progress(watched), read_progress(alone)
     own = [name for name in rows if name.startswith("evaluation_")]
     clocks = ["seconds", "cpu_seconds"]
