@@ -52,7 +52,8 @@ class SACModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
             self.actor = mlp(num_inputs, hidden_sizes, 2 * size)
             self.critics = Twin(num_inputs + size, hidden_sizes, 1)
         # A parameter of the module, so that it is saved, restored and the same on all learners.
-        self.log_alpha = nn.Parameter(torch.tensor(math.log(self.model_config["initial_alpha"])))
+        log_alpha = math.log(self.model_config["initial_alpha"])
+        self.log_alpha = nn.Parameter(torch.full((1,), log_alpha))
 
     def _forward_inference(self, batch: dict, **kwargs) -> dict:
         return self._act(batch, explore=False)
@@ -78,7 +79,7 @@ class SACModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
             outputs = self._train_discrete(now, later, batch)
         else:
             outputs = self._train_box(now, later, batch[Columns.ACTIONS].flatten(2))
-        return outputs | {LOG_ALPHA: 1.0 * self.log_alpha}
+        return outputs | {LOG_ALPHA: self.log_alpha.squeeze()}
 
     def _train_discrete(self, now: Tensor, later: Tensor, batch: dict) -> dict[str, Tensor]:
         mask = _mask(batch)
