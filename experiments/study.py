@@ -53,6 +53,7 @@ class Study:
         seed: int = 0,
         *,
         problem: Any = None,
+        fields: dict[str, Any] | None = None,
         env_steps: int | None = None,
         settings: dict[str, Any] | None = None,
         env_runners: dict[str, Any] | None = None,
@@ -65,6 +66,7 @@ class Study:
             algorithm: one of `algorithms`.
             seed: of the training.
             problem: the preset's Config by default.
+            fields: of the Config, in training only; they are not part of the run's name.
             env_steps: of the whole training.
             settings: of the algorithm; they become part of the run's name.
             env_runners: arguments of `AlgorithmConfig.env_runners`.
@@ -76,7 +78,7 @@ class Study:
         return Experiment(
             problem=self.problem,
             algorithm=module,
-            env_config=vars(problem) | own_fields,
+            env_config=vars(problem) | own_fields | (fields or {}),
             settings=standard.training | own_settings | (settings or {}),
             env_runners=standard.env_runners | (env_runners or {}),
             env_steps=standard.env_steps if env_steps is None else env_steps,
