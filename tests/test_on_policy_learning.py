@@ -1,0 +1,70 @@
+"""PPO and A2C learn: the identity in every action space, and to balance a pole."""
+
+import pytest
+
+from marlserve import policies
+from marlserve.policies.sampling.gymnasium_env import GymnasiumEnv
+from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def evaluated(config, num_episodes):
+    """The same config, whose algorithm's `evaluate()` plays greedily."""
+    return config.evaluation(
+        evaluation_interval=10**9,  # on demand only
+        evaluation_duration=num_episodes,
+        evaluation_num_env_runners=0,
+        evaluation_config={"explore": False, "num_envs_per_env_runner": min(num_episodes, 30)},
+    )
+
+
+def learned(config, env_steps, num_episodes):
+    """The mean return of greedy play after so many steps."""
+    algorithm = evaluated(config, num_episodes).build_algo()
+    per_iteration = config.num_envs_per_env_runner * config.get_rollout_fragment_length()
+    for _ in range(env_steps // per_iteration):
+        algorithm.training_step()
+    result = algorithm.evaluate()["env_runners"]["episode_return_mean"]
+    algorithm.stop()
+    return result
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c"])
+@pytest.mark.parametrize(
+    ("space", "least"), [("discrete", 0.99), ("multi_discrete", 0.95), ("box", 0.9)]
+)
+def test_identity(algorithm, space, least):
+    """One step; 1 for the action that is seen. By chance 1/3, 5/12, and about -1 in the box."""
+    config = (
+        policies.config(algorithm, lr=0.01)
+        .environment(
+            PettingZooEnv, env_config={"maker": "toys:Identity", "kwargs": {"space": space}}
+        )
+        .env_runners(num_envs_per_env_runner=32, rollout_fragment_length=8)
+        .debugging(seed=0)
+    )
+    assert learned(config, 20_000, 300) > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "least"), [("ppo", 450), ("a2c", 400)])
+def test_cartpole(algorithm, least):
+    """An upright second is worth 50, 500 at most; random actions last for 22."""
+    config = (
+        policies.config(algorithm)
+        .environment(GymnasiumEnv, env_config={"id": "CartPole-v1"})
+        .debugging(seed=0)
+    )
+    assert learned(config, 200_000, 30) > least
+
+
+@pytest.mark.slow
+def test_pendulum():
+    """Numbers as actions, rewards of -16 to 0 per step; random actions earn about -1200."""
+    config = (
+        policies.config("ppo", gamma=0.9, lr=1e-3, num_epochs=10)
+        .environment(GymnasiumEnv, env_config={"id": "Pendulum-v1"})
+        .debugging(seed=0)
+    )
+    assert learned(config, 150_000, 30) > -300
