@@ -216,3 +216,17 @@ def test_bad_arguments(changes, message):
 def test_actions_that_are_none(action):
     with pytest.raises(ValueError, match=rf"actions are \[{action}\]; allowed are 0 to 1 and -1"):
         Case().step(action=action)
+
+
+@pytest.mark.parametrize("times", [(9.5, 11.0), (11.0, 20.0), (12.0, 11.0)])
+def test_arrivals_outside_the_step(times):
+    case = Case()
+    case.step(1.0)
+    before = case.pool.total.copy()
+    first, last = times
+    with pytest.raises(
+        ValueError, match=rf"copy 0 are at {first} to {last} s; the step is \[10.0, 20"
+    ):
+        case.step(*times)
+    np.testing.assert_array_equal(case.pool.total, before)
+    assert case.step(19.75)["arrived"] == 1

@@ -152,7 +152,7 @@ class ServingPool:
                 the prompts that they ask [B, >= A] int64; and how many there are [B] int64.
 
         Raises:
-            ValueError: for an action that is none.
+            ValueError: for an action that is none, and arrivals before or after the step.
         """
         if actions.min() < DENY or actions.max() >= self.num_configs:
             raise ValueError(
@@ -165,10 +165,17 @@ class ServingPool:
                 self._logs = (np.zeros((self.num_envs, most), RECORD), self._logs[1])
         # Views are made anew, as they would not be views any more in a pickled twin.
         flows = (self.copies, self.step, _values(self.step), _values(self.total))
-        kernel.advance(
+        wrong = kernel.advance(
             *(duration_s, self._rules, self._profile, actions, usd_per_mwh),
             *(arrivals, flows, self._arrays, self._logs),
         )
+        if wrong >= 0:
+            begin_s = self.copies["clock_s"][wrong]
+            times = arrivals[0][wrong, : arrivals[2][wrong]]
+            raise ValueError(
+                f"arrivals of copy {wrong} are at {times[0]} to {times[-1]} s; the step is "
+                f"[{begin_s}, {begin_s + duration_s})"
+            )
 
     def records(self, copy: int) -> np.ndarray:
         """The requests that were over within the last step, as `RECORD`."""

@@ -206,9 +206,19 @@ def _advance_copy(
 
 @njit(cache=True)
 def advance(duration_s, rules, profile, actions, price, arrivals, flows, arrays, logs):
-    """One step of all copies; `serving_pool.ServingPool` says what the arrays are."""
+    """One step of all copies; `serving_pool.ServingPool` says what the arrays are.
+
+    Returns -1, or a copy whose arrivals are not within the step; then nothing is played.
+    """
     arrivals_s, prompts, num_arrivals = arrivals
     copies, steps, step_values, total_values = flows
+    for b in range(len(copies)):
+        begin_s, last = copies[b].clock_s, num_arrivals[b] - 1
+        if (
+            last >= 0
+            and not begin_s <= arrivals_s[b, 0] <= arrivals_s[b, last] < begin_s + duration_s
+        ):
+            return b
     logs, log_lengths = logs
     recent = arrays[-1]
     fade = 0.5 ** (duration_s / rules.recent_s)
@@ -229,3 +239,4 @@ def advance(duration_s, rules, profile, actions, price, arrivals, flows, arrays,
         energy_j = step.request_j + step.idle_j
         step.cost_usd = rules.usd_per_j_and_price * energy_j * price[b]
         total_values[b] += step_values[b]
+    return -1
