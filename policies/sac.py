@@ -143,8 +143,8 @@ class SACLearner(OffPolicyLearner):
         with torch.no_grad():
             self.metrics.log_dict(
                 {
-                    "critic_loss": critic_loss,
-                    "actor_loss": actor_loss,
+                    "critic_loss": critic_loss.detach(),
+                    "actor_loss": actor_loss.detach(),
                     "alpha": alpha,
                     "entropy": entropy,
                     "value_mean": masked_mean(fwd_out[model.CHOSEN].mean(0), weights),

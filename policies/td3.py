@@ -13,7 +13,6 @@ updates of the critics. Each agent learns from its own reward. Observations: Box
 
 from typing import Any, ClassVar
 
-import torch
 from gymnasium.spaces import Box
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -150,8 +149,8 @@ class TD3Learner(OffPolicyLearner):
             actor_loss = log["actor_loss"] = -masked_mean(module.actor_values(batch), weights)
         else:  # Learners that work together wait for a gradient of every parameter.
             actor_loss = 0.0 * sum(parameter.sum() for parameter in module.actor.parameters())
-        with torch.no_grad():
-            self.metrics.log_dict(log, key=module_id, window=1)
+        log = {name: value.detach() for name, value in log.items()}
+        self.metrics.log_dict(log, key=module_id, window=1)
         return critic_loss + actor_loss
 
     def compute_gradients(self, loss_per_module: dict[str, Tensor], **kwargs) -> dict:
