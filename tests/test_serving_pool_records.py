@@ -130,7 +130,7 @@ def assert_waits(scenario: Scenario, pool: ServingPool, b: int, records: np.ndar
     longest_s = timeout_s + scenario.service_s.max()
     for percentile, values, width_s in (
         (pool.wait_percentile, wait_s, timeout_s / 1000),
-        (pool.latency_percentile, latency_s, longest_s / 4800),
+        (pool.latency_percentile, latency_s, longest_s / 960),
     ):
         for percent in (0, 25, 50, 75, 95, 100):
             found = percentile(percent)[b]

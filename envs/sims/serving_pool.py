@@ -27,7 +27,7 @@ OUTCOMES = {
     "failed": kernel.FAILED,
     "timed_out": kernel.TIMED_OUT,
 }
-_WAIT_BINS, _LATENCY_BINS = 1000, 100 * kernel.RECENT_BINS
+_WAIT_BINS, _LATENCY_BINS = 1000, 20 * kernel.RECENT_BINS
 
 __all__ = ["COPY", "DENY", "FLOWS", "J_PER_MWH", "OUTCOMES", "RECORD", "REQUEST", "ServingPool"]
 
@@ -193,7 +193,7 @@ class ServingPool:
         return _percentile(self._waits, percent) * self._rules.wait_bin_s
 
     def latency_percentile(self, percent: float) -> np.ndarray:
-        """Of completed requests, in seconds, to about 10 ms: [B]; 0 before any."""
+        """Of completed requests, in seconds, to about 60 ms: [B]; 0 before any."""
         return _percentile(self._latencies, percent) * self._rules.latency_bin_s
 
     @property
