@@ -1,5 +1,7 @@
 """Arrivals: as many as recorded, at the recorded times, and the same however one asks for them."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,6 +111,21 @@ def test_steps_of_any_length_show_the_same(record, start, step_s, scale):
     for _ in range(num_steps):
         end_s += step_s
     np.testing.assert_array_equal(short, whole[:, whole[0] < end_s])
+
+
+def test_no_request_is_lost_to_rounding():
+    """Steps end a tenth of a microsecond before bins do, less than what seconds since the epoch can
+    tell; 10,000 requests in a millisecond are enough to see it."""
+    bin_s = 0.001
+    made = Arrivals(1, COUNTS, np.full(5, 10_000), EPOCH_S, bin_s, 1.0, 5)
+    made.reset(np.arange(1), np.array([2]), np.array([EPOCH_S]))
+    edges_s = np.append(0.0, np.arange(1, 6) * bin_s - 1e-7)
+    number = 0
+    for from_s, to_s in pairwise(edges_s):
+        made.advance(np.array([from_s]), to_s - from_s)
+        number += made.arrivals[2][0]
+    made.advance(np.array([to_s]), bin_s)
+    assert number + made.arrivals[2][0] == 50_000
 
 
 @every_record
