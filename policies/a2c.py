@@ -1,8 +1,9 @@
 """A2C: one step along the policy gradient per sample (Mnih et al. 2016, synchronous).
 
-Each policy is an actor and a critic, two networks that share nothing. Advantages are returns to the
-end of the row, bootstrapped there, less the values; with `lambda_` below 1, generalised advantage
-estimates. Policies learn by themselves, each from the rewards of its own agents.
+Each policy is an actor and a critic, two feed-forward networks that share nothing. Advantages are
+returns to the end of the row, bootstrapped there, less the values; with `lambda_` below 1,
+generalised advantage estimates. Policies learn by themselves, each from the rewards of its own
+agents.
 
 Actions: Discrete, MultiDiscrete and Box, the same space for all agents; action masks are obeyed.
 Observations: Box. Agents share policies, or not, by `policy_mapping_fn(agent, episode)`, which

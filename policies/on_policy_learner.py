@@ -83,6 +83,7 @@ class OnPolicyLearner(TorchLearner):
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
+        self._terms: dict[tuple[str, str], list[Tensor]] = defaultdict(list)  # of each minibatch
         step = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
         self._entropy_coeffs = {
             module_id: Scheduler(self._config_of(module_id).entropy_coeff).update(step)
@@ -107,7 +108,6 @@ class OnPolicyLearner(TorchLearner):
         self, transitions: dict[str, dict[str, Tensor]], number: int, env_steps: int
     ) -> Iterator[MultiAgentBatch]:
         """`number` minibatches per epoch, each with a part of every module's transitions."""
-        self._terms: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
         for _ in range(self.config.num_epochs):
             parts = {
                 module_id: torch.randperm(len(columns[ADVANTAGES])).tensor_split(number)

@@ -1,7 +1,8 @@
 """PPO: a clipped surrogate loss, several epochs per sample (Schulman et al. 2017).
 
-Each policy is an actor and a critic, two networks that share nothing; advantages are generalised
-advantage estimates. Policies learn by themselves, each from the rewards of its own agents.
+Each policy is an actor and a critic, two feed-forward networks that share nothing; advantages are
+generalised advantage estimates. Policies learn by themselves, each from the rewards of its own
+agents.
 
 Actions: Discrete, MultiDiscrete and Box, the same space for all agents; action masks are obeyed.
 Observations: Box. Agents share policies, or not, by `policy_mapping_fn(agent, episode)`, which
@@ -12,7 +13,8 @@ must be a fixed mapping.
     algo.train()["env_runners"]["episode_return_mean"]
 
 An iteration samples `rollout_fragment_length` steps of each of `num_envs_per_env_runner` copies of
-the environment per env runner; `minibatch_size` counts transitions, per policy and learner.
+the environment per env runner; `minibatch_size` counts transitions, per learner, of the policy that
+has the most.
 """
 
 import torch

@@ -1,7 +1,5 @@
 """The losses of PPO and A2C against formulas written out, their schedules and their settings."""
 
-from collections import defaultdict
-
 import numpy as np
 import pytest
 import torch
@@ -71,7 +69,6 @@ def test_the_first_step_is_along_the_policy_gradient(algorithm, space):
     module = learner.module["shared"]
     out = module.forward_train(found)
     found["action_logp"] = out["action_logp"].detach()
-    learner._terms = defaultdict(list)
     loss = learner.compute_loss_for_module(
         module_id="shared", config=learner.config, batch=found, fwd_out=out
     )
