@@ -5,6 +5,7 @@ All hyper-parameters are in TRAINING and ENV_RUNNERS, all budgets in ENV_STEPS.
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,13 @@ def configs() -> dict[str, Config]:
     return CONFIGS | found
 
 
-def study() -> Study:
-    """What is compared."""
+def study(env_steps: int | None = None) -> Study:
+    """What is compared, after trainings of so many steps; None: the config's own number."""
     return Study(
         problem=PROBLEM,
         presets=configs(),
         algorithms=ALGORITHMS,
-        settings=_settings,
+        settings=partial(_settings, env_steps=env_steps),
         interface=INTERFACE,
         metrics=METRICS,
         references=tuple(name for name, x in BASELINES.items() if not x.oracle),
@@ -125,7 +126,14 @@ def study() -> Study:
 
 
 def experiment(
-    config: str, algorithm: str, seed: int, problem: Config, evaluate_every: int | None, **given
+    config: str,
+    algorithm: str,
+    seed: int,
+    problem: Config,
+    evaluate_every: int | None,
+    *,
+    env_steps: int | None = None,
+    **given,
 ) -> Experiment:
     """As `Study.experiment`, but training and evaluations are in shorter episodes.
 
@@ -138,7 +146,7 @@ def experiment(
     if evaluate_every is not None:
         evaluation["evaluate_every"] = evaluate_every
     fields = {"episode_hours": min(TRAINING_HOURS, problem.episode_hours)}
-    return study().experiment(
+    return study(env_steps).experiment(
         *(config, algorithm, seed),
         problem=problem,
         fields=fields,
@@ -163,8 +171,9 @@ def check_files(config: str, problem: Config) -> None:
         )
 
 
-def _settings(config: str, algorithm: str) -> Settings:
-    steps = ENV_STEPS[config]
+def _settings(config: str, algorithm: str, env_steps: int | None) -> Settings:
+    """Schedules are by the length of the training, so a shorter one has all of them too."""
+    steps = ENV_STEPS[config] if env_steps is None else env_steps
     training: dict[str, Any] = {"lr": [[0, _LR], [steps // 2, _LR], [steps, _LR / 10]]}
     for name, value in TRAINING[algorithm].items():
         schedule = isinstance(value, tuple)
