@@ -115,8 +115,8 @@ def test_steps_of_any_length_show_the_same(record, start, step_s, scale):
 
 def test_no_request_is_lost_to_rounding():
     """Steps end a tenth of a microsecond before bins do, less than what seconds since the epoch can
-    tell; 10,000 requests in a millisecond are enough to see it."""
-    bin_s = 0.001
+    tell; 10,000 requests in a bin of a millisecond are enough to see it."""
+    bin_s = 2.0**-10
     made = Arrivals(1, COUNTS, np.full(5, 10_000), EPOCH_S, bin_s, 1.0, 5)
     made.reset(np.arange(1), np.array([2]), np.array([EPOCH_S]))
     edges_s = np.append(0.0, np.arange(1, 6) * bin_s - 1e-7)

@@ -134,16 +134,17 @@ def test_prices_change_with_their_intervals(tmp_path, interval_s, step_s):
 
 @pytest.mark.parametrize("step_s", [0.1, 0.3, 2.5])
 def test_prices_change_in_time_however_the_clock_is_rounded(step_s):
-    """At the edges of the price's intervals, for starts at any step."""
-    demand = Demand(Config(step_s=step_s), 200, 10)
+    """At edges of the price's intervals, from starts at any step of any stretch."""
+    demand = Demand(Config(step_s=step_s, split_hours=0.7713, episode_hours=0.5), 500, 10)
     rng, each = np.random.default_rng(0), round(300.0 / step_s)
-    starts = rng.integers(demand.num_starts[0], size=200)
-    demand.start_s[:] = demand.first_starts_s[0] + starts * step_s
-    for edge in (1, 100, 287):
+    for copy in range(500):
+        demand.reset(copy, rng)
+    since = np.round((demand.start_s - prices("", 8, 0).start_s) / step_s).astype(int)  # steps
+    for edge in range(1, 6):
         for before in (0, 1):
-            steps_on = edge * each - starts % each - before
-            found = demand.price_index(steps_on * step_s)
-            np.testing.assert_array_equal(found, (starts + steps_on) // each)
+            step = edge * each - since % each - before
+            found = demand.price_index(step * step_s)
+            np.testing.assert_array_equal(found, (since + step) // each)
 
 
 # Requests ----------------------------------------------------------------------------------------

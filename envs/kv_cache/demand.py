@@ -156,9 +156,8 @@ def _held(requests: traces.Trace) -> tuple[np.ndarray, float, float]:
         bin_s = float(requests.time_s[1] - requests.time_s[0])
         counts, begin_s = requests["count"].astype(float), requests.start_s
     else:
-        label, first = np.round(requests.time_s / bin_s), np.floor(requests.start_s / bin_s)
-        counts = np.bincount((label - first).astype(np.int64)).astype(float)
-        begin_s = float(first * bin_s)
+        label = np.round(requests.time_s / bin_s).astype(np.int64)
+        counts, begin_s = np.bincount(label - label[0]).astype(float), float(label[0] * bin_s)
     newest = np.maximum.accumulate(np.where(counts > 0, np.arange(len(counts)), 0))
     return counts[newest], begin_s, bin_s
 
