@@ -4,6 +4,7 @@
 - `q_agent`: such a network as the RLModule of one policy
 - `mixing`: how the values of all agents become one
 - `joint`: the MultiRLModule that runs the agents of a team and mixes their values
+- `dqn`, `sac`, `td3`: the RLModules of these algorithms, of feed-forward networks of `mlp`
 - `actor_critic`: the RLModule of PPO and A2C, which draws from `action_distributions`
 """
 
