@@ -126,7 +126,8 @@ def _starts(
     if config.split == "all":
         first_s, last_s = np.array([from_s]), np.array([to_s])
     else:
-        first_s = np.arange(from_s, to_s, length_s)[config.split == "test" :: 2]
+        stretches = np.arange(np.ceil((to_s - from_s) / length_s))[config.split == "test" :: 2]
+        first_s = from_s + length_s * stretches  # by np.arange alone they would drift
         last_s = np.minimum(first_s + length_s, to_s)
     number = np.floor((last_s - first_s - episode_s + _ROUNDING_S) / step_s).astype(int) + 1
     fits = number > 0
