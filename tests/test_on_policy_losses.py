@@ -26,7 +26,7 @@ def of_minibatch(learner, name):
     loss = getattr(learner, name)(learner.config, batch, {"action_logp": logp, "vf_preds": values})
     loss = loss["policy_loss"] if isinstance(loss, dict) else loss
     loss.backward()
-    return float(loss), (logp.grad if name == "policy_loss" else values.grad).numpy()
+    return loss.item(), (logp.grad if name == "policy_loss" else values.grad).numpy()
 
 
 def test_the_surrogate_has_no_gradient_beyond_the_clip():

@@ -41,7 +41,7 @@ class Critic(nn.Module):
 
     def __init__(self, num_inputs: int, hidden_sizes: Sequence[int]):
         super().__init__()
-        self.network = mlp(num_inputs, hidden_sizes, 1, last_gain=0.01)
+        self.network = orthogonal_mlp(num_inputs, hidden_sizes, 1, last_gain=0.01)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
         self.register_buffer("num_updates", torch.zeros(()))
@@ -95,7 +95,9 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             legal = None if legal.all() else legal  # [H, A]
         self.register_buffer("legal", legal, persistent=False)
         # Small first outputs: all actions begin alike (Andrychowicz et al. 2021).
-        self.actor = mlp(num_inputs, hidden_sizes, int(np.prod(self._heads)), last_gain=0.01)
+        self.actor = orthogonal_mlp(
+            num_inputs, hidden_sizes, int(np.prod(self._heads)), last_gain=0.01
+        )
         self.critic = Critic(num_inputs, hidden_sizes)
 
     def get_non_inference_attributes(self) -> list[str]:
@@ -136,7 +138,7 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return observations.float().reshape(len(observations), self._num_inputs)
 
 
-def mlp(
+def orthogonal_mlp(
     num_inputs: int, hidden_sizes: Sequence[int], num_outputs: int, last_gain: float
 ) -> nn.Sequential:
     """Linear layers with tanh between them; weights orthogonal, biases zero at first."""
