@@ -45,6 +45,7 @@ class PolicyConfig(AlgorithmConfig):
         self.env_runner_cls = VectorEnvRunner
         self.num_env_runners = 0
         self.batch_mode = "truncate_episodes"
+        self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
     def of_one_policy(self) -> "PolicyConfig":
