@@ -188,7 +188,8 @@ def _number(value: float) -> str:
 
 def _interval(name: str, mean: float, drawn: np.ndarray) -> dict[str, float]:
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+    # Of equal values, the mean may be beside both by rounding.
+    return {name: mean, f"{name}_low": min(low, mean), f"{name}_high": max(high, mean)}
 
 
 def _gap_closed(means: Sequence[float], samples: Sequence[np.ndarray]) -> dict[str, float]:

@@ -123,6 +123,13 @@ def test_an_interval_over_training_seeds():
     assert "over 2 training seeds and 9 episodes" in table.caption(result)
 
 
+@pytest.mark.parametrize("episodes", [10, 59])
+def test_the_mean_is_within_the_interval_of_equal_values(episodes):
+    # Plots refuse an interval that rounding puts beside its mean.
+    result = row(table.table(rows_of("a", {i: [0.1] * episodes for i in range(3)}), ["m"]), "a")
+    assert result["m_low"] <= result["m"] <= result["m_high"]
+
+
 def test_an_interval_of_many_episodes_is_that_of_the_normal_law():
     values = np.random.default_rng(0).normal(size=400)
     result = row(table.table(rows_of("a", {None: values}), ["m"]), "a")
