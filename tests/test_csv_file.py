@@ -25,7 +25,14 @@ def test_times_are_utc_since_the_epoch():
     expected = [1_000_000_000, MONDAY_S * 1e9, (MONDAY_S + 0.5) * 1e9]
     np.testing.assert_array_equal(utc.epoch_ns(texts), expected)
     assert utc.epoch_s("start", texts[1]) == MONDAY_S
-    for bad in ("2024-05-06 00:00:00-07:00", "2024-13-06 00:00:00", "06.05.2024", "1714953600", 7):
+    other_forms = (
+        "2024-05-06 00:00:00-07:00",
+        "2024-13-06 00:00:00",
+        "06.05.2024",
+        "1714953600",
+        7,
+    )
+    for bad in (*other_forms, "0001-01-01 00:00:00", "9999-01-01 00:00:00"):
         with pytest.raises(ValueError, match="start is .*; expected a UTC time such as"):
             utc.epoch_s("start", bad)
 

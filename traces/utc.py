@@ -1,8 +1,8 @@
 """Calendar times as text, and as time since the Unix epoch. All of them are UTC.
 
 A time is written `2024-05-10 00:00:00`, with a `T` instead of the blank, a fraction of a second and
-a zone of zero (`Z`, `+00:00`, `-00:00`) if need be. A float64 of seconds since the epoch resolves a
-quarter of a microsecond.
+a zone of zero (`Z`, `+00:00`, `-00:00`) if need be. Years are 1900 to 2199: int64 holds nanoseconds
+of 1678 to 2262 only. A float64 of seconds since the epoch resolves a quarter of a microsecond.
 """
 
 import re
@@ -13,7 +13,8 @@ import numpy as np
 EXPECTED = "a UTC time such as '2024-05-10 00:00:00'"
 
 _TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)(?:Z|[+-]00:00)?"
+    r"((?:19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"
+    r"(?:Z|[+-]00:00)?"
 )
 
 
