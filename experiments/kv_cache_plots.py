@@ -27,7 +27,7 @@ def draw(study: Study, folder: Path, problem: Config, policies: Sequence[str]) -
         folder: of the config, with runs and perhaps results.
         problem: what the timeline plays: its first held-out episode.
         policies: of the timeline: heuristics, names of what was trained, or folders; if there are
-            none, the best learned one, load_aware and the oracle.
+            none, the best one whose runs are in the folder, load_aware and the oracle.
 
     Returns:
         the files.
@@ -45,7 +45,7 @@ def draw(study: Study, folder: Path, problem: Config, policies: Sequence[str]) -
         drawn.append(pareto(folder, _per_request(results), COST, VALUE))
     if not policies and results is None and not drawn:
         raise ValueError(f"there is nothing to draw in {folder}: train or evaluate first")
-    played = _recorded(study, folder, problem, policies or _chosen(results, by))
+    played = _recorded(study, folder, problem, policies or _chosen(folder, results, by))
     actions = max((rows.attrs["actions"] for rows in played.values()), key=len)
     drawn.append(
         timeline(
@@ -65,12 +65,14 @@ def _per_request(results: pd.DataFrame) -> pd.DataFrame:
     return results.assign(**{COST: cost, VALUE: results["success_rate"] * results["mean_score"]})
 
 
-def _chosen(results: pd.DataFrame | None, by: str) -> list[str]:
-    """The best learned policy, and what to see it beside."""
-    if results is None or results["training_seed"].isna().all():
-        return ["load_aware", "oracle"]
+def _chosen(folder: Path, results: pd.DataFrame | None, by: str) -> list[str]:
+    """The best learned policy whose runs are here, and what to see it beside."""
+    beside = ["load_aware", "oracle"]
+    if results is None:
+        return beside
     learned = results[results["training_seed"].notna()]["policy"].unique()
-    return [best(results, learned, by, larger_is_better=True), "load_aware", "oracle"]
+    learned = [name for name in learned if (folder / name).is_dir()]
+    return [best(results, learned, by, larger_is_better=True), *beside] if learned else beside
 
 
 def _recorded(
