@@ -2,7 +2,7 @@
 
 All at the load of the Azure trace of code of 2023, 2.56 requests per second on 200 servers, under
 random actions: synthetic demand is scaled to that. PPO trains with the settings of
-`kv_cache_settings`, in one process, 32 copies.
+`kv_cache_settings`, in one process.
 """
 
 import random
