@@ -61,8 +61,9 @@ class Experiment:
         for key, low in least.items():
             if getattr(self, key) < low:
                 raise ValueError(f"{key} is {getattr(self, key)}; it must be at least {low}")
-        if self.evaluation_config.get("split") == "test":
-            raise ValueError("evaluation_config has split='test', which is held out of training")
+        for key in ("env_config", "evaluation_config"):
+            if getattr(self, key).get("split") == "test":
+                raise ValueError(f"{key} has split='test', which is held out of training")
         self.problem_config()
         self.problem_config(evaluation=True)
 

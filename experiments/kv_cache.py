@@ -135,6 +135,12 @@ class Compare:
     problem: ProblemFlags = SYNTHETIC
 
     def run(self, config: str) -> None:
+        if (self.problem.split, self.problem.start_time) != ("train", ""):
+            raise ValueError(
+                f"split is {self.problem.split!r} and start_time is {self.problem.start_time!r}; "
+                "compare trains on 'train' and plays 'test', so that they share no time: leave "
+                "both as they are, or train and evaluate one after the other"
+            )
         evaluate.held_out_seeds(self.n_eval_episodes)  # a bad number is an error before training
         given = (self.problem, self.evaluate_every)
         experiments = [

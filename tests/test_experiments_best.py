@@ -169,7 +169,8 @@ def test_runs_from_before_there_were_evaluations_are_read(watched, tmp_path):
         ({"evaluate_every": -1}, "evaluate_every is -1; it must be at least 0"),
         ({"evaluation_episodes": 0}, "evaluation_episodes is 0; it must be at least 1"),
         ({"evaluation_config": {"no_such": 1}}, "no field \\['no_such'\\]"),
-        ({"evaluation_config": {"split": "test"}}, "held out of training"),
+        ({"evaluation_config": {"split": "test"}}, "evaluation_config .* held out of training"),
+        ({"env_config": {"split": "test"}}, "env_config has split='test', which is held out"),
         ({"evaluation_config": {"step_s": np.inf}}, "step_s is inf|step_s"),
     ],
 )

@@ -168,6 +168,9 @@ def test_recorded_files_are_played(config, tmp_path):
         ("train --algorithms ppo --settings no_such=1", "no_such"),
         ("train --algorithms ppo --evaluate-every -5", "evaluate_every is -5"),
         ("train --algorithms ppo --jobs 0", "jobs is 0; it must be at least 1"),
+        ("train --algorithms ppo --split test", "split='test', which is held out of training"),
+        ("compare --split all", "split is 'all' and start_time is ''; compare trains on 'train'"),
+        ("compare --start-time 2024-05-08T00:00:00", "so that they share no time"),
         ("plot", "there is no folder"),
     ],
 )
