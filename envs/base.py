@@ -67,6 +67,13 @@ class Problem(ABC):
         """Which actions are legal now, [B, N, components, actions] bool; None if all are."""
         return None
 
+    def windows(self) -> np.ndarray | None:
+        """Which part of a recording each copy plays, [B]; None if episodes share none.
+
+        Episodes of one window are alike, which whoever compares policies must know.
+        """
+        return None
+
     def render(self, copy: int, mode: str) -> str | np.ndarray:
         """A picture of one copy: text for "ansi", [height, width, 3] uint8 for "rgb_array"."""
         raise NotImplementedError(f"{self.name} has no render mode {mode!r}")

@@ -4,7 +4,7 @@ All policies meet the same held-out episodes: split="test" of the traffic, and s
 where training, which draws its seeds below, never comes. A learned policy plays greedily.
 
 results.csv has the columns policy, training_seed (empty for heuristics), episode_seed, oracle,
-return, and the problem's metrics.
+return, window where episodes play parts of a recording, and the problem's metrics.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +44,8 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
         seeds: B of them.
 
     Returns:
-        B rows: episode_seed, return (the sum over steps of the mean reward of the agents), and
-        all metrics.
+        B rows: episode_seed, return (the sum over steps of the mean reward of the agents), window
+        (see `Problem.windows`) if the problem has them, and all metrics.
 
     Raises:
         ValueError: if there are not as many seeds as copies.
@@ -62,11 +62,13 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
         returns += rewards.mean(axis=1, dtype=float)
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):
-            metrics = problem.metrics()
+            metrics, windows = problem.metrics(), problem.windows()
             for copy in ended:
                 if rows[copy] is None:
-                    values = {name: float(values[copy]) for name, values in metrics.items()}
-                    rows[copy] = {"episode_seed": seeds[copy], "return": returns[copy], **values}
+                    rows[copy] = {"episode_seed": seeds[copy], "return": returns[copy]}
+                    if windows is not None:
+                        rows[copy]["window"] = float(windows[copy])
+                    rows[copy] |= {name: float(values[copy]) for name, values in metrics.items()}
             if None in rows:  # the others go on; nobody looks at these any more
                 observations = problem.reset(copies=ended)
     return pd.DataFrame(rows)

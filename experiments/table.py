@@ -9,6 +9,9 @@ A policy's rank is one more than the number of policies that are better with 97.
 those that share a rank are tied. Oracles, which are told what no deployment knows, are not ranked.
 How much of the way from some policy to an oracle is gone is a ratio of paired differences, of the
 same draws.
+
+Episodes that play the same window of a recording (column "window") are alike, and are drawn
+together: a day that is played ten times is one day.
 """
 
 from collections.abc import Sequence
@@ -57,11 +60,11 @@ def table(
             in `by`, a policy gains on the first one.
 
     Returns:
-        columns policy, oracle, training_seeds (0 for heuristics), episodes, rank (NA for oracles),
-        tied, `m`, `m_low` and `m_high` for every metric m, and difference, difference_low,
-        difference_high, gap_closed, gap_closed_low, gap_closed_high; attrs "by", "reference" and
-        "gap". If the second policy of the gap is not better than the first one with 97.5 %
-        confidence, there is no gap to close, and its columns are NaN.
+        columns policy, oracle, training_seeds (0 for heuristics), episodes, windows (how many
+        differ), rank (NA for oracles), tied, `m`, `m_low` and `m_high` for every metric m, and
+        difference, difference_low, difference_high, gap_closed, gap_closed_low, gap_closed_high;
+        attrs "by", "reference" and "gap". If the second policy of the gap is not better than the
+        first one with 97.5 % confidence, there is no gap to close, and its columns are NaN.
 
     Raises:
         ValueError: for an unknown metric, reference or policy of the gap, and if no episode is
@@ -76,8 +79,7 @@ def table(
         if name not in policies:
             raise ValueError(f"the reference {name!r} is not among {policies}")
     count = values[by][policies[0]].shape[1]
-    rng = np.random.default_rng(0)
-    episodes = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+    episodes, windows = _draws(_windows(results, by))
     oracles = set(results.loc[results["oracle"].astype(bool), "policy"])
     rows = {p: {"policy": p, "oracle": p in oracles} for p in policies}
     seeds = results.groupby("policy")["training_seed"].nunique()  # 0 for heuristics
@@ -88,6 +90,7 @@ def table(
             if name == by:
                 samples[policy] = drawn if not larger_is_better else -drawn
             rows[policy] |= {"training_seeds": seeds[policy], "episodes": count}
+            rows[policy]["windows"] = windows
             rows[policy] |= _interval(name, matrix.mean(), drawn)
     for policy, row in rows.items():
         better = [
@@ -153,7 +156,9 @@ def caption(result: pd.DataFrame) -> str:
     counts = sorted(set(result["training_seeds"]) - {0})
     plural = "" if counts == [1] else "s"
     over = f"{' or '.join(map(str, counts))} training seed{plural} and " if counts else ""
-    text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} episodes."
+    text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} episodes"
+    windows = result["windows"].iloc[0]
+    text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows of time."
     if reference := result.attrs["reference"]:
         text += f" vs {reference}: paired difference in {result.attrs['by']}."
     if gap := result.attrs["gap"]:
@@ -202,14 +207,35 @@ def _gap_closed(means: Sequence[float], samples: Sequence[np.ndarray]) -> dict[s
     return _interval("gap_closed", (mean - floor) / (ceiling - floor), shares)
 
 
+def _draws(windows: np.ndarray) -> tuple[np.ndarray, int]:
+    """Weights of the episodes in each resample, [R, E], and the number of different windows."""
+    _, window, sizes = np.unique(windows, return_inverse=True, return_counts=True)
+    count = len(sizes)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, window]
+    return drawn / drawn.sum(axis=1, keepdims=True), count
+
+
+def _windows(results: pd.DataFrame, metric: str) -> np.ndarray:
+    """The window of every episode that is common to all, [E]; its own where none is told."""
+    seeds = _by_seed(results, metric).columns
+    if "window" not in results:
+        return seeds.to_numpy()
+    return results.drop_duplicates("episode_seed").set_index("episode_seed")["window"][seeds]
+
+
 def _values(results: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
     """{policy: [S, E]} over the episodes that all policies and training seeds have in common."""
+    common = _by_seed(results, metric).groupby(level="policy", sort=False)
+    return {policy: rows.to_numpy(float) for policy, rows in common}
+
+
+def _by_seed(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row per policy and training seed, one column per episode that all of them played."""
     by_seed = results.assign(training_seed=results["training_seed"].fillna(-1)).pivot(
         index=["policy", "training_seed"], columns="episode_seed", values=metric
     )
     common = by_seed.dropna(axis="columns")
     if common.shape[1] == 0:
         raise ValueError("no episode was played by all policies: evaluate them again")
-    return {
-        policy: rows.to_numpy(float) for policy, rows in common.groupby(level="policy", sort=False)
-    }
+    return common

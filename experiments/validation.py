@@ -53,7 +53,7 @@ class Validation:
         candidate = self._run.propose(algorithm)
         with torch.random.fork_rng(devices=[]):  # a module that is made draws its first weights
             episodes = play(self._problem, CheckpointPolicy(candidate), seeds)
-        means = episodes.drop(columns="episode_seed").mean()
+        means = episodes.drop(columns=["episode_seed", "window"], errors="ignore").mean()
         row = {
             f"evaluation_{name}": float(value) if math.isfinite(value) else None
             for name, value in means.items()

@@ -206,3 +206,21 @@ def test_learning_curves_show_evaluations(tmp_path):
     assert plot.learning_curves(tmp_path, "m", log=False).read_bytes() != alone
     assert plot.knows(tmp_path, "m")
     assert not plot.knows(tmp_path, "n")
+
+
+def test_episodes_of_one_window_count_as_one():
+    # Two days, one of them played nine times: two draws of days give 0, the mean, or 1.
+    results = pd.DataFrame(
+        {
+            "policy": "a",
+            "training_seed": pd.array([None] * 10, dtype="Int64"),
+            "episode_seed": range(10),
+            "oracle": False,
+            "return": 0.0,
+            "window": [0.0] * 9 + [86_400.0],
+            "m": [0.0] * 9 + [1.0],
+        }
+    )
+    row = table.table(results, ["m"]).iloc[0]
+    assert row[["m", "m_low", "m_high"]].tolist() == pytest.approx([0.1, 0.0, 1.0])
+    assert "10 episodes in 2 windows of time." in table.caption(table.table(results, ["m"]))

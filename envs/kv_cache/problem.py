@@ -124,6 +124,10 @@ class Problem(base.Problem):
         """What the operator sees: there is one agent, and it sees the whole system."""
         return self._observations.copy()
 
+    def windows(self) -> np.ndarray:
+        """When each copy's episode begins, in seconds since the epoch."""
+        return self.demand.start_s.copy()
+
     def metrics(self) -> dict[str, np.ndarray]:
         """Of the episode so far. Rates are shares of the requests that arrived; waits are those of
         requests that began or gave up, latencies those of completed ones, in seconds. Energy is
