@@ -73,8 +73,12 @@ def test_load_aware_compresses_most_if_any_waits_or_nearly_all_is_busy():
     waiting, busy = [0, 0, 0, 1, 25], [0, 194, 195, 0, 200]
     expected = ["fullkv", "fullkv", "snapkv_64", "snapkv_64", "snapkv_64"]
     assert chosen("load_aware", [price] * 5, waiting, busy) == expected
-    expected[-1] = "deny"
-    assert chosen("load_aware_deny", [price] * 5, waiting, busy) == expected
+
+
+def test_load_aware_deny_compresses_earlier_and_denies_while_many_wait():
+    waiting, busy = [0, 0, 0, 60, 61], [0, 160, 161, 0, 200]
+    expected = ["fullkv", "fullkv", "snapkv_64", "snapkv_64", "deny"]
+    assert chosen("load_aware_deny", [10.0] * 5, waiting, busy) == expected
 
 
 def test_random_takes_all_actions_alike():
@@ -108,7 +112,8 @@ def test_who_earns_most_at_the_peak():
     for worse, better in pairwise(order):
         assert (profits_usd(worse) < profits_usd(better)).all(), (worse, better)
     assert (profits_usd("oracle") > best).all()
-    assert (profits_usd("oracle") > 1.2 * profits_usd("load_aware_deny")).all()
+    assert (profits_usd("oracle") > 1.2 * profits_usd("smart_deny")).all()
+    assert (profits_usd("oracle") > 1.1 * profits_usd("load_aware_deny")).all()
     for blind in ("tuned_price", "price_rule"):
         assert (profits_usd(blind) < best).all()
 

@@ -18,6 +18,8 @@ _PRICE_RULE = ((20.0, "fullkv"), (40.0, "snapkv_1024"), (60.0, "snapkv_256"))
 _ELSE = "snapkv_64"
 _DENY_WAITING_PER_SERVER = 0.12  # its smart_deny: more than 24 of 200
 _BUSY = 0.97
+# Of the rule that also denies: the best profit in a search over both on the training stretches.
+_TUNED_BUSY, _TUNED_WAITING_PER_SERVER = 0.8, 0.3
 
 
 def decides(choice: Choice) -> Callable[..., Policy]:
@@ -68,17 +70,19 @@ def tuned_price(problem) -> np.ndarray:
     return rewards.expected(problem, problem.price).argmax(axis=-1)
 
 
-def load_aware(problem) -> np.ndarray:
+def load_aware(problem, busy: float = _BUSY) -> np.ndarray:
     """`tuned_price`, but the strongest compression while anything waits or nearly all is busy."""
     state = problem.pool.copies
-    full = (state["waiting"] > 0) | (state["busy"] > _BUSY * problem.config.num_servers)
+    full = (state["waiting"] > 0) | (state["busy"] > busy * problem.config.num_servers)
     return np.where(full, 0, tuned_price(problem))
 
 
 def load_aware_deny(problem) -> np.ndarray:
-    """`load_aware`, and denial while many wait."""
-    crowded = problem.pool.copies["waiting"] > _DENY_WAITING_PER_SERVER * problem.config.num_servers
-    return np.where(crowded, problem.action_names.index("deny"), load_aware(problem))
+    """`load_aware` with tuned thresholds, and denial while many wait."""
+    crowd = _TUNED_WAITING_PER_SERVER * problem.config.num_servers
+    crowded = problem.pool.copies["waiting"] > crowd
+    compressing = load_aware(problem, _TUNED_BUSY)
+    return np.where(crowded, problem.action_names.index("deny"), compressing)
 
 
 def _discrete(config: Config) -> Config:
