@@ -76,15 +76,22 @@ class PolicyConfig(AlgorithmConfig):
                     f"policies {sorted(idle)} play for no agent; every one must have one"
                 )
             for module_id in self.policies:
-                self._check_action_space(module_id, spaces[module_id][1])
+                self._check_spaces(module_id, *spaces[module_id])
         return super().get_multi_rl_module_spec(spaces=spaces, **kwargs)
 
-    def _check_action_space(self, module_id: str, space: gymnasium.Space) -> None:
-        if not isinstance(space, self.ACTION_SPACES):
+    def _check_spaces(
+        self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
+    ) -> None:
+        name = self.algo_class.__name__
+        if not isinstance(observations, gymnasium.spaces.Box):
+            raise ValueError(
+                f"{name} observes Box; the observation space of policy {module_id!r} is "
+                f"{observations}"
+            )
+        if not isinstance(actions, self.ACTION_SPACES):
             allowed = " and ".join(cls.__name__ for cls in self.ACTION_SPACES)
             raise ValueError(
-                f"{self.algo_class.__name__} plays {allowed}; the action space of policy "
-                f"{module_id!r} is {space}"
+                f"{name} plays {allowed}; the action space of policy {module_id!r} is {actions}"
             )
 
     def _check_sizes(self, field: str) -> None:

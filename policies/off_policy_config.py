@@ -98,14 +98,16 @@ class OffPolicyConfig(PolicyConfig):
             return self.sequence_length
         return self.rollout_fragment_length
 
-    def _check_action_space(self, module_id: str, space: gymnasium.Space) -> None:
-        super()._check_action_space(module_id, space)
-        if isinstance(space, gymnasium.spaces.Box) and not (
-            space.is_bounded() and self.normalize_actions
+    def _check_spaces(
+        self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
+    ) -> None:
+        super()._check_spaces(module_id, observations, actions)
+        if isinstance(actions, gymnasium.spaces.Box) and not (
+            actions.is_bounded() and self.normalize_actions
         ):
             raise ValueError(
                 f"{self.algo_class.__name__} plays bounded Box spaces, with normalize_actions; the "
-                f"action space of policy {module_id!r} is {space}, and normalize_actions is "
+                f"action space of policy {module_id!r} is {actions}, and normalize_actions is "
                 f"{self.normalize_actions}"
             )
 

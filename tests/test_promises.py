@@ -203,3 +203,13 @@ def test_other_action_spaces_and_idle_policies_are_refused(name):
     config = small(name).multi_agent(policies={"shared", "nobody"})
     with pytest.raises(ValueError, match=r"policies \['nobody'\] play for no agent"):
         config.build_algo()
+
+
+@pytest.mark.parametrize("name", policies.names())
+def test_observations_that_are_no_numbers_are_refused(name):
+    config = small(name)
+    action_space = policies.module(name).ACTION_SPACES[0]
+    actions = Discrete(2) if action_space is Discrete else Box(-1, 1, (1,))
+    spaces = dict.fromkeys(config.policies, (Discrete(3), actions))
+    with pytest.raises(ValueError, match=r"observation space of policy 'shared' is Discrete\(3\)"):
+        config.get_multi_rl_module_spec(spaces=spaces)
