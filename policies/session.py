@@ -37,6 +37,8 @@ def start(num_cpus: int | None = None) -> None:
         num_cpus: cores that a Ray on this machine hands out; all of them by default. A cluster
             that is joined has its own number.
 
+    A start that times out is tried once more.
+
     Raises:
         ValueError: if `num_cpus` is less than 1.
     """
@@ -48,16 +50,23 @@ def start(num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS", "local")
     resources = {"num_cpus": num_cpus, "object_store_memory": _OBJECT_STORE_BYTES}
-    ray.init(
-        address=address,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        runtime_env={
-            "env_vars": _WORKER_ENVIRONMENT,
-            "worker_process_setup_hook": "marlserve.policies.session.quiet",
-        },
-        **(resources if address == "local" else {}),
-    )
+    for is_last in (False, True):
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                runtime_env={
+                    "env_vars": _WORKER_ENVIRONMENT,
+                    "worker_process_setup_hook": "marlserve.policies.session.quiet",
+                },
+                **(resources if address == "local" else {}),
+            )
+            return
+        except Exception as error:  # Ray's own class: it grants a busy machine 30 s to start
+            if is_last or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def stop() -> None:

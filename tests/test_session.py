@@ -40,3 +40,21 @@ def test_starting_again_changes_nothing(ray_session):
 def test_no_cores_is_an_error():
     with pytest.raises(ValueError, match="num_cpus is 0; it must be at least 1"):
         session.start(num_cpus=0)
+
+
+@pytest.mark.parametrize(
+    ("message", "tries"), [("The node timed out during startup.", 2), ("no", 1)]
+)
+def test_a_start_that_times_out_is_tried_once_more(monkeypatch, message, tries):
+    calls = []
+
+    def fails(**kwargs):
+        calls.append(kwargs)
+        raise Exception(message)
+
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(session.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(session.ray, "init", fails)
+    with pytest.raises(Exception, match=message):
+        session.start()
+    assert len(calls) == tries
