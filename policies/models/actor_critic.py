@@ -25,6 +25,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
 from marlserve.policies.models.action_distributions import Choices, Normal
+from marlserve.policies.models.masks import combined, component_mask
 from marlserve.policies.sampling.sequences import ACTION_MASK
 
 ACTION_SPACES = (Discrete, MultiDiscrete, Box)
@@ -90,9 +91,7 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if isinstance(self.action_space, Box):
             self.log_std = nn.Parameter(torch.full(self._heads, _FIRST_LOG_STD))
         elif isinstance(self.action_space, MultiDiscrete):
-            # Components with fewer values than the largest one: the rest are never legal.
-            legal = torch.arange(self._heads[1]) < torch.as_tensor(self.action_space.nvec)[:, None]
-            legal = None if legal.all() else legal  # [H, A]
+            legal = component_mask(self.action_space.nvec)
         self.register_buffer("legal", legal, persistent=False)
         # Small first outputs: all actions begin alike (Andrychowicz et al. 2021).
         self.actor = orthogonal_mlp(
@@ -127,10 +126,7 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         outputs = self.actor(self._flat(batch))
         if self.log_std is not None:
             return Normal(outputs, self.log_std, self.action_space.shape)
-        mask = batch.get(ACTION_MASK)
-        mask = None if mask is None else mask.bool()
-        if self.legal is not None:
-            mask = self.legal if mask is None else mask & self.legal
+        mask = combined(batch.get(ACTION_MASK), self.legal)
         return Choices(outputs.unflatten(-1, self._heads), mask, self.action_space.shape)
 
     def _flat(self, batch: dict) -> Tensor:

@@ -21,9 +21,8 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor, nn
 
+from marlserve.policies.models.masks import best, single_mask
 from marlserve.policies.models.mlp import mlp
-from marlserve.policies.models.q_agent import best
-from marlserve.policies.sampling.sequences import ACTION_MASK
 
 CHOSEN, NEXT = "chosen", "next"
 
@@ -62,7 +61,7 @@ class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     @torch.no_grad()
     def _act(self, batch: dict, epsilon: float) -> dict:
-        values, mask = self.network(batch[Columns.OBS].float().flatten(1)), _mask(batch)
+        values, mask = self.network(batch[Columns.OBS].float().flatten(1)), single_mask(batch)
         actions = best(values, mask)
         if epsilon > 0:
             # The best of random values among the legal ones is a uniform choice.
@@ -75,7 +74,7 @@ class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         now, later = observations[:, :-1], observations[:, 1:]
         with torch.no_grad():
             target = self.target(later)
-            mask = _mask(batch)
+            mask = single_mask(batch)
             chooser = self.network(later) if self.model_config["double_q"] else target
             greedy = best(chooser, None if mask is None else mask[:, 1:])
         return {
@@ -94,11 +93,6 @@ class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["target"]
-
-
-def _mask(batch: dict) -> Tensor | None:
-    """Legal actions, [..., A] bool; None if all are."""
-    return batch[ACTION_MASK].bool().squeeze(-2) if ACTION_MASK in batch else None
 
 
 def _at(values: Tensor, actions: Tensor) -> Tensor:

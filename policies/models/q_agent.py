@@ -30,6 +30,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor, nn
 
 from marlserve.policies.models.gru import component_sizes, make_network
+from marlserve.policies.models.masks import best, combined, component_mask
 from marlserve.policies.sampling.sequences import ACTION_MASK, HIDDEN
 
 STATE_KEY = "h"
@@ -52,9 +53,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         self._epsilon = Scheduler(self.model_config["epsilon"], framework="torch")
         sizes = component_sizes(self.action_space)
         self._one_component = not self.action_space.shape
-        # Components with fewer values than the largest one: the rest are never legal.
-        legal = torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]  # [H, A]
-        self.register_buffer("legal", None if legal.all() else legal, persistent=False)
+        self.register_buffer("legal", component_mask(sizes), persistent=False)
 
     def get_initial_state(self) -> dict[str, Tensor]:
         shape = self.network.hidden_shape
@@ -79,7 +78,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
             observations, hidden = observations.unsqueeze(0), None
             mask = None if mask is None else mask.unsqueeze(0)
         features, hidden = self.network.body(observations, hidden)
-        values, mask = self.network.read(features), self._mask(mask)
+        values, mask = self.network.read(features), combined(mask, self.legal)
         actions, coherence = best(values, mask), self.model_config["coherence"]
         if torch.rand(()) < epsilon * coherence:
             random_head = torch.randn_like(self.network.head.weight)
@@ -100,19 +99,12 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         observations = observations.flatten(1, 2)
         hidden = batch[HIDDEN].flatten(0, 1) if HIDDEN in batch else None
         mask = batch.get(ACTION_MASK)
-        mask = self._mask(None if mask is None else mask.transpose(0, 1))
+        mask = combined(None if mask is None else mask.transpose(0, 1), self.legal)
         values = self.network(observations, hidden)[0].unflatten(1, agents)
         with torch.no_grad():
             target = self.target(observations, hidden)[0].unflatten(1, agents)
             greedy = best(values if self.model_config["double_q"] else target, mask)
         return {VALUES: values, TARGET_VALUES: target, GREEDY: greedy}
-
-    def _mask(self, mask: Tensor | None) -> Tensor | None:
-        """Legal actions as bool, with the components' own sizes; None if all are legal."""
-        mask = None if mask is None else mask.bool()
-        if self.legal is None:
-            return mask
-        return self.legal if mask is None else mask & self.legal
 
     def make_target_networks(self) -> None:
         self.target = make_target_network(self.network)
@@ -125,10 +117,3 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["target"]
-
-
-def best(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Index of the largest legal value, [...]; index 0 where nothing is legal (padding)."""
-    if mask is not None:
-        values = values.masked_fill(~mask, -torch.inf)
-    return values.argmax(-1)

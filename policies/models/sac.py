@@ -27,9 +27,8 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
+from marlserve.policies.models.masks import best, single_mask
 from marlserve.policies.models.mlp import Twin, mlp
-from marlserve.policies.models.q_agent import best
-from marlserve.policies.sampling.sequences import ACTION_MASK
 
 CHOSEN, NEXT, NEXT_ENTROPY = "chosen", "next", "next_entropy"
 VALUE, ENTROPY, LOG_ALPHA = "value", "entropy", "log_alpha"
@@ -65,7 +64,7 @@ class SACModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
     def _act(self, batch: dict, explore: bool) -> dict:
         outputs = self.actor(batch[Columns.OBS].float().flatten(1))
         if self._discrete:
-            mask = _mask(batch)
+            mask = single_mask(batch)
             if explore:  # The best of logits with Gumbel noise is a draw from the distribution.
                 outputs = outputs - torch.empty_like(outputs).exponential_().log()
             return {Columns.ACTIONS: best(outputs, mask)}
@@ -82,7 +81,7 @@ class SACModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         return outputs | {LOG_ALPHA: self.log_alpha.squeeze()}
 
     def _train_discrete(self, now: Tensor, later: Tensor, batch: dict) -> dict[str, Tensor]:
-        mask = _mask(batch)
+        mask = single_mask(batch)
         masks = (None, None) if mask is None else (mask[:, :-1], mask[:, 1:])
         values = self.critics(now)  # [2, R, L, A]
         actions = batch[Columns.ACTIONS].expand(2, -1, -1).unsqueeze(-1)
@@ -122,11 +121,6 @@ class SACModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["critics", "target_critics", "log_alpha"]
-
-
-def _mask(batch: dict) -> Tensor | None:
-    """Legal actions, [..., A] bool; None if all are."""
-    return batch[ACTION_MASK].bool().squeeze(-2) if ACTION_MASK in batch else None
 
 
 def _expected(logits: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
