@@ -1,4 +1,4 @@
-"""What the algorithms here share: settings, and a restore that reaches all env runners.
+"""What the algorithms here share: settings, sampling, and a restore that reaches all env runners.
 
 RLlib (2.60) sends restored weights to remote env runners without waiting, and drops the message
 if another is under way; the runners then sample with their random first weights. A runner also
@@ -10,18 +10,29 @@ from typing import Any, ClassVar
 
 import gymnasium
 import ray
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    TIMERS,
     WEIGHTS_SEQ_NO,
 )
 
+from marlserve.policies.rewards import RewardStandardizer
+from marlserve.policies.sampling.acting import agent_groups
+from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.runner import VectorEnvRunner
+from marlserve.policies.sampling.sequences import Sequences
+
+_REWARDS = "reward_standardizer"
 
 
 def shared_policy(agent_id: str, episode=None, **kwargs) -> str:
@@ -107,8 +118,43 @@ class PolicyConfig(AlgorithmConfig):
                 setattr(self, name, value)
 
 
-class RestoresEverywhere:
-    """Mix-in, before `Algorithm` in the bases."""
+class PolicyAlgorithm(Algorithm):
+    """Samples rows of all agents, and saves what it standardises rewards by.
+
+    Attributes:
+        groups: {module_id: indices of its agents}
+        reward_standardizer: saved with a checkpoint
+    """
+
+    def setup(self, config: PolicyConfig) -> None:
+        super().setup(config)
+        agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
+        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
+        self.reward_standardizer = RewardStandardizer()
+
+    def sampled(self) -> list[Sequences]:
+        """The rows of one sample of each env runner; none if no env runner is left."""
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            samples, results = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                concat=True,
+                sample_timeout_s=self.config.sample_timeout_s,
+                _uses_new_env_runners=True,
+                _return_metrics=True,
+            )
+        self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        return samples
+
+    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_REWARDS, components, not_components):
+            state[_REWARDS] = self.reward_standardizer.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if _REWARDS in state:
+            self.reward_standardizer.set_state(state[_REWARDS])
 
     def restore_from_path(self, path, *args, **kwargs) -> None:
         super().restore_from_path(path, *args, **kwargs)

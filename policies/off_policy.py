@@ -10,13 +10,9 @@ one of the `updates_per_step` updates.
 
 from typing import Any, ClassVar
 
-from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
-    ENV_RUNNER_SAMPLING_TIMER,
     LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -26,24 +22,20 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
-from marlserve.policies.base import RestoresEverywhere
+from marlserve.policies.base import PolicyAlgorithm
 from marlserve.policies.independent import batch_by_policy
 from marlserve.policies.off_policy_config import OffPolicyConfig
-from marlserve.policies.rewards import RewardStandardizer
-from marlserve.policies.sampling.acting import agent_groups
-from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.replay import SequenceReplay
 from marlserve.policies.sampling.sequences import STATE, Sequences
 
-_REPLAY, _REWARDS = "replay", "reward_standardizer"
+_REPLAY = "replay"
 
 
-class OffPolicy(RestoresEverywhere, Algorithm):
+class OffPolicy(PolicyAlgorithm):
     """The base of the algorithms; `learner_batch` is what one may want to make in another way.
 
     Attributes:
-        groups: {module_id: indices of its agents}
-        replay, reward_standardizer: saved with a checkpoint
+        replay: saved with a checkpoint
         NOT_STORED: columns of the rows that `learner_batch` does not read
     """
 
@@ -51,10 +43,7 @@ class OffPolicy(RestoresEverywhere, Algorithm):
 
     def setup(self, config: OffPolicyConfig) -> None:
         super().setup(config)
-        agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
-        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
         self.replay = SequenceReplay(self.config.replay_capacity, self.config.seed)
-        self.reward_standardizer = RewardStandardizer()
 
     def learner_batch(self, sequences: Sequences) -> MultiAgentBatch:
         """What the learners are given of these rows."""
@@ -62,15 +51,7 @@ class OffPolicy(RestoresEverywhere, Algorithm):
 
     def training_step(self) -> None:
         config, metrics = self.config, self.metrics
-        with metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            samples, results = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                concat=True,
-                sample_timeout_s=config.sample_timeout_s,
-                _uses_new_env_runners=True,
-                _return_metrics=True,
-            )
-        metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        samples = self.sampled()
         with metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
             for sequences in samples:
                 self.reward_standardizer.observe(sequences)
@@ -98,8 +79,6 @@ class OffPolicy(RestoresEverywhere, Algorithm):
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(_REWARDS, components, not_components):
-            state[_REWARDS] = self.reward_standardizer.get_state()
         if self.config.store_buffer_in_checkpoints and self._check_component(
             _REPLAY, components, not_components
         ):
@@ -108,8 +87,6 @@ class OffPolicy(RestoresEverywhere, Algorithm):
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        if _REWARDS in state:
-            self.reward_standardizer.set_state(state[_REWARDS])
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])
 
