@@ -16,12 +16,21 @@ def sampled(problem: Problem, rng: np.random.Generator) -> np.ndarray:
     return np.stack([space.sample() for _ in range(count)]).reshape(shape)
 
 
+def advance(problem: Problem, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What a step shows. Copies whose episode ends with it begin the next one."""
+    shown = problem.step(actions)
+    ended = np.flatnonzero(shown[2] | shown[3])
+    if ended.size:
+        return problem.reset(copies=ended), *shown[1:]
+    return shown
+
+
 def play(problem: Problem, steps: int, seeds=None, actions_seed: int = 0) -> list[np.ndarray]:
     """All that `steps` random steps show, after a reset, [B, ...] each."""
     rng = np.random.default_rng(actions_seed)
     shown = [problem.reset(seeds), problem.state()]
     for _ in range(steps):
-        shown += [*problem.step(sampled(problem, rng)), problem.state()]
+        shown += [*advance(problem, sampled(problem, rng)), problem.state()]
     return [*shown, *problem.metrics().values()]
 
 

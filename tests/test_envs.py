@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import supersuit
 from pettingzoo.test import parallel_api_test, parallel_seed_test
-from playing import SEEDS, assert_same, play, sampled
+from playing import SEEDS, advance, assert_same, play, sampled
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from toy_modules import ToyConfig
 
@@ -131,6 +131,12 @@ def test_a_copy_of_a_batch_equals_a_single_environment(name):
             assert single.metrics() == {
                 key: float(values[b]) for key, values in batch.metrics().items()
             }
+        ended = np.flatnonzero(terminated | truncated)
+        if ended.size:
+            observations = batch.reset(copies=ended)
+            for b in ended:
+                first, _ = singles[b].reset()
+                np.testing.assert_array_equal(list(first.values()), observations[b])
 
 
 @every_problem
@@ -186,7 +192,8 @@ def test_a_problem_travels(name):
     twin = pickle.loads(pickle.dumps(problem))
     rng = [np.random.default_rng(4) for _ in range(2)]
     for _ in range(5):  # in the middle of an episode
-        assert_same(problem.step(sampled(problem, rng[0])), twin.step(sampled(twin, rng[1])))
+        shown = advance(problem, sampled(problem, rng[0])), advance(twin, sampled(twin, rng[1]))
+        assert_same(*shown)
     assert_same(play(problem, 3), play(twin, 3))  # and into the next one
     assert isinstance(pickle.loads(pickle.dumps(envs.make(name))), ParallelView)
 
@@ -201,7 +208,7 @@ def test_baselines_play(name):
             by_agent = {agent: observations[:, i] for i, agent in enumerate(problem.agents)}
             actions = policy(by_agent)
             joint = np.stack([actions[agent] for agent in problem.agents], axis=1)
-            observations = problem.step(joint)[0]
+            observations = advance(problem, joint)[0]
         single = module.Problem(baseline.configure(module.Config()))
         env = ParallelView(single)
         observations, _ = env.reset(seed=1)

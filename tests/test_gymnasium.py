@@ -112,10 +112,12 @@ def test_an_episode_by_name_is_that_of_the_problem(problem):
     for _ in range(5):
         np.testing.assert_array_equal(shown, expected)
         action = env.action_space.sample()
-        shown, reward, *_ = env.step(action)
+        shown, reward, terminated, truncated, _ = env.step(action)
         step = parallel.step({agent: action})
         expected = step[0][agent]
         assert reward == step[1][agent]
+        if terminated or truncated:
+            shown, expected = env.reset()[0], parallel.reset()[0][agent]
     copy = pickle.loads(pickle.dumps(env.unwrapped))
     np.testing.assert_array_equal(copy.step(action)[0], env.step(action)[0])
 
