@@ -1,0 +1,117 @@
+"""A KV cache from which entries are evicted, layer by layer and KV head by KV head.
+
+Keys are stored with their rotary position, so an entry that stays keeps its place in the text.
+What must not change by an eviction is the position of the next token: a plain `DynamicLayer`
+answers with the number of its entries when asked how many tokens it has seen, so that new tokens
+would be given positions anew, and `generate()` would feed the evicted prompt a second time.
+"""
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+class EvictingLayer(DynamicLayer):
+    """The entries of one layer: `keys` and `values` are [B, kv_heads, entries, head_dim].
+
+    Attributes:
+        seen: tokens that this layer was given, evicted ones included.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = 0
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are, evicted ones not counted."""
+        return super().get_seq_length()
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs):
+        self.seen += key_states.shape[-2]
+        return super().update(key_states, value_states, *args, **kwargs)
+
+    def evict(self, kept: Tensor) -> None:
+        """Keep these entries and no others.
+
+        Args:
+            kept: [B, kv_heads, m] int64, indices of entries; a B of 1 in the layer is copied to
+                the B given here.
+
+        Raises:
+            ValueError: if the shape does not fit, or an index is no entry.
+        """
+        batch, heads = self.keys.shape[:2]
+        if kept.ndim != 3 or kept.shape[1] != heads or batch not in (1, len(kept)):
+            raise ValueError(
+                f"kept has shape {list(kept.shape)}; expected [{batch}, {heads}, entries to keep]"
+            )
+        if kept.numel() and not (0 <= int(kept.min()) and int(kept.max()) < self.entries):
+            raise ValueError(
+                f"kept has indices from {int(kept.min())} to {int(kept.max())}; there are "
+                f"{self.entries} entries"
+            )
+        self.keys, self.values = (
+            x.expand(len(kept), *x.shape[1:]).gather(2, kept[..., None].expand(*kept.shape, width))
+            for x in (self.keys, self.values)
+            for width in (x.shape[-1],)
+        )
+
+    def get_seq_length(self) -> int:
+        """Tokens seen: the position of the next one."""
+        return self.seen
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Number of keys that the next tokens meet, and the position of the first, were they
+        without gaps: new tokens see all entries, and each other causally."""
+        return self.entries + query_length, self.seen - self.entries
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the newest tokens; their number is given below zero.
+
+        Raises:
+            ValueError: if fewer entries are left than that, or the number is positive.
+        """
+        if not -self.entries <= tokens_to_remove <= 0:
+            raise ValueError(
+                f"tokens_to_remove is {tokens_to_remove}; allowed is -{self.entries} to 0"
+            )
+        if tokens_to_remove:
+            self.keys = self.keys[..., :tokens_to_remove, :]
+            self.values = self.values[..., :tokens_to_remove, :]
+            self.seen += tokens_to_remove
+
+    def reset(self) -> None:
+        super().reset()
+        self.seen = 0
+
+
+class EvictingCache(Cache):
+    """An `EvictingLayer` for each layer of a model; takes the place of a `DynamicCache`.
+
+    The layers of one cache must all keep equally many entries: models make one mask for them all.
+    """
+
+    def __init__(self, num_layers: int):
+        super().__init__(layers=[EvictingLayer() for _ in range(num_layers)])
+
+    def evicted(self, kept: list[Tensor]) -> "EvictingCache":
+        """A new cache with some of the entries; this one stays as it is.
+
+        Args:
+            kept: for each layer [A, kv_heads, m] int64; a cache of one prompt becomes A rows.
+        """
+        cache = EvictingCache(len(self.layers))
+        for layer, source, indices in zip(cache.layers, self.layers, kept, strict=True):
+            layer.update(source.keys, source.values)
+            layer.seen = source.seen
+            layer.evict(indices)
+        return cache
+
+    def copy(self) -> "EvictingCache":
+        """A new cache with all of the entries."""
+        everything = [
+            torch.arange(layer.entries, device=layer.keys.device).expand(*layer.keys.shape[:2], -1)
+            for layer in self.layers
+        ]
+        return self.evicted(everything)

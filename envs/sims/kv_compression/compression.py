@@ -1,0 +1,152 @@
+"""From a prompt to the answers that a model gives from compressed caches.
+
+The prompt is read once. Every method's cache is cut out of that one, and all of them answer side
+by side as the rows of a batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from marlserve.envs.sims.kv_compression.attention import AttentionScores
+from marlserve.envs.sims.kv_compression.cache import EvictingCache
+from marlserve.envs.sims.kv_compression.methods import Method
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A prompt that was read.
+
+    Attributes:
+        cache: with all n entries.
+        scores: [layers, W, kv_heads, n] float32, attention summed by W ways to weigh the queries.
+        hidden: [n, hidden_size] float32, the model's last hidden states.
+    """
+
+    cache: EvictingCache
+    scores: Tensor
+    hidden: Tensor
+
+
+@torch.inference_mode()
+def prefill(model: PreTrainedModel, tokens: Tensor, query_weights: Tensor) -> Prefill:
+    """Read a prompt.
+
+    Args:
+        model: from `language_model.load`.
+        tokens: [n] int64.
+        query_weights: [W, n] float32, one row for each sum of attention that is wanted.
+
+    Raises:
+        ValueError: for an empty prompt, or a model whose layers do not tell their attention.
+    """
+    if not len(tokens):
+        raise ValueError("the prompt is empty; it must have at least 1 token")
+    cache = EvictingCache(model.config.num_hidden_layers)
+    scores = AttentionScores(query_weights)
+    read = model.base_model(
+        tokens.to(model.device)[None], past_key_values=cache, use_cache=True, scores=scores
+    )
+    if len(scores.layers) != len(cache.layers):
+        raise ValueError(
+            f"{type(model).__name__} tells the attention of {len(scores.layers)} of its "
+            f"{len(cache.layers)} layers; all of them must use transformers' attention interface"
+        )
+    layers = [scores.layers[layer] for layer in sorted(scores.layers)]
+    return Prefill(cache, torch.stack(layers), read.last_hidden_state[0].float())
+
+
+@torch.inference_mode()
+def compressed(
+    read: Prefill, methods: Sequence[Method], rows: Sequence[int], budget: int, recent: int
+) -> EvictingCache:
+    """The caches of these methods as the rows of one.
+
+    Args:
+        read: with attention summed by the methods' `query_weights`.
+        methods: that evict; `Full` keeps more than the others.
+        rows: which of the W sums is each method's own.
+        budget: entries that stay, in each layer and KV head; a shorter prompt stays whole.
+        recent: how many of these are the newest tokens.
+
+    Raises:
+        ValueError: for a method that does not evict, a budget below 1 or a `recent` that is not
+            from 0 to the budget.
+    """
+    check_budget(budget, recent)
+    for method in methods:
+        if not method.evicts:
+            raise ValueError(f"{method.name} evicts nothing; use the whole cache")
+    kept = [
+        torch.stack(
+            [
+                _kept(method.ranks(layer[row]), budget, recent)
+                for method, row in zip(methods, rows, strict=True)
+            ]
+        )
+        for layer in read.scores
+    ]
+    return read.cache.evicted(kept)
+
+
+def check_budget(budget: int, recent: int) -> None:
+    """Raises ValueError for what `compressed` refuses."""
+    if budget < 1:
+        raise ValueError(f"budget is {budget}; it must be at least 1 entry")
+    if not 0 <= recent <= budget:
+        raise ValueError(f"recent is {recent}; allowed is 0 to the budget, {budget}")
+
+
+def _kept(ranks: Tensor, budget: int, recent: int) -> Tensor:
+    """Indices of the entries that stay, [kv_heads, at most budget], in the order of the text."""
+    heads, number = ranks.shape
+    if number <= budget:
+        return torch.arange(number, device=ranks.device).expand(heads, -1)
+    chosen = ranks[:, : number - recent].topk(budget - recent, dim=-1).indices.sort(-1).values
+    newest = torch.arange(number - recent, number, device=ranks.device).expand(heads, -1)
+    return torch.cat([chosen, newest], -1)
+
+
+@torch.inference_mode()
+def answer(
+    model: PreTrainedModel,
+    cache: EvictingCache,
+    turns: Sequence[tuple[Tensor, int]],
+    end_token: int | None = None,
+) -> Tensor:
+    """Greedy replies, [B, all tokens of all replies] int64.
+
+    Args:
+        cache: B rows; it grows by the turns.
+        turns: (tokens [m] int64 to feed, how many tokens to reply) in their order.
+        end_token: a row that says it says nothing else until the turn ends; the reply ends early
+            if all rows did, and is filled up with it.
+
+    Raises:
+        ValueError: for a turn without tokens or without a reply.
+    """
+    batch, replies = cache.layers[0].keys.shape[0], []
+    said = torch.empty(batch, 0, dtype=torch.int64, device=model.device)
+    for tokens, number in turns:
+        if not len(tokens) or number < 1:
+            raise ValueError(
+                f"a turn feeds {len(tokens)} tokens for a reply of {number}; both must be at least 1"
+            )
+        fed = torch.cat([said, tokens.to(model.device).expand(batch, -1)], 1)
+        reply: list[Tensor] = []
+        ended = torch.zeros(batch, dtype=torch.bool, device=model.device)
+        while len(reply) < number and not bool(ended.all()):
+            hidden = model.base_model(fed, past_key_values=cache, use_cache=True).last_hidden_state
+            token = model.get_output_embeddings()(hidden[:, -1]).argmax(-1)
+            if end_token is not None:
+                token = token.masked_fill(ended, end_token)
+                ended = token == end_token
+            reply.append(token)
+            fed = token[:, None]
+        said = fed
+        filling = [torch.full_like(token, end_token or 0)] * (number - len(reply))
+        replies += reply + filling
+    return torch.stack(replies, 1)
