@@ -4,6 +4,8 @@ A module `traces/x.py` is the trace "x". Its `load(rng, **options)` gives a `Tra
 `rng` if it is synthetic, read from a file if it is a recording. A trace starts at time 0, or, where
 the calendar matters, at seconds since the Unix epoch, UTC. "kv_profile" has no time: it gives a
 `KVProfile`. The constant `COLUMNS` of a module names what it can give.
+
+What is read here and is no trace has a module too: "longbench", prompts with questions and answers.
 """
 
 if __name__ != "marlserve.traces":
@@ -20,7 +22,8 @@ from marlserve.traces.base import Trace
 
 __all__ = ["Trace", "load", "names"]
 
-_NOT_TRACES = {"base", "csv_file", "noise", "utc"}
+_LONGBENCH = {"longbench", "longbench_metrics", "longbench_templates"}
+_NOT_TRACES = {"base", "csv_file", "noise", "utc"} | _LONGBENCH
 
 
 def names(column: str = "") -> list[str]:
