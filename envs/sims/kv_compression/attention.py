@@ -36,8 +36,13 @@ class AttentionScores:
         Args:
             query: [1, heads, m, head_dim].
             key: [1, kv_heads, n, head_dim], of all tokens up to the last query.
+
+        Raises:
+            ValueError: for more than one prompt at once.
         """
-        (_, heads, number, _), (_, kv_heads, length, _) = query.shape, key.shape
+        (batch, heads, number, _), (_, kv_heads, length, _) = query.shape, key.shape
+        if batch != 1:
+            raise ValueError(f"{batch} prompts are read at once; allowed is 1")
         weights = self.query_weights.to(query.device)
         scores = torch.zeros(len(weights), kv_heads, weights.shape[1], device=query.device)
         keys = key[0].float().unsqueeze(1)  # [kv_heads, 1, n, head_dim]

@@ -16,11 +16,12 @@ class EvictingLayer(DynamicLayer):
 
     Attributes:
         seen: tokens that this layer was given, evicted ones included.
+        settled: tokens seen at the last eviction; only later ones can be forgotten by `crop`.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.seen = 0
+        self.seen = self.settled = 0
 
     @property
     def entries(self) -> int:
@@ -39,18 +40,26 @@ class EvictingLayer(DynamicLayer):
                 the B given here.
 
         Raises:
-            ValueError: if the shape does not fit, or an index is no entry.
+            ValueError: if the layer is empty, the shape does not fit, an index is no entry, or a
+                head names an entry twice.
         """
+        if not self.is_initialized:
+            raise ValueError("the layer is empty: it was given no tokens yet")
         batch, heads = self.keys.shape[:2]
         if kept.ndim != 3 or kept.shape[1] != heads or batch not in (1, len(kept)):
             raise ValueError(
                 f"kept has shape {list(kept.shape)}; expected [{batch}, {heads}, entries to keep]"
             )
-        if kept.numel() and not (0 <= int(kept.min()) and int(kept.max()) < self.entries):
+        ordered = kept.sort(-1).values
+        if kept.numel() and (int(ordered.min()) < 0 or int(ordered.max()) >= self.entries):
             raise ValueError(
-                f"kept has indices from {int(kept.min())} to {int(kept.max())}; there are "
+                f"kept has indices from {int(ordered.min())} to {int(ordered.max())}; there are "
                 f"{self.entries} entries"
             )
+        if bool((ordered.diff(dim=-1) == 0).any()):
+            raise ValueError("kept names an entry twice; allowed is once in each row and KV head")
+        if kept.shape[-1] < self.entries:
+            self.settled = self.seen
         self.keys, self.values = (
             x.expand(len(kept), *x.shape[1:]).gather(2, kept[..., None].expand(*kept.shape, width))
             for x in (self.keys, self.values)
@@ -70,12 +79,11 @@ class EvictingLayer(DynamicLayer):
         """Forget the newest tokens; their number is given below zero.
 
         Raises:
-            ValueError: if fewer entries are left than that, or the number is positive.
+            ValueError: if fewer tokens came since the last eviction, or the number is positive.
         """
-        if not -self.entries <= tokens_to_remove <= 0:
-            raise ValueError(
-                f"tokens_to_remove is {tokens_to_remove}; allowed is -{self.entries} to 0"
-            )
+        lowest = self.settled - self.seen
+        if not lowest <= tokens_to_remove <= 0:
+            raise ValueError(f"tokens_to_remove is {tokens_to_remove}; allowed is {lowest} to 0")
         if tokens_to_remove:
             self.keys = self.keys[..., :tokens_to_remove, :]
             self.values = self.values[..., :tokens_to_remove, :]
@@ -83,7 +91,7 @@ class EvictingLayer(DynamicLayer):
 
     def reset(self) -> None:
         super().reset()
-        self.seen = 0
+        self.seen = self.settled = 0
 
 
 class EvictingCache(Cache):
@@ -100,11 +108,17 @@ class EvictingCache(Cache):
 
         Args:
             kept: for each layer [A, kv_heads, m] int64; a cache of one prompt becomes A rows.
+
+        Raises:
+            ValueError: if the layers keep unequally many, or as `EvictingLayer.evict`.
         """
+        numbers = sorted({indices.shape[-1] for indices in kept})
+        if len(numbers) > 1:
+            raise ValueError(f"layers keep {numbers} entries; all must keep equally many")
         cache = EvictingCache(len(self.layers))
         for layer, source, indices in zip(cache.layers, self.layers, kept, strict=True):
             layer.update(source.keys, source.values)
-            layer.seen = source.seen
+            layer.seen, layer.settled = source.seen, source.settled
             layer.evict(indices)
         return cache
 

@@ -41,10 +41,15 @@ def prefill(model: PreTrainedModel, tokens: Tensor, query_weights: Tensor) -> Pr
         query_weights: [W, n] float32, one row for each sum of attention that is wanted.
 
     Raises:
-        ValueError: for an empty prompt, or a model whose layers do not tell their attention.
+        ValueError: for an empty prompt, weights of another number of queries, or a model whose
+            layers do not tell their attention.
     """
     if not len(tokens):
         raise ValueError("the prompt is empty; it must have at least 1 token")
+    if query_weights.shape[1:] != tokens.shape:
+        raise ValueError(
+            f"query_weights has shape {list(query_weights.shape)}; expected [W, {len(tokens)}]"
+        )
     cache = EvictingCache(model.config.num_hidden_layers)
     scores = AttentionScores(query_weights)
     read = model.base_model(
@@ -74,9 +79,11 @@ def compressed(
 
     Raises:
         ValueError: for a method that does not evict, a budget below 1 or a `recent` that is not
-            from 0 to the budget.
+            from 0 to the budget; for no method at all.
     """
     check_budget(budget, recent)
+    if not methods:
+        raise ValueError("methods is empty; name at least one")
     for method in methods:
         if not method.evicts:
             raise ValueError(f"{method.name} evicts nothing; use the whole cache")
@@ -122,23 +129,25 @@ def answer(
     Args:
         cache: B rows; it grows by the turns.
         turns: (tokens [m] int64 to feed, how many tokens to reply) in their order.
-        end_token: a row that says it says nothing else until the turn ends; the reply ends early
-            if all rows did, and is filled up with it.
+        end_token: a row that says it says nothing else until the turn ends. Every turn takes its
+            full number of tokens, so that no row's cache depends on when the others end; only
+            the last turn stops when all rows have ended, and is filled up.
 
     Raises:
-        ValueError: for a turn without tokens or without a reply.
+        ValueError: without turns; for a turn without tokens or without a reply.
     """
-    batch, replies = cache.layers[0].keys.shape[0], []
-    said = torch.empty(batch, 0, dtype=torch.int64, device=model.device)
+    if not turns:
+        raise ValueError("turns is empty; there must be at least 1")
     for tokens, number in turns:
         if not len(tokens) or number < 1:
-            raise ValueError(
-                f"a turn feeds {len(tokens)} tokens for a reply of {number}; both must be at least 1"
-            )
+            raise ValueError(f"a turn has {len(tokens)} tokens and a reply of {number}; at least 1 each")
+    batch, replies = cache.layers[0].keys.shape[0], []
+    said = torch.empty(batch, 0, dtype=torch.int64, device=model.device)
+    for turn, (tokens, number) in enumerate(turns, start=1):
         fed = torch.cat([said, tokens.to(model.device).expand(batch, -1)], 1)
         reply: list[Tensor] = []
         ended = torch.zeros(batch, dtype=torch.bool, device=model.device)
-        while len(reply) < number and not bool(ended.all()):
+        while len(reply) < number and not (turn == len(turns) and bool(ended.all())):
             hidden = model.base_model(fed, past_key_values=cache, use_cache=True).last_hidden_state
             token = model.get_output_embeddings()(hidden[:, -1]).argmax(-1)
             if end_token is not None:

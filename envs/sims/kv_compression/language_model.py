@@ -1,11 +1,16 @@
 """Language models by name: the small one that is shipped, a folder, or the Hugging Face hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils.logging import set_tqdm_hook
 
 from marlserve.envs.sims.kv_compression import small_llama
 from marlserve.envs.sims.kv_compression.attention import NAME
@@ -24,7 +29,8 @@ class LanguageModel:
     Attributes:
         name: by which it was loaded.
         model: in eval mode, with attention that tells its scores.
-        tokenizer: None for the small model, whose prompts are made of token ids.
+        tokenizer: None if the folder has none, like that of the small model, whose prompts are
+            made of token ids.
     """
 
     name: str
@@ -32,9 +38,8 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase | None
 
 
-@lru_cache(maxsize=2)
 def load(name: str = SMALL_LLAMA, device: str = "cpu") -> LanguageModel:
-    """A model by name; asked for again, it is the same object.
+    """A model by name; asked for again, it is the same object, if it is one of the last two.
 
     On a GPU the weights are in the type that they were saved in, on a CPU in float32.
 
@@ -42,24 +47,47 @@ def load(name: str = SMALL_LLAMA, device: str = "cpu") -> LanguageModel:
         ValueError: for an unknown device; for a model that cannot be had, or whose layers do not
             all attend to the whole prompt.
     """
+    return _load(str(name), str(device))
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, device: str) -> LanguageModel:
     try:
         place = torch.device(device)
-        torch.empty(0, device=place)
+        torch.zeros(1, device=place).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {error}") from error
-    where = small_llama.WEIGHTS if name == SMALL_LLAMA else name
+    where = str(small_llama.WEIGHTS) if name == SMALL_LLAMA else name
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            where,
-            attn_implementation=NAME,
-            dtype=torch.float32 if place.type == "cpu" else "auto",
-        )
-        tokenizer = None if name == SMALL_LLAMA else AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError) as error:
+        with _without_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                where,
+                attn_implementation=NAME,
+                dtype=torch.float32 if place.type == "cpu" else "auto",
+            )
+        tokenizer = AutoTokenizer.from_pretrained(where) if _has_tokenizer(where) else None
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"model {name!r} cannot be loaded; {_ALLOWED}: {error}") from error
-    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
+    kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
+    if kinds != {DynamicLayer}:
         raise ValueError(
-            f"model {name!r} has layers of {sorted(kinds)}; allowed is 'full_attention' only"
+            f"model {name!r} keeps its cache in {sorted(kind.__name__ for kind in kinds)}; "
+            "allowed are layers that attend to the whole prompt, without a sliding window"
         )
     return LanguageModel(name, model.to(place).eval(), tokenizer)
+
+
+def _has_tokenizer(where: str) -> bool:
+    """For a folder without one, transformers makes a tokenizer up that knows no words."""
+    folder = Path(where)
+    return not folder.is_dir() or any(folder.glob("tokenizer*")) or any(folder.glob("vocab*"))
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Not those of transformers, that is; the hub's own show how a download goes on."""
+    former = set_tqdm_hook(lambda factory, args, kwargs: factory(*args, **kwargs, disable=True))
+    try:
+        yield
+    finally:
+        set_tqdm_hook(former)

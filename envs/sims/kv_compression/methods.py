@@ -13,7 +13,7 @@ entries stay in any case, and of the others those of the highest rank, so many a
                               (StreamingLLM: Xiao et al. 2024, https://arxiv.org/abs/2309.17453)
     h2o                       w = 1: accumulated attention
                               (Zhang et al. 2023, https://arxiv.org/abs/2306.14048)
-    snapkv_<window>           the queries of a window vote, scores are max-pooled over neighbours
+    snapkv_<window>_<kernel>  the queries of a window vote, scores are max-pooled over neighbours
                               (Li et al. 2024, https://arxiv.org/abs/2404.14469)
     tova                      the last query votes; all heads of a layer keep the same tokens
                               (Oren et al. 2024, https://arxiv.org/abs/2401.06104)
@@ -23,7 +23,6 @@ entries stay in any case, and of the others those of the highest rank, so many a
                               more than a half, and a says how steeply that begins; a of 0 is h2o
 """
 
-from abc import ABC
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d
 
 
-class Method(ABC):
+class Method:
     """Gives the ranks of entries; the default is their score with all queries alike."""
 
     evicts = True
@@ -39,7 +38,7 @@ class Method(ABC):
     @property
     def name(self) -> str:
         """What `parse` makes the method of."""
-        return "_".join([NAMES[type(self)], *(f"{value:g}" for value in vars(self).values())])
+        return "_".join([NAMES[type(self)], *map(_text, vars(self).values())])
 
     def query_weights(self, num_tokens: int) -> Tensor:
         """w, [n] float32, not negative."""
@@ -67,7 +66,8 @@ class Window(Method):
 
     def ranks(self, scores: Tensor) -> Tensor:
         position = torch.arange(scores.shape[-1], device=scores.device)
-        return torch.where(position < self.sinks, len(position), position).expand_as(scores)
+        first = 2 * len(position) - position  # above all others, where the budget is short too
+        return torch.where(position < self.sinks, first, position).expand_as(scores)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class Sigmoid(Method):
 
     def __post_init__(self):
         _check("a", self.a, 0.0 <= self.a < float("inf"), "0 or more")
-        _check("b", self.b, 0.0 <= self.b < float("inf"), "0 or more")
+        # Below 1 the newest query weighs less than a half too, and nothing where a is large.
+        _check("b", self.b, 1.0 <= self.b < float("inf"), "1 or more")
 
     def query_weights(self, num_tokens: int) -> Tensor:
         query = torch.arange(num_tokens, dtype=torch.float64)
@@ -157,15 +158,23 @@ def parse(name: str) -> Method:
 
 
 def grid(a_values: tuple[float, ...], b_values: tuple[float, ...]) -> tuple[str, ...]:
-    """Names of all sigmoids of these parameters, and of h2o in place of those with an a of 0."""
-    sigmoids = [Sigmoid(a, b).name for a in a_values if a for b in b_values]
-    return (*(["h2o"] if 0 in a_values else []), *sigmoids)
+    """Names of all sigmoids of these parameters, each once; all those with an a of 0 are h2o.
+
+    Raises:
+        ValueError: for a bad parameter.
+    """
+    return tuple(dict.fromkeys(canonical(Sigmoid(a, b)).name for a in a_values for b in b_values))
 
 
 def canonical(method: Method) -> Method:
     """The simplest method that keeps the same entries."""
     flat = (isinstance(method, Sigmoid) and method.a == 0) or method == A2SF(1.0)
     return H2O() if flat else method
+
+
+def _text(value: float | int) -> str:
+    """The shortest that `_number` makes the value of."""
+    return str(value).removesuffix(".0")
 
 
 def _number(text: str) -> float | int:

@@ -27,10 +27,10 @@ SPECIAL_TOKENS = frozenset(range(16))
 
 TYPES = ("heavy", "shift_long", "shift_short", "burst", "copy")
 SPLITS = ("train", "test", "model")  # "model": what the small model is trained on
-_LONGEST_COPY, _SHORTEST_PROMPT = 15, 24
+_LONGEST_COPY, _FEWEST_LOOKUPS = 15, 8  # of fewer, not one would be the last eighth
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Turn:
     """What is said after the prompt, and what is expected in reply."""
 
@@ -38,7 +38,7 @@ class Turn:
     answer: np.ndarray  # [k] int64, the right reply; the model may err
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """What is in the cache when it is compressed, and the turns that follow."""
 
@@ -62,15 +62,16 @@ class Family:
     tagged: bool = False
 
     def __post_init__(self):
-        for name, low in (("num_facts", 6), ("num_turns", 1), ("length", _SHORTEST_PROMPT)):
+        for name, low in (("num_facts", 6), ("num_turns", 1)):
             value = getattr(self, name)
             if value < low:
                 raise ValueError(f"{name} is {value}; it must be at least {low}")
         if self.num_facts > len(_KEYS):
             raise ValueError(f"num_facts is {self.num_facts}; there are {len(_KEYS)} keys")
-        if self.num_lookups < 6:
+        if self.num_lookups < _FEWEST_LOOKUPS:
             raise ValueError(
-                f"length is {self.length}: too short for {self.num_facts} facts and 6 lookups"
+                f"length is {self.length}: too short for {self.num_facts} facts and "
+                f"{_FEWEST_LOOKUPS} lookups"
             )
 
     @property
@@ -94,7 +95,13 @@ class Family:
         return self.draw(generator, int(generator.integers(len(TYPES))))
 
     def draw(self, generator: np.random.Generator, type_: int) -> Prompt:
-        """A new prompt of this type."""
+        """A new prompt of this type, an index in TYPES.
+
+        Raises:
+            ValueError: for an unknown type.
+        """
+        if not 0 <= type_ < len(TYPES):
+            raise ValueError(f"type_ is {type_}; allowed is 0 to {len(TYPES) - 1}")
         kind = TYPES[type_]
         keys = generator.permutation(_KEYS)[: self.num_facts]
         values = generator.choice(_VALUES, self.num_facts)
