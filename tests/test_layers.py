@@ -77,20 +77,27 @@ def test_a_layer_imports_only_from_its_left(above):
 
 
 def test_traces_and_simulators_know_nothing_of_learning():
-    learning = {"gymnasium", "pettingzoo", "supersuit", "ray", "torch"}
+    learning = {"gymnasium", "pettingzoo", "supersuit", "ray"}
     wrong = {
         relative(path): packages_of(path) & learning for path in modules_of("traces", "envs.sims")
     }
     assert {path: names for path, names in wrong.items() if names} == {}
 
 
+def test_torch_runs_language_models_only_outside_of_policies():
+    outside = modules_of("traces", "envs.sims", "envs")
+    users = {relative(path) for path in outside if "torch" in packages_of(path)}
+    language_models = ("envs/kv_compression/", "envs/sims/kv_compression/")
+    assert users and {path for path in users if not path.startswith(language_models)} == set()
+
+
 def test_problems_meet_rllib_only_to_register():
-    wrong = [relative(p) for p in modules_of("envs") if {"ray", "torch"} & packages_of(p)]
+    wrong = [relative(p) for p in modules_of("envs") if "ray" in packages_of(p)]
     assert wrong in ([], ["envs/__init__.py"])
     tree = ast.parse((ROOT / "envs/__init__.py").read_text())
     rest = [x for x in tree.body if not (isinstance(x, ast.FunctionDef) and x.name == "register")]
     assert not any(
-        name.startswith(("ray.", "torch."))
+        name.startswith("ray.")
         for name in imports(ast.Module(body=rest, type_ignores=[]))
     )
 

@@ -1,0 +1,127 @@
+"""Prompts that a language model reads and answers now."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marlserve.envs.kv_compression import features, rewards
+from marlserve.envs.kv_compression.arms import Arm
+from marlserve.envs.kv_compression.prompts import LongBench, Prompt, Prompts, Synthetic
+from marlserve.envs.sims.kv_compression import language_model
+from marlserve.envs.sims.kv_compression.compression import (
+    Prefill,
+    answer,
+    compressed,
+    prefill,
+)
+
+OUTCOMES = ("agreement", "cosine", "entries")
+
+
+@dataclass(frozen=True)
+class _Read:
+    prompt: Prompt
+    prefill: Prefill
+
+
+class Live:
+    """What becomes of prompts under each arm, found out by trying.
+
+    Args:
+        config: of the problem.
+        remembered: prompts whose caches are kept until they are answered, so many at most.
+
+    Attributes:
+        types: names of the prompts' types.
+    """
+
+    def __init__(self, config, remembered: int = 1):
+        self._config, self._arms = config, config.parsed_arms()
+        self._language = language_model.load(config.model_name, config.device)
+        self._prompts: Prompts = (
+            LongBench(config, self._language.tokenizer)
+            if config.prompts_path
+            else Synthetic(config)
+        )
+        self.types = self._prompts.types
+        self._remembered, self._reads = remembered, OrderedDict()
+
+    def type(self, index: int) -> int:
+        """Which of the types a prompt is of."""
+        return self._read(index).prompt.type
+
+    def context(self, index: int, group: str) -> np.ndarray:
+        """One group of a prompt's features, [F] float32."""
+        read = self._read(index)
+        found = features.GROUPS[group](read.prompt, read.prefill, self._config)
+        return found.astype(np.float32)
+
+    def outcomes(self, index: int, arms: Sequence[int]) -> dict[str, np.ndarray]:
+        """What becomes of a prompt under these arms: {name of OUTCOMES: [A] float32}."""
+        read = self._read(index)
+        prompt, model = read.prompt, self._language.model
+        end = self._prompts.end_token
+        reference = answer(model, read.prefill.cache.copy(), prompt.turns, end)[0]
+        answers = reference.repeat(len(arms), 1)
+        for budget, rows in self._by_budget(prompt, arms).items():
+            methods = [self._arms[arms[row]].method for row in rows]
+            sums = [arms[row] for row in rows]
+            cache = compressed(
+                read.prefill, methods, sums, budget, min(self._config.recent, budget)
+            )
+            answers[rows] = answer(model, cache, prompt.turns, end)
+        length = self._answer_length(reference)
+        answers, reference = answers[:, :length], reference[:length]
+        number = len(prompt.tokens)
+        found = {
+            "agreement": rewards.agreement(answers, reference),
+            "cosine": self._cosine(answers, reference),
+            "entries": np.array([self._arms[i].entries(number, prompt.budget) for i in arms]),
+        }
+        return {name: values.astype(np.float32) for name, values in found.items()}
+
+    def _read(self, index: int) -> _Read:
+        """Read a prompt, unless that was done just now."""
+        if index not in self._reads:
+            prompt = self._prompts[index]
+            number = len(prompt.tokens)
+            weights = [arm.method.query_weights(number) for arm in self._arms]
+            weights = torch.cat([torch.stack(weights), features.query_weights(number)])
+            self._reads[index] = _Read(
+                prompt, prefill(self._language.model, prompt.tokens, weights)
+            )
+            if len(self._reads) > self._remembered:
+                self._reads.popitem(last=False)
+        self._reads.move_to_end(index)
+        return self._reads[index]
+
+    def _by_budget(self, prompt: Prompt, arms: Sequence[int]) -> dict[int, list[int]]:
+        """{budget: positions in `arms`} of those that evict; a batch keeps equally many."""
+        groups: dict[int, list[int]] = {}
+        for row, index in enumerate(arms):
+            arm: Arm = self._arms[index]
+            if arm.method.evicts:
+                budget = prompt.budget if arm.budget is None else arm.budget
+                groups.setdefault(budget, []).append(row)
+        return groups
+
+    def _answer_length(self, reference: Tensor) -> int:
+        """Tokens of the full cache's answer, its end included."""
+        ends = (
+            torch.nonzero(reference == self._prompts.end_token) if self._prompts.end_token else []
+        )
+        return int(ends[0]) + 1 if len(ends) else len(reference)
+
+    def _cosine(self, answers: Tensor, reference: Tensor) -> np.ndarray:
+        if not self._config.text_encoder:
+            return rewards.token_cosine(answers, reference, self._language.model)
+        from marlserve.envs.sims.text_encoder import TextEncoder
+
+        decode = self._language.tokenizer.batch_decode
+        texts = decode([*answers, reference], skip_special_tokens=True)
+        encoder = TextEncoder(self._config.text_encoder, self._config.device)
+        return rewards.text_cosine(texts[:-1], texts[-1], encoder)

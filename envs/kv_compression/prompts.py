@@ -1,0 +1,138 @@
+"""The prompts of a problem, by number: synthetic ones, or samples of a file.
+
+Prompts of the splits "train" and "test" are different ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from marlserve.envs.sims.kv_compression import tasks
+from marlserve.traces import longbench
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is read, then compressed, and then asked."""
+
+    tokens: Tensor  # [n] int64
+    turns: tuple[tuple[Tensor, int], ...]  # (tokens to feed, how many to reply)
+    type: int
+    num_types: int
+    budget: int  # entries that may stay in each layer and KV head
+    longest: int  # tokens of the longest prompt that there can be
+    special: frozenset[int]  # tokens that mean nothing by themselves
+    text: str = ""  # for an encoder; empty without a tokenizer
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The tokens, [n] int64."""
+        return self.tokens.numpy()
+
+    @cached_property
+    def is_special(self) -> np.ndarray:
+        """Which tokens are special, [n] bool."""
+        return np.isin(self.numbers, list(self.special))
+
+
+class Prompts(Protocol):
+    """Prompts of one split."""
+
+    types: tuple[str, ...]
+    end_token: int | None  # that ends a reply
+
+    def __getitem__(self, index: int) -> Prompt: ...
+
+
+class Synthetic:
+    """Prompts of `tasks.Family`."""
+
+    types = tasks.TYPES
+    end_token = None
+
+    def __init__(self, config):
+        self._config, self._family = config, config.family()
+
+    def __getitem__(self, index: int) -> Prompt:
+        config = self._config
+        drawn = self._family.prompt(config.prompt_seed, config.split, index)
+        return Prompt(
+            tokens=torch.from_numpy(drawn.tokens),
+            turns=tuple((torch.from_numpy(x.tokens), len(x.answer)) for x in drawn.turns),
+            type=drawn.type,
+            num_types=len(self.types),
+            budget=_budget(config, index),
+            longest=config.prompt_tokens,
+            special=tasks.SPECIAL_TOKENS,
+        )
+
+
+class LongBench:
+    """Samples of a file of `marlserve.traces.longbench`; their types are its groups.
+
+    What is compressed is the context, before the question is known. Every other sample of a random
+    order is for the test.
+
+    Raises:
+        ValueError: for a model without a tokenizer, a bad file, or one with fewer samples than
+            the problem asks for.
+    """
+
+    types = tuple(longbench.GROUPS)
+
+    def __init__(self, config, tokenizer: PreTrainedTokenizerBase | None):
+        if tokenizer is None:
+            raise ValueError(
+                f"model {config.model_name!r} has no tokenizer, and cannot read "
+                f"{config.prompts_path!r}; allowed is a model with one"
+            )
+        self._config, self._tokenizer = config, tokenizer
+        self.end_token = tokenizer.eos_token_id
+        self._samples = split_samples(longbench.load(config.prompts_path), config)
+
+    def __getitem__(self, index: int) -> Prompt:
+        config, sample = self._config, self._samples[index]
+        context = self._tokenizer(sample.context_text).input_ids
+        if len(context) > (most := config.max_prompt_tokens):
+            context = context[: most - most // 2] + context[-(most // 2) :]
+        question = self._tokenizer(sample.question_text, add_special_tokens=False).input_ids
+        number = min(sample.max_answer_tokens, config.answer_tokens)
+        groups = [name for name, sets in longbench.GROUPS.items() if sample.dataset in sets]
+        return Prompt(
+            tokens=torch.tensor(context),
+            turns=((torch.tensor(question), number),),
+            type=self.types.index(groups[0]),
+            num_types=len(self.types),
+            budget=_budget(config, index),
+            longest=config.max_prompt_tokens,
+            special=frozenset(self._tokenizer.all_special_ids),
+            text=sample.context_text,
+        )
+
+
+def split_samples(samples: Sequence, config) -> list:
+    """The first `num_prompts` of the split's half of the samples.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    order = np.random.default_rng(config.prompt_seed).permutation(len(samples))
+    half = order[0 if config.split == "train" else 1 :: 2]
+    if len(half) < config.num_prompts:
+        raise ValueError(
+            f"num_prompts is {config.num_prompts}; {config.prompts_path} has {len(half)} samples "
+            f"for {config.split!r}"
+        )
+    return [samples[i] for i in half[: config.num_prompts]]
+
+
+def _budget(config, index: int) -> int:
+    """Drawn by the prompt's number, so that a prompt always has the same one."""
+    generator = np.random.default_rng((config.prompt_seed, index))
+    return int(generator.choice(config.budgets))

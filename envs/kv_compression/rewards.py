@@ -1,0 +1,36 @@
+"""How well a compressed cache's answer stands in for the full cache's."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+def agreement(answers: Tensor, reference: Tensor) -> np.ndarray:
+    """Share of the reference's tokens that an answer has at the same place: [A] of [A, m], [m]."""
+    return (answers == reference).double().mean(1).cpu().numpy()
+
+
+def token_cosine(answers: Tensor, reference: Tensor, model: PreTrainedModel) -> np.ndarray:
+    """Cosine of the mean token embeddings, in the model's own embedding, where negative zero."""
+    embedding = model.get_input_embeddings()
+    with torch.inference_mode():
+        means = [embedding(x).double().mean(-2) for x in (answers, reference)]
+    return _bounded(torch.cosine_similarity(means[0], means[1][None], dim=-1).cpu().numpy())
+
+
+def text_cosine(answers: list[str], reference: str, encoder) -> np.ndarray:
+    """Cosine of the texts' embeddings by a `sims.text_encoder.TextEncoder`, where negative zero."""
+    embedded = encoder.encode([*answers, reference])
+    return _bounded(embedded[:-1].astype(float) @ embedded[-1].astype(float))
+
+
+def _bounded(cosines: np.ndarray) -> np.ndarray:
+    return np.clip(cosines, 0.0, 1.0)
+
+
+# What a policy may learn from; a table has all of them.
+REWARDS = {
+    "agreement": "share of the full cache's answer tokens that are the same",
+    "cosine": "cosine of the embeddings of the two answers, as of texts where there is an encoder",
+}

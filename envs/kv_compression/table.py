@@ -1,0 +1,174 @@
+"""What becomes of prompts under every arm, looked up instead of tried.
+
+A table is a folder: table.json says of which problem, and <split>-<first prompt>.npz hold some
+prompts each. With it, regret is exact and training needs no language model. What is in it is what
+`live.Live` finds out, whatever a policy sees or is rewarded by.
+"""
+
+import json
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from marlserve.envs.kv_compression import features
+from marlserve.envs.kv_compression.live import OUTCOMES, Live
+
+CHUNK = 100  # prompts in a file
+_DESCRIPTION = "table.json"
+# What the same table serves: how it is read, not what is in it.
+_NOT_OF_THE_TABLE = ("context", "reward", "entry_price", "device", "table_path", "split")
+_TYPE, _TYPES, _CONTEXT = "type", "types", "context:"
+
+
+def chunks(config) -> list[int]:
+    """The first prompts of the files of a split."""
+    return list(range(0, config.num_prompts, CHUNK))
+
+
+def missing(folder: Path, config) -> list[int]:
+    """Of `chunks`, those whose file is not there yet.
+
+    Raises:
+        ValueError: if the folder holds a table of another problem.
+    """
+    if folder.exists():
+        _check(folder, config)
+    return [first for first in chunks(config) if not _file(folder, config.split, first).exists()]
+
+
+def build(folder: Path, config, first: int) -> None:
+    """Write one file: the prompts from `first` on."""
+    groups = [name for name in features.GROUPS if name != "text" or config.text_encoder]
+    live, last = Live(config), min(first + CHUNK, config.num_prompts)
+    columns: dict[str, list] = {}
+    for index in range(first, last):
+        row = {_TYPE: live.type(index)}
+        row |= {_CONTEXT + group: live.context(index, group) for group in groups}
+        row |= live.outcomes(index, range(len(config.arms)))
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    folder.mkdir(parents=True, exist_ok=True)
+    description = folder / _DESCRIPTION
+    if not description.exists():
+        _replace(description, lambda file: file.write(json.dumps(_described(config)).encode()))
+    arrays = {name: np.array(values) for name, values in columns.items()}
+    arrays[_TYPES] = np.array(live.types)
+    _replace(_file(folder, config.split, first), lambda file: np.savez_compressed(file, **arrays))
+
+
+class Table:
+    """The table of one problem and split.
+
+    Args:
+        config: with a `table_path`.
+
+    Attributes:
+        types: names of the prompts' types.
+
+    Raises:
+        ValueError: if there is no such table, it is of another problem, or it lacks prompts or a
+            group of the context.
+    """
+
+    def __init__(self, config):
+        folder = Path(config.table_path)
+        if not (folder / _DESCRIPTION).exists():
+            raise ValueError(
+                f"table_path is {str(folder)!r}, which holds no table; allowed is '' or a folder "
+                "that make-table wrote"
+            )
+        lacking = missing(folder, config)
+        if lacking:
+            raise ValueError(
+                f"{folder} lacks the {config.split} prompts from {lacking[0]} on: make-table "
+                "goes on with it"
+            )
+        self._columns = _load(str(folder), config.split, config.num_prompts)
+        for group in config.context:
+            if _CONTEXT + group not in self._columns:
+                raise ValueError(f"context has {group!r}, which {folder} lacks")
+        self.types = tuple(map(str, self._columns[_TYPES]))
+
+    def type(self, index):
+        """Which of the types a prompt is of; of indices [B], [B]."""
+        return self._columns[_TYPE][index]
+
+    def context(self, index, group: str) -> np.ndarray:
+        """One group of the features, [F] float32; of indices [B], [B, F]."""
+        return self._columns[_CONTEXT + group][index]
+
+    def outcomes(self, index, arms) -> dict[str, np.ndarray]:
+        """As `Live.outcomes`; of indices [B] and arms [B], [B] each."""
+        return {name: self._columns[name][index, arms] for name in OUTCOMES}
+
+    def all_outcomes(self) -> dict[str, np.ndarray]:
+        """Of all prompts and arms, [P, K] each."""
+        return {name: self._columns[name] for name in OUTCOMES}
+
+
+def training(config) -> Table:
+    """The table of the training prompts of a problem, for what has to learn from them.
+
+    Raises:
+        ValueError: as for `Table`, and without a table_path.
+    """
+    if not config.table_path:
+        raise ValueError(
+            "table_path is ''; what learns from the training prompts needs a table of them: "
+            "make-table writes one"
+        )
+    return Table(replace(config, split="train"))
+
+
+@lru_cache(maxsize=8)
+def _load(folder: str, split: str, num_prompts: int) -> dict[str, np.ndarray]:
+    """The columns of all files, joined; read-only, as all problems share them."""
+    parts = []
+    for first in range(0, num_prompts, CHUNK):
+        with np.load(_file(Path(folder), split, first)) as file:
+            parts.append(dict(file))
+    joined = {
+        name: parts[0][name] if name == _TYPES else np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+    }
+    for column in joined.values():
+        column.flags.writeable = False
+    return joined
+
+
+def _described(config) -> dict:
+    """The fields that a table depends on, as JSON gives them back."""
+    fields = {k: v for k, v in asdict(config).items() if k not in _NOT_OF_THE_TABLE}
+    return json.loads(json.dumps(fields))
+
+
+def _check(folder: Path, config) -> None:
+    file = folder / _DESCRIPTION
+    if not file.exists():
+        if any(folder.iterdir()):
+            raise ValueError(f"{folder} holds something else than a table; choose another folder")
+        return
+    try:
+        there = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is broken: {error}") from error
+    for name, asked in _described(config).items():
+        if there.get(name) != asked:
+            raise ValueError(
+                f"{folder} holds another table: {name} is {there.get(name)!r} there, {asked!r} is "
+                "asked for"
+            )
+
+
+def _file(folder: Path, split: str, first: int) -> Path:
+    return folder / f"{split}-{first:06d}.npz"
+
+
+def _replace(file: Path, write) -> None:
+    """Write a file as a whole."""
+    new = file.with_name(f".{file.name}.new")
+    with new.open("wb") as opened:
+        write(opened)
+    new.replace(file)
