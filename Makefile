@@ -54,7 +54,7 @@ distclean: clean  ## remove .venv as well
 
 .venv/installed-test: .venv/installed
 	@echo "installing what the tests need"
-	@$(uv) -e '.[test]' || $(pip) -e '.[test]'
+	@$(uv) -e '.[test,text]' || $(pip) -e '.[test,text]'
 	@touch $@
 
 .PHONY: help demo test lint setup clean distclean

@@ -31,6 +31,12 @@ SOURCES = {
     for path in (ROOT / folder).rglob("*.py")
 }
 MODULES = sorted(name.removesuffix(".__init__") for name in SOURCES)
+DATA = {  # what modules read; experiments/results/ is there for people
+    f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder).as_posix()}"
+    for package, folder in FOLDERS.items()
+    for path in (ROOT / folder).rglob("*")
+    if path.is_file() and path.suffix != ".py" and not {"__pycache__", "results"} & {*path.parts}
+}
 
 IMPORT_ALL = """
 import sys
@@ -45,7 +51,9 @@ def lines(section: str, option: str) -> list[str]:
 
 
 def requirements() -> list[Requirement]:
-    named = lines("options", "install_requires") + lines("options.extras_require", "test")
+    named = lines("options", "install_requires")
+    for extra in SETUP["options.extras_require"]:
+        named += lines("options.extras_require", extra)
     return [Requirement(line) for line in named]
 
 
@@ -125,9 +133,10 @@ def test_every_folder_with_modules_is_a_declared_package():
     assert sorted(lines("options", "packages")) == sorted(folders)
 
 
-def test_the_wheel_holds_every_module_and_nothing_else(wheel):
+def test_the_wheel_holds_every_module_all_data_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == {f"{name.replace('.', '/')}.py" for name in SOURCES}
+    assert names == {f"{name.replace('.', '/')}.py" for name in SOURCES} | DATA
+    assert "marlserve/envs/sims/kv_compression/small_llama/model.safetensors" in names
 
 
 def test_every_module_imports_in_another_project(installed, tmp_path):
