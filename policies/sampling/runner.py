@@ -30,8 +30,8 @@ which of them each module plays. `get_spaces()` also holds `MIXER: (state_space,
 centralised training.
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
-none), `sequence_columns` (names of further module outputs to keep per step, none by default) and
-`cut_rows` (False by default; see below).
+none), `sequence_columns` (names of further module outputs to keep per step, none by default),
+`cut_rows` and `seeds_by_steps` (False by default; see below).
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -42,6 +42,9 @@ What differs from RLlib's runner, on purpose:
 - A row that is not full when `sample(num_timesteps=...)` returns goes on in the next call. Under
   evaluation, which counts the steps it is given, and with `cut_rows`, for algorithms that learn
   from each policy's own steps only, it is handed out as it is.
+- With `seeds_by_steps`, every sample begins new episodes, whose seeds follow from the number of
+  steps sampled before: a restored training takes the course of an unbroken one. That is for
+  one-step episodes; what is in progress at the end of a sample is lost.
 - If a copy raises and `restart_failed_sub_environments` is set, the copy alone is replaced (all
   copies, if they are one array problem), and the unfinished rows of it are lost.
 - The policy mapping is asked once per agent, not once per episode.
@@ -82,6 +85,7 @@ class VectorEnvRunner(ReportingEnvRunner):
     def __init__(self, config: AlgorithmConfig, **kwargs):
         self._generator: np.random.Generator | None = None  # of seeds and random actions
         self._restarts = 0
+        self._seeds_by_steps = getattr(config, "seeds_by_steps", False)
         super().__init__(config=config, **kwargs)
 
     def make_env(self) -> None:
@@ -131,8 +135,11 @@ class VectorEnvRunner(ReportingEnvRunner):
         force_reset: bool = False,
     ) -> list[Sequences]:
         """What `sample()` calls after filling in its defaults."""
+        anew = self._seeds_by_steps and not self.config.in_evaluation
+        if anew:
+            self._generator, self._rollout = None, None
         actor = self._actor(random_actions)
-        if self._needs_initial_reset or force_reset or num_episodes is not None:
+        if anew or self._needs_initial_reset or force_reset or num_episodes is not None:
             self._begin_all(actor)
         self._needs_initial_reset = num_episodes is not None
         quota = None if num_episodes is None else _shares(num_episodes, self.num_envs)
@@ -154,6 +161,9 @@ class VectorEnvRunner(ReportingEnvRunner):
                 self._begin_all(actor)
                 continue
             self._record(outcome, quota, counts, rows)
+            complete = quota is None and self._length(counts) >= num_timesteps
+            if not (anew and complete):  # the next sample begins new ones
+                self._begin_again(outcome)
         cut = self.config.in_evaluation or getattr(self.config, "cut_rows", False)
         if cut and quota is None:
             begun = np.flatnonzero(self._rollout.position)
@@ -192,10 +202,13 @@ class VectorEnvRunner(ReportingEnvRunner):
                     counts.episodes.append(episode)
             if quota is not None:
                 quota[over] -= 1
-        again = ended | failed
-        if again.any():
-            seeds = [self._new_seed() if failed[copy] else None for copy in np.flatnonzero(again)]
-            self._begin(np.flatnonzero(again), seeds)
+
+    def _begin_again(self, outcome: Outcome) -> None:
+        """New episodes where one ended, or failed."""
+        again = np.flatnonzero(outcome.terminated | outcome.truncated | outcome.failed)
+        if len(again):
+            seeds = [self._new_seed() if outcome.failed[copy] else None for copy in again]
+            self._begin(again, seeds)
 
     def _advance(self, actions, hidden, kept) -> Outcome | None:
         """Step all copies; None if that raised and they were made anew."""
