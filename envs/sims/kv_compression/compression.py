@@ -140,7 +140,9 @@ def answer(
         raise ValueError("turns is empty; there must be at least 1")
     for tokens, number in turns:
         if not len(tokens) or number < 1:
-            raise ValueError(f"a turn has {len(tokens)} tokens and a reply of {number}; at least 1 each")
+            raise ValueError(
+                f"a turn has {len(tokens)} tokens and a reply of {number}; at least 1 each"
+            )
     batch, replies = cache.layers[0].keys.shape[0], []
     said = torch.empty(batch, 0, dtype=torch.int64, device=model.device)
     for turn, (tokens, number) in enumerate(turns, start=1):

@@ -37,7 +37,7 @@ STAGES = ((48, 6), (96, 12), (160, 18), (256, 24))
 _PASSED = 0.93  # accuracy at which the next stage begins
 _NUM_TURNS = 8
 _TOKENS_PER_STEP = 6144
-_LR, _WARM_UP_STEPS, _DECAY_SHARE = 2e-3, 100, 0.3
+_DECAY_SHARE = 0.3  # of the training, at its end
 _IGNORED = -100
 
 
@@ -71,26 +71,32 @@ def train(
     num_steps: int = 1000,
     stages: tuple[tuple[int, int], ...] = STAGES,
     report: Callable[[int, int, float], None] = lambda step, length, accuracy: None,
+    tokens_per_step: int = _TOKENS_PER_STEP,
+    lr: float = 2e-3,
+    warm_up_steps: int = 100,
 ) -> LlamaForCausalLM:
     """Train a model, by AdamW.
 
     Args:
         seed: of the weights and of the prompts; runs repeat on one kind of processor.
-        num_steps: of some 6,000 tokens each.
+        num_steps: how many batches.
         stages: (prompt length, number of facts), of growing length.
         report: told (step, prompt length, running mean of the accuracy) after each step.
+        tokens_per_step: of a batch, about.
+        lr: the highest learning rate.
+        warm_up_steps: until it is reached.
     """
     model = untrained(seed)
     generator = np.random.default_rng((seed, SPLITS.index("model")))
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     stage, running = 0, 0.0
     for step in range(num_steps):
         length, num_facts = stages[stage]
-        tokens, labels = batch(generator, length, num_facts)
+        tokens, labels = batch(generator, length, num_facts, tokens_per_step)
         for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, num_steps)
+            group["lr"] = lr * _schedule(step, num_steps, warm_up_steps)
         hidden = model.model(tokens).last_hidden_state[:, :-1]
         counts, wanted = labels[:, 1:] != _IGNORED, labels[:, 1:]
         logits = model.lm_head(hidden[counts])
@@ -107,7 +113,12 @@ def train(
     return model.eval()
 
 
-def batch(generator: np.random.Generator, length: int, num_facts: int) -> tuple[Tensor, Tensor]:
+def batch(
+    generator: np.random.Generator,
+    length: int,
+    num_facts: int,
+    num_tokens: int = _TOKENS_PER_STEP,
+) -> tuple[Tensor, Tensor]:
     """Prompts with their turns and the right replies, and what of them is to be predicted.
 
     Half of the prompts are tagged.
@@ -116,7 +127,7 @@ def batch(generator: np.random.Generator, length: int, num_facts: int) -> tuple[
         tokens [B, n] and labels [B, n], int64; -100 where a token is not determined.
     """
     families = [Family(length, num_facts, _NUM_TURNS, tagged) for tagged in (False, True)]
-    size = max(8, _TOKENS_PER_STEP // (length + 3 * _NUM_TURNS))
+    size = max(8, num_tokens // (length + 3 * _NUM_TURNS))
     drawn = [
         families[generator.integers(2)].draw(generator, int(generator.integers(len(TYPES))))
         for _ in range(size)
@@ -146,7 +157,7 @@ def _determined(sequence: np.ndarray) -> np.ndarray:
     return known
 
 
-def _learning_rate(step: int, num_steps: int) -> float:
-    """Rises linearly, stays, and falls linearly to a twentieth."""
+def _schedule(step: int, num_steps: int, warm_up_steps: int) -> float:
+    """Rises linearly to 1, stays, and falls linearly to a twentieth."""
     left = (1.0 - step / num_steps) / _DECAY_SHARE
-    return _LR * min(1.0, (step + 1) / _WARM_UP_STEPS, max(0.05, left))
+    return min(1.0, (step + 1) / warm_up_steps, max(0.05, left))

@@ -8,11 +8,13 @@ an answer depends on what was kept. Which lookups of the log tell what will be a
     shift_long   the topic changed half a log ago; questions on the new one
     shift_short  the topic changed a quarter of a log ago
     burst        hot keys in the last few lookups only: a short memory
-    copy         the prompt ends with words to repeat; nothing of the log is asked
+    copy         the prompt ends with 15 words to repeat, fewer if it is short; nothing of the log
+                 is asked
 
 A prompt may begin with a tag that names its type.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +29,7 @@ SPECIAL_TOKENS = frozenset(range(16))
 
 TYPES = ("heavy", "shift_long", "shift_short", "burst", "copy")
 SPLITS = ("train", "test", "model")  # "model": what the small model is trained on
-_LONGEST_COPY, _FEWEST_LOOKUPS = 15, 8  # of fewer, not one would be the last eighth
+_COPIED, _FEWEST_LOOKUPS = 15, 8  # of fewer lookups, not one would be the last eighth
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +116,10 @@ class Family:
         spare = self.length - len(start) - len(lookups)
         words = generator.choice(_WORDS, spare)
         if kind == "copy":
-            tokens = [*start, *lookups, COPY, *words[1:]]
-            turns = (Turn(np.array([COPY]), words[1:]),)
+            copied = words[1:][-_COPIED:]
+            filler = words[: spare - 1 - len(copied)]
+            tokens = [*start, *filler, *lookups, COPY, *copied]
+            turns = (Turn(np.array([COPY]), copied),)
         else:
             tokens = [*start, *words, *lookups]
             asked = np.resize(generator.permutation(hot), self.num_turns)
@@ -145,7 +149,8 @@ class Family:
         hot, stale, rest = np.split(keys, [num_hot, num_hot + num_stale])
         cold = keys[num_hot:]
         if kind == "copy":
-            number -= min(_LONGEST_COPY // 3, number // 2)
+            spare = (self.length - self.document_end) % 3
+            number -= min(math.ceil((1 + _COPIED - spare) / 3), number // 2)
             return hot, generator.choice(cold, number).tolist()
         if kind == "heavy":
             last = max(2, number // 7)
