@@ -29,10 +29,15 @@ class RewardStandardizer:
 
     def apply(self, sequences: Sequences) -> Sequences:
         """The same sequences with standardised rewards; zero where nobody acted."""
-        deviation = max(np.sqrt(self._sum_of_squares / max(self._count, 1)), 1e-8)
-        rewards = (sequences[REWARDS] - self._mean) / deviation
+        mean, deviation = self.moments()
+        rewards = (sequences[REWARDS] - mean) / deviation
         rewards = np.where(_acted(sequences), rewards, 0.0).astype(np.float32)
         return Sequences({**sequences.columns, REWARDS: rewards})
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation, which is never zero."""
+        variance = self._sum_of_squares / max(self._count, 1)
+        return float(self._mean), max(float(np.sqrt(variance)), 1e-8)
 
     def get_state(self) -> dict[str, float]:
         return dict(vars(self))

@@ -5,6 +5,7 @@
 - `mixing`: how the values of all agents become one
 - `joint`: the MultiRLModule that runs the agents of a team and mixes their values
 - `dqn`, `sac`, `td3`: the RLModules of these algorithms, of feed-forward networks of `mlp`
+- `neural_ucb`: the RLModule of the contextual bandit, whose uncertainty is of `confidence`
 - `masks`: what may be chosen, and the best of it, for all of them
 - `actor_critic`: the RLModule of PPO and A2C, which draws from `action_distributions`
 """

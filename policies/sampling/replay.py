@@ -71,14 +71,22 @@ class SequenceReplay:
         index = self._generator.integers(self._size, size=num_rows)
         return Sequences(self._columns).rows(index)
 
+    def everything(self) -> Sequences:
+        """All rows in store, not copied; their order is no matter.
+
+        Raises:
+            ValueError: if nothing is stored.
+        """
+        if not self._size:
+            raise ValueError("the replay is empty: add sequences before reading them")
+        return Sequences(self._columns).rows(slice(0, self._size))
+
     def get_state(self) -> dict:
         """Everything, for a checkpoint: the filled rows, the position and the generator."""
         return {
             "capacity": self.capacity,
             "next": self._next,
-            "columns": Sequences(self._columns).rows(slice(0, self._size)).columns
-            if self._size
-            else {},
+            "columns": self.everything().columns if self._size else {},
             "generator": self._generator.bit_generator.state,
         }
 
