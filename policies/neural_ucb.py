@@ -76,6 +76,8 @@ class NeuralUCB(OffPolicy):
             self.reward_standardizer.observe(new)
             self.replay.add(self._stored(new))
         with metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            if self.config.standardize_contexts:
+                self._ask_learners("observe", new)
             self._improve_network()
             self._absorb(new)
         with metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
@@ -97,7 +99,7 @@ class NeuralUCB(OffPolicy):
     def _absorb(self, new: Sequences) -> None:
         """Let the learners' confidence take the new rows into account, or all rows anew."""
         self._since_rebuild += 1
-        rebuild = self.config.has_network and self._since_rebuild >= self.config.rebuild_every
+        rebuild = self.config.features_move and self._since_rebuild >= self.config.rebuild_every
         if rebuild:
             self._since_rebuild = 0
         rows = self.replay.everything() if rebuild else new

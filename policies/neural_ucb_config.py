@@ -33,6 +33,7 @@ class NeuralUCBConfig(OffPolicyConfig):
         "ucb_beta",
         "ridge",
         "uncertainty_coef",
+        "standardize_contexts",
     )
     AT_LEAST: ClassVar[dict[str, int]] = OffPolicyConfig.AT_LEAST | {
         "episodes_per_update": 1,
@@ -51,8 +52,11 @@ class NeuralUCBConfig(OffPolicyConfig):
         self.weight_decay = 1.0
         self.episodes_per_update = 32
         self.rebuild_every = 1
+        self.seeds_by_steps = False
         self.updates_per_step = 32
         self.standardize_rewards = True
+        self.standardize_contexts = True
+        self.seeds_by_steps = False
         self.learning_starts = 0
         # RLlib's own settings, where NeuralUCB wants other values.
         self.lr = 4e-3
@@ -72,12 +76,14 @@ class NeuralUCBConfig(OffPolicyConfig):
         weight_decay: float = NotProvided,
         episodes_per_update: int = NotProvided,
         rebuild_every: int = NotProvided,
+        seeds_by_steps: bool = NotProvided,
         **kwargs,
     ) -> "NeuralUCBConfig":
         """Set what concerns training; other arguments are those of `OffPolicyConfig.training`.
 
         Those of targets have no effect, as there are none: gamma, td_lambda, tau and
-        target_network_update_freq.
+        target_network_update_freq. A is rebuilt from what is in the replay: of more rounds than
+        its capacity, the oldest are forgotten, and in a checkpoint without it, all are.
 
         Args:
             features: what uncertainty is computed from, "neural_linear", "gradient",
@@ -94,7 +100,16 @@ class NeuralUCBConfig(OffPolicyConfig):
                 copies x steps per sample x env runners. With `rollout_fragment_length` "auto",
                 the number of steps follows from it.
             rebuild_every: `training_step`s between two rebuilds of A from all of the replay, for
-                features that move; in between, new rows are added. "linear" only adds.
+                features that move; in between, new rows are added. "linear" only adds, unless
+                contexts are standardised.
+            standardize_contexts: every number of a context less its mean so far, in units of its
+                deviation so far.
+            seeds_by_steps: every sample begins new episodes, whose seeds follow from the number of
+                steps before, so that a restored training takes the course of an unbroken one. For
+                one-step episodes; longer ones would be cut.
+            seeds_by_steps: for episodes of one step: each sample begins new ones, with seeds by
+                the number of steps before, so that a restored algorithm plays the same rounds as
+                one that was never interrupted.
         """
         self._set(locals())
         return super().training(**kwargs)
@@ -102,6 +117,11 @@ class NeuralUCBConfig(OffPolicyConfig):
     @property
     def has_network(self) -> bool:
         return self.features != "linear"
+
+    @property
+    def features_move(self) -> bool:
+        """Whether what A was made of changes in the course of a training."""
+        return self.has_network or self.standardize_contexts
 
     def validate(self) -> None:
         super().validate()

@@ -60,6 +60,11 @@ class NeuralUCBLearner(OffPolicyLearner):
         self.metrics.log_value((module_id, "squared_error"), error.detach(), window=1)
         return loss
 
+    def observe(self, rounds: Rounds) -> None:
+        """Let the policies standardise contexts by those of these rounds too."""
+        for module, seen, *_ in self._of_modules(rounds).values():
+            module.observe(seen)
+
     def absorb(self, rounds: Rounds, forget: bool) -> None:
         """Let the policies' confidence count these rounds; `conclude` when there are no more.
 

@@ -45,6 +45,7 @@ from marlserve.policies.models.confidence import (
 )
 from marlserve.policies.models.masks import best, single_mask
 from marlserve.policies.models.mlp import mlp
+from marlserve.policies.models.moments import RunningMoments
 
 FEATURES = ("neural_linear", "gradient", "gradient_full", "linear")
 MAX_FULL_WEIGHTS = 1_000  # the inverse of a matrix so large takes some 0.1 s, once per update
@@ -77,7 +78,8 @@ def layer_shapes(
 
 
 class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
-    """`model_config` holds "features", "hidden_sizes", "ucb_beta", "ridge", "uncertainty_coef"."""
+    """`model_config` holds "features", "hidden_sizes", "ucb_beta", "ridge", "uncertainty_coef" and
+    "standardize_contexts"."""
 
     def setup(self) -> None:
         config, space = self.model_config, self.observation_space
@@ -87,6 +89,7 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         self._context_per_arm = len(space.shape) == 2
         num_matrices = 1 if self._context_per_arm else num_arms
         layers = layer_shapes(space, num_arms, hidden_sizes)
+        self.moments = RunningMoments(size)
         self.network = None
         if self.kind != "linear":
             self.network = mlp(size, hidden_sizes, layers[-1][0])
@@ -99,8 +102,9 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         else:
             self.confidence = DiagonalConfidence(layers, ridge)
         if self.inference_only:
-            for name in self.confidence.SUMS:
-                delattr(self.confidence, name)
+            for part in (self.confidence, self.moments):
+                for name in part.SUMS:
+                    delattr(part, name)
 
     @torch.no_grad()
     def _forward_inference(self, batch: dict, **kwargs) -> dict:
@@ -126,6 +130,11 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
             outputs[VARIANCE] = variances.view(actions.shape)
         return outputs
 
+    def observe(self, observations: Tensor) -> None:
+        """Take contexts [R, *O] into account, for their standardisation."""
+        if self.model_config["standardize_contexts"]:
+            self.moments.observe(self._raw_contexts(observations).flatten(0, 1))
+
     @torch.no_grad()
     def absorb(self, observations: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Count what was done, in the confidence: [R, *O], [R] and [R]."""
@@ -144,7 +153,10 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         return self.kind in ("gradient", "gradient_full")
 
     def _contexts(self, observations: Tensor) -> Tensor:
-        """[n, *O] as [n, C, d]."""
+        """[n, *O] as [n, C, d], standardised."""
+        return self.moments(self._raw_contexts(observations))
+
+    def _raw_contexts(self, observations: Tensor) -> Tensor:
         observations = observations.float()
         return observations if self._context_per_arm else observations.flatten(1).unsqueeze(1)
 
@@ -207,7 +219,8 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
     def get_non_inference_attributes(self) -> list[str]:
         if self.inference_only:  # `setup` removed them: RLlib (2.60) fails at dotted names
             return []
-        return [f"confidence.{name}" for name in self.confidence.SUMS]
+        parts = {"confidence": self.confidence, "moments": self.moments}
+        return [f"{where}.{name}" for where, part in parts.items() for name in part.SUMS]
 
     def set_state(self, state: dict) -> None:
         """As RLlib does it, but what is float64 stays so."""
