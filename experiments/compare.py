@@ -76,9 +76,11 @@ def play_all(
     problem: str,
     config: Any,
     episodes: int,
+    num_envs: int = 32,
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """The rows of results.csv for {(policy, training seed or None): contestant}."""
+    """The rows of results.csv for {(policy, training seed or None): contestant}, of which so many
+    episodes are played side by side."""
     console, began_s = console or Console(highlight=False), time.monotonic()
     columns = (
         TextColumn("playing {task.description}"),
@@ -100,6 +102,7 @@ def play_all(
                     config,
                     episodes,
                     training_seed=seed,
+                    num_envs=num_envs,
                     advance=lambda count: bar.advance(task, count),
                 )
             )

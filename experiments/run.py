@@ -5,6 +5,7 @@
                       process), episode_return_mean (RLlib's: summed over agents), the problem's
                       metrics, loss, epsilon; some rows have evaluation_return and the problem's
                       metrics with evaluation_ before them: see `validation`
+    evaluation.jsonl  the same of evaluated rows alone, without that prefix
     checkpoint/       the algorithm, as RLlib saves it, and counters.json, how far it had come
     best/             the same where evaluation_return was highest, if any was evaluated
     summary.md        some experiments write one when the run ends: see `summary`
@@ -27,12 +28,14 @@ import pandas as pd
 
 from marlserve.experiments.base import Experiment
 
-RETURN = "evaluation_return"
+_PREFIX = "evaluation_"
+RETURN = f"{_PREFIX}return"
 _START = {"env_steps": 0, "seconds": 0.0, "cpu_seconds": 0.0}
 _CHECKPOINTS = ("checkpoint", "best")
 _OWN_FILES = (
     "experiment.json",
     "progress.jsonl",
+    "evaluation.jsonl",
     "summary.md",
     "events.out.*",
     *(f"{name}{end}" for name in _CHECKPOINTS for end in ("", ".new", ".old")),
@@ -48,6 +51,7 @@ class Run:
         self.checkpoint = self.folder / "checkpoint"
         self.best = self.folder / "best"
         self._progress = self.folder / "progress.jsonl"
+        self._evaluations = self.folder / "evaluation.jsonl"
 
     def counters(self) -> dict[str, float]:
         """How far the checkpoint had come: env_steps, seconds, cpu_seconds; zeros without one.
@@ -94,7 +98,11 @@ class Run:
             raise _broken(self.checkpoint, error) from error
         steps = self.counters()["env_steps"]
         rows = [row for row in _rows(self._progress) if row["env_steps"] <= steps]
-        write(self._progress, "".join(json.dumps(row) + "\n" for row in rows))
+        write(self._progress, "".join(map(_line, rows)))
+        if evaluated := [row for row in rows if RETURN in row]:
+            write(self._evaluations, "".join(_line(_evaluation(row)) for row in evaluated))
+        else:
+            self._evaluations.unlink(missing_ok=True)
 
     def begin(self) -> None:
         """Make the folder anew. Files in it that no run writes are left alone."""
@@ -105,9 +113,12 @@ class Run:
         write(self.folder / "experiment.json", self.experiment.to_json())
 
     def add(self, row: dict[str, float | None]) -> None:
-        """Append to progress.jsonl."""
+        """Append to progress.jsonl, and to evaluation.jsonl if it was evaluated."""
         with self._progress.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(_line(row))
+        if RETURN in row:
+            with self._evaluations.open("a") as file:
+                file.write(_line(_evaluation(row)))
 
     def save(self, algorithm, counters: dict[str, float], *, final: bool) -> None:
         """Replace the checkpoint. A final one lacks the replay: nobody goes on from it."""
@@ -188,6 +199,16 @@ def write(file: Path, text: str) -> None:
     new = file.with_name(f".{file.name}.new")
     new.write_text(text)
     os.replace(new, file)
+
+
+def _line(row: dict[str, float | None]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _evaluation(row: dict[str, float | None]) -> dict[str, float | None]:
+    """The part of a row of progress.jsonl that is about its evaluation."""
+    measured = {k.removeprefix(_PREFIX): x for k, x in row.items() if k.startswith(_PREFIX)}
+    return {"env_steps": row["env_steps"], **measured}
 
 
 def _rows(progress: Path) -> list[dict[str, Any]]:

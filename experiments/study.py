@@ -45,6 +45,7 @@ class Study:
     gap: tuple[tuple[str, ...], str] | None = None  # (policies, oracle): see `table`
     larger_is_better: bool = False  # in what ranks
     rank_by: Mapping[str, str] = field(default_factory=dict)  # {reward: metric that ranks instead}
+    num_envs: int = 32  # episodes that are played side by side
 
     def experiment(
         self,
@@ -146,7 +147,7 @@ class Study:
     ) -> tuple[Path, pd.DataFrame]:
         """Play the held-out episodes: the folder of results.csv, and the new rows."""
         folder = self.folder(out, preset, problem)
-        rows = compare.play_all(contestants, self.problem, problem, episodes)
+        rows = compare.play_all(contestants, self.problem, problem, episodes, self.num_envs)
         evaluate.merge_results(folder / "results.csv", rows)
         return folder, rows
 
