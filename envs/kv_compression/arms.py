@@ -30,25 +30,30 @@ def parse(name: str) -> Arm:
     """The arm of a name.
 
     Raises:
-        ValueError: for an unknown method, a bad parameter, or a budget below 1.
+        ValueError: for an unknown method, a bad parameter, a budget below 1, or one of a method
+            that evicts nothing.
     """
     method, at, budget = name.partition("@")
-    if at and not (budget.isdigit() and int(budget) >= 1):
+    if at and not (budget.isdecimal() and int(budget) >= 1):
         raise ValueError(f"arm {name!r} has budget {budget!r}; it must be at least 1 entry")
-    return Arm(name, methods.canonical(methods.parse(method)), int(budget) if at else None)
+    arm = Arm(name, methods.canonical(methods.parse(method)), int(budget) if at else None)
+    if at and not arm.method.evicts:
+        raise ValueError(f"arm {name!r} has a budget, but evicts nothing; allowed is {method!r}")
+    return arm
 
 
-def distinct(names: Sequence[str]) -> tuple[Arm, ...]:
-    """The arms of these names.
+def distinct(names: Sequence[str], budgets: Sequence[int]) -> tuple[Arm, ...]:
+    """The arms of these names, in a problem with these budgets.
 
     Raises:
         ValueError: as `parse`; for none, and for two names of one arm.
     """
     if not names:
         raise ValueError("arms is empty; name at least one")
+    everywhere = budgets[0] if len(set(budgets)) == 1 else None
     found: dict[tuple, Arm] = {}
     for arm in map(parse, names):
-        same = found.setdefault((arm.method, arm.budget), arm)
+        same = found.setdefault((arm.method, arm.budget or everywhere), arm)
         if same is not arm:
             raise ValueError(f"arms {same.name!r} and {arm.name!r} do the same: leave one out")
     return tuple(found.values())

@@ -1,14 +1,17 @@
 """What a learned policy is compared with: constants, oracles, and linear bandits."""
 
 from collections.abc import Callable
-from functools import partial
+from copy import deepcopy
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 
 from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.kv_compression.arms import GRID
+from marlserve.envs.kv_compression.config import Config
 from marlserve.envs.kv_compression.problem import Problem, reward
-from marlserve.envs.kv_compression.table import Table, training
+from marlserve.envs.kv_compression.table import training
 from marlserve.envs.linear_bandits import EpsilonGreedy, LinearBandit, LinearThompson, LinUCB
 
 ROUNDS = 3_000  # that the bandits learn from
@@ -38,25 +41,22 @@ def constant(problem: Problem, arm: str) -> np.ndarray:
     return np.full(problem.num_envs, problem.arm_names.index(arm))
 
 
-def random(problem: Problem) -> Policy:
-    """Any arm; drawn alike for each batch of episodes."""
-    generator, count = np.random.default_rng(0), len(problem.arm_names)
-
-    def act(observations):
-        return {"compressor": generator.integers(count, size=observations["compressor"].shape[:-1])}
-
-    return act
+def random(problem: Problem) -> np.ndarray:
+    """Any arm; drawn by the prompt's number, as batches of one-step episodes would otherwise all
+    begin with the same draws."""
+    count = len(problem.arm_names)
+    return np.array([np.random.default_rng(i).integers(count) for i in problem.prompts.tolist()])
 
 
 def best_fixed(problem: Problem) -> np.ndarray:
     """The arm that is best on average over the training prompts."""
-    means = _training_rewards(problem).mean(0)
+    means = training_rewards(problem).mean(0)
     return np.full(problem.num_envs, means.argmax())
 
 
 def best_per_type(problem: Problem) -> np.ndarray:
     """The arm that is best over the training prompts of the same type: told the type."""
-    types, rewards = _training_types(problem), _training_rewards(problem)
+    types, rewards = _training_types(problem), training_rewards(problem)
     best = np.full(len(problem.types), rewards.mean(0).argmax())  # of types never met
     for kind in np.unique(types):
         best[kind] = rewards[types == kind].mean(0).argmax()
@@ -68,11 +68,11 @@ def oracle(problem: Problem) -> np.ndarray:
     return problem.rewards_of_all_arms().argmax(1)
 
 
-def learns(bandit: Callable[..., LinearBandit]) -> Callable[[Problem], Policy]:
+def learns(bandit: Callable[..., LinearBandit], seed: int = 0) -> Callable[[Problem], Policy]:
     """What a linear bandit holds for best after `ROUNDS` training prompts, one by one."""
 
     def make(problem: Problem) -> Policy:
-        learner = trained(bandit, problem)[0]
+        learner = trained(bandit, problem, seed=seed)[0]
         return lambda observations: {"compressor": learner.greedy(observations["compressor"])}
 
     return make
@@ -83,12 +83,37 @@ def trained(
 ) -> tuple[LinearBandit, np.ndarray]:
     """A bandit after so many rounds, and its regret in each, [rounds].
 
+    It is trained once: policies are made anew for every batch of episodes, each with a copy.
+
     Raises:
         ValueError: if the problem has no table.
     """
-    table, rewards = training(problem.config), _training_rewards(problem)
-    contexts = _contexts(table, problem)
-    learner = bandit(len(problem.arm_names), contexts.shape[1], seed=seed)
+    written_ns = training(problem.config).written_ns
+    config = replace(problem.config, split="train")
+    return deepcopy(_trained(bandit, config, rounds, seed, written_ns))
+
+
+def training_rewards(problem: Problem) -> np.ndarray:
+    """Of all training prompts and arms, [P, K].
+
+    Raises:
+        ValueError: if the problem has no table.
+    """
+    return reward(problem.config, training(problem.config).all_outcomes())
+
+
+@lru_cache(maxsize=16)
+def _trained(
+    bandit: Callable[..., LinearBandit],
+    config: Config,
+    rounds: int,
+    seed: int,
+    written_ns: tuple[int, ...],  # another table in the same folder is no reason to be wrong
+) -> tuple[LinearBandit, np.ndarray]:
+    table, everything = training(config), np.arange(config.num_prompts)
+    contexts = np.concatenate([table.context(everything, group) for group in config.context], 1)
+    rewards = reward(config, table.all_outcomes())
+    learner = bandit(rewards.shape[1], contexts.shape[1], seed=seed)
     met = np.random.default_rng(seed).integers(len(contexts), size=rounds)
     regrets = np.zeros(rounds)
     for round_, index in enumerate(met):
@@ -97,17 +122,6 @@ def trained(
         learner.learn(context, arms, rewards[index, arms])
         regrets[round_] = rewards[index].max() - rewards[index, arms[0]]
     return learner, regrets
-
-
-def _contexts(table: Table, problem: Problem) -> np.ndarray:
-    everything = np.arange(problem.config.num_prompts)
-    groups = [table.context(everything, group) for group in problem.config.context]
-    return np.concatenate(groups, 1)
-
-
-def _training_rewards(problem: Problem) -> np.ndarray:
-    """Of all training prompts and arms, [P, K]."""
-    return reward(problem.config, training(problem.config).all_outcomes())
 
 
 def _training_types(problem: Problem) -> np.ndarray:
@@ -122,7 +136,7 @@ BANDITS: dict[str, Callable[..., LinearBandit]] = {
 ARMS = GRID
 BASELINES = {
     **{name: Baseline(decides(partial(constant, arm=name))) for name in ARMS},
-    "random": Baseline(random),
+    "random": Baseline(decides(random)),
     "best_fixed": Baseline(decides(best_fixed)),
     **{name: Baseline(learns(bandit)) for name, bandit in BANDITS.items()},
     "best_per_type": Baseline(decides(best_per_type), oracle=True),

@@ -10,7 +10,16 @@ from marlserve.envs.sims.kv_compression.language_model import SMALL_LLAMA
 from marlserve.envs.sims.kv_compression.tasks import Family
 
 _SPLITS = ("train", "test")
-_AT_LEAST = {"num_prompts": 1, "prompt_seed": 0, "answer_tokens": 1, "max_prompt_tokens": 16}
+_AT_LEAST = {
+    "recent": 0,
+    "num_prompts": 1,
+    "prompt_seed": 0,
+    "prompt_tokens": 1,
+    "num_facts": 1,
+    "num_turns": 1,
+    "max_prompt_tokens": 16,
+    "answer_tokens": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Config:
     model_name: str = SMALL_LLAMA  # or a folder, or a causal language model on the hub
     device: str = "cpu"  # of the model, as "cuda:0"
     text_encoder: str = ""  # for the context "text" and the reward "cosine"; "": none
+    trust_remote_code: bool = False  # run the code that a text encoder comes with
     table_path: str = ""  # a folder of tables that make-table wrote; "": ask the model
 
     split: str = "train"  # or "test": which prompts
@@ -47,10 +57,14 @@ class Config:
     def __post_init__(self):
         for name in ("arms", "budgets", "context"):  # JSON and command lines give lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        self.parsed_arms()
-        for budget in self.budgets:
+        for name, low in _AT_LEAST.items():
+            value = getattr(self, name)
+            self._check(name, isinstance(value, int) and value >= low, f"whole, at least {low}")
+        whole = all(isinstance(budget, int) for budget in self.budgets)
+        self._check("budgets", whole and bool(self.budgets), "one or more whole numbers")
+        own = [arm.budget for arm in self.parsed_arms() if arm.budget is not None]
+        for budget in (*self.budgets, *own):
             check_budget(budget, self.recent)
-        self._check("budgets", bool(self.budgets), "one or more")
         self._check("reward", self.reward in REWARDS, f"one of {tuple(REWARDS)}")
         self._check("split", self.split in _SPLITS, f"one of {_SPLITS}")
         for name in self.context:
@@ -58,15 +72,18 @@ class Config:
         self._check("context", bool(self.context), f"some of {tuple(GROUPS)}")
         self._check("context", len(set(self.context)) == len(self.context), "each group once")
         self._check("entry_price", 0.0 <= self.entry_price < float("inf"), "not negative")
-        for name, low in _AT_LEAST.items():
-            self._check(name, getattr(self, name) >= low, f"at least {low}")
         if "text" in self.context and not self.text_encoder:
             raise ValueError("context has 'text', which needs a text_encoder; it is ''")
+        if self.text_encoder and not self.prompts_path:
+            raise ValueError(
+                f"text_encoder is {self.text_encoder!r}, but synthetic prompts have no text; "
+                "allowed is '', or prompts of a prompts_path"
+            )
         self.family()
 
     def parsed_arms(self) -> tuple[Arm, ...]:
         """The arms; action i is the i-th."""
-        return distinct(self.arms)
+        return distinct(self.arms, self.budgets)
 
     def family(self) -> Family:
         """The synthetic prompts."""

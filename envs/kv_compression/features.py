@@ -5,6 +5,7 @@ length have equally many features. Special tokens do not count.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from marlserve.envs.kv_compression.prompts import Prompt
 from marlserve.envs.sims.kv_compression.compression import Prefill
+from marlserve.envs.sims.text_encoder import TextEncoder
 
 BLOCKS = 16
 # Shares of the prompt.
@@ -84,7 +86,8 @@ def attention(prompt: Prompt, read: Prefill, config: Any) -> np.ndarray:
     sums = _by_block(read).numpy()
     keys = np.zeros((BLOCKS, BLOCKS))
     np.add.at(keys.T, _block_of(sums.shape[1]), sums.T)
-    shares = np.stack([keys[-1], keys.sum(0)])
+    newest = keys[_block_of(sums.shape[1])[-1]]  # a very short prompt has empty blocks
+    shares = np.stack([newest, keys.sum(0)])
     shares = shares / shares.sum(1, keepdims=True)
     return (np.log(np.maximum(shares, _SMALLEST)) / -np.log(_SMALLEST)).ravel()
 
@@ -107,9 +110,7 @@ def hidden(prompt: Prompt, read: Prefill, config: Any) -> np.ndarray:
 
 def text(prompt: Prompt, read: Prefill, config: Any) -> np.ndarray:
     """The embedding of the prompt's text by `config.text_encoder`, of norm 1."""
-    from marlserve.envs.sims.text_encoder import TextEncoder
-
-    return TextEncoder(config.text_encoder, config.device).encode([prompt.text])[0]
+    return text_encoder(config).encode([prompt.text])[0]
 
 
 GROUPS: dict[str, Callable[[Prompt, Prefill, Any], np.ndarray]] = {
@@ -124,6 +125,14 @@ GROUPS: dict[str, Callable[[Prompt, Prefill, Any], np.ndarray]] = {
     "hidden": hidden,
     "text": text,
 }
+
+
+def text_encoder(config: Any) -> TextEncoder:
+    """That of a problem; asked for again, it is the same object."""
+    return _loaded(config.text_encoder, config.device, config.trust_remote_code)
+
+
+_loaded = lru_cache(maxsize=1)(TextEncoder)
 
 
 def query_weights(num_tokens: int) -> Tensor:

@@ -50,9 +50,14 @@ class Live:
         self.types = self._prompts.types
         self._remembered, self._reads = remembered, OrderedDict()
 
+    def __reduce__(self):
+        """It travels without the model and the caches, which are made again."""
+        return Live, (self._config, self._remembered)
+
     def type(self, index: int) -> int:
         """Which of the types a prompt is of."""
-        return self._read(index).prompt.type
+        read = self._reads.get(index)
+        return (read.prompt if read else self._prompts[index]).type
 
     def context(self, index: int, group: str) -> np.ndarray:
         """One group of a prompt's features, [F] float32."""
@@ -70,11 +75,9 @@ class Live:
         for budget, rows in self._by_budget(prompt, arms).items():
             methods = [self._arms[arms[row]].method for row in rows]
             sums = [arms[row] for row in rows]
-            cache = compressed(
-                read.prefill, methods, sums, budget, min(self._config.recent, budget)
-            )
+            cache = compressed(read.prefill, methods, sums, budget, self._config.recent)
             answers[rows] = answer(model, cache, prompt.turns, end)
-        length = self._answer_length(reference)
+        length = rewards.answer_length(reference, end)
         answers, reference = answers[:, :length], reference[:length]
         number = len(prompt.tokens)
         found = {
@@ -109,19 +112,9 @@ class Live:
                 groups.setdefault(budget, []).append(row)
         return groups
 
-    def _answer_length(self, reference: Tensor) -> int:
-        """Tokens of the full cache's answer, its end included."""
-        ends = (
-            torch.nonzero(reference == self._prompts.end_token) if self._prompts.end_token else []
-        )
-        return int(ends[0]) + 1 if len(ends) else len(reference)
-
     def _cosine(self, answers: Tensor, reference: Tensor) -> np.ndarray:
         if not self._config.text_encoder:
             return rewards.token_cosine(answers, reference, self._language.model)
-        from marlserve.envs.sims.text_encoder import TextEncoder
-
         decode = self._language.tokenizer.batch_decode
         texts = decode([*answers, reference], skip_special_tokens=True)
-        encoder = TextEncoder(self._config.text_encoder, self._config.device)
-        return rewards.text_cosine(texts[:-1], texts[-1], encoder)
+        return rewards.text_cosine(texts[:-1], texts[-1], features.text_encoder(self._config))

@@ -111,7 +111,7 @@ class Problem(base.Problem):
             np.concatenate([source.context(index, group) for group in groups])
             for index in prompts.tolist()
         ]
-        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        return np.stack(rows) if rows else self._observations[:0]
 
     def _outcomes(self, arms: np.ndarray) -> dict[str, np.ndarray]:
         if isinstance(self._source, Table):

@@ -76,8 +76,8 @@ class Synthetic:
 class LongBench:
     """Samples of a file of `marlserve.traces.longbench`; their types are its groups.
 
-    What is compressed is the context, before the question is known. Every other sample of a random
-    order is for the test.
+    What is compressed is the context, before the question is known. Every other context of a random
+    order is for the test, with all that is asked about it.
 
     Raises:
         ValueError: for a model without a tokenizer, a bad file, or one with fewer samples than
@@ -103,11 +103,10 @@ class LongBench:
             context = context[: most - most // 2] + context[-(most // 2) :]
         question = self._tokenizer(sample.question_text, add_special_tokens=False).input_ids
         number = min(sample.max_answer_tokens, config.answer_tokens)
-        groups = [name for name, sets in longbench.GROUPS.items() if sample.dataset in sets]
         return Prompt(
             tokens=torch.tensor(context),
             turns=((torch.tensor(question), number),),
-            type=self.types.index(groups[0]),
+            type=self.types.index(sample.group),
             num_types=len(self.types),
             budget=_budget(config, index),
             longest=config.max_prompt_tokens,
@@ -116,20 +115,24 @@ class LongBench:
         )
 
 
-def split_samples(samples: Sequence, config) -> list:
+def split_samples(samples: Sequence[longbench.Sample], config) -> list[longbench.Sample]:
     """The first `num_prompts` of the split's half of the samples.
 
     Raises:
         ValueError: if there are fewer.
     """
-    order = np.random.default_rng(config.prompt_seed).permutation(len(samples))
-    half = order[0 if config.split == "train" else 1 :: 2]
+    together: dict[str, list[longbench.Sample]] = {}
+    for sample in samples:
+        together.setdefault(sample.context, []).append(sample)
+    groups = list(together.values())
+    order = np.random.default_rng(config.prompt_seed).permutation(len(groups))
+    half = [x for i in order[0 if config.split == "train" else 1 :: 2] for x in groups[i]]
     if len(half) < config.num_prompts:
         raise ValueError(
             f"num_prompts is {config.num_prompts}; {config.prompts_path} has {len(half)} samples "
             f"for {config.split!r}"
         )
-    return [samples[i] for i in half[: config.num_prompts]]
+    return half[: config.num_prompts]
 
 
 def _budget(config, index: int) -> int:

@@ -5,6 +5,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from marlserve.envs.sims.text_encoder import TextEncoder
+
+
+def answer_length(reference: Tensor, end_token: int | None) -> int:
+    """Tokens of the full cache's answer [m] that count: those up to its end, which is included."""
+    ends = [] if end_token is None else torch.nonzero(reference == end_token)
+    return int(ends[0]) + 1 if len(ends) else len(reference)
+
 
 def agreement(answers: Tensor, reference: Tensor) -> np.ndarray:
     """Share of the reference's tokens that an answer has at the same place: [A] of [A, m], [m]."""
@@ -19,10 +27,14 @@ def token_cosine(answers: Tensor, reference: Tensor, model: PreTrainedModel) -> 
     return _bounded(torch.cosine_similarity(means[0], means[1][None], dim=-1).cpu().numpy())
 
 
-def text_cosine(answers: list[str], reference: str, encoder) -> np.ndarray:
-    """Cosine of the texts' embeddings by a `sims.text_encoder.TextEncoder`, where negative zero."""
-    embedded = encoder.encode([*answers, reference])
-    return _bounded(embedded[:-1].astype(float) @ embedded[-1].astype(float))
+def text_cosine(answers: list[str], reference: str, encoder: TextEncoder) -> np.ndarray:
+    """Cosine of the texts' embeddings, where negative zero."""
+    texts = list(dict.fromkeys([reference, *answers]))
+    # One by one, so that an answer's embedding does not depend on those beside it.
+    vectors = encoder.encode(texts, batch_size=1).astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # which was 1 in float32
+    cosines = dict(zip(texts, vectors @ vectors[0], strict=True))
+    return _bounded(np.array([cosines[text] for text in answers]))
 
 
 def _bounded(cosines: np.ndarray) -> np.ndarray:

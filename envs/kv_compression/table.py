@@ -6,9 +6,11 @@ prompts each. With it, regret is exact and training needs no language model. Wha
 """
 
 import json
+import os
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,9 +18,17 @@ from marlserve.envs.kv_compression import features
 from marlserve.envs.kv_compression.live import OUTCOMES, Live
 
 CHUNK = 100  # prompts in a file
-_DESCRIPTION = "table.json"
+_DESCRIPTION, _NEW = "table.json", ".new"
 # What the same table serves: how it is read, not what is in it.
-_NOT_OF_THE_TABLE = ("context", "reward", "entry_price", "device", "table_path", "split")
+_NOT_OF_THE_TABLE = (
+    "context",
+    "reward",
+    "entry_price",
+    "device",
+    "trust_remote_code",
+    "table_path",
+    "split",
+)
 _TYPE, _TYPES, _CONTEXT = "type", "types", "context:"
 
 
@@ -39,14 +49,21 @@ def missing(folder: Path, config) -> list[int]:
 
 
 def build(folder: Path, config, first: int) -> None:
-    """Write one file: the prompts from `first` on."""
+    """Write one file: the prompts from `first` on, one of `chunks`. Several processes may write
+    files of one table.
+
+    Raises:
+        ValueError: if the folder holds a table of another problem.
+    """
+    if folder.exists():
+        _check(folder, config)
     groups = [name for name in features.GROUPS if name != "text" or config.text_encoder]
     live, last = Live(config), min(first + CHUNK, config.num_prompts)
     columns: dict[str, list] = {}
     for index in range(first, last):
-        row = {_TYPE: live.type(index)}
-        row |= {_CONTEXT + group: live.context(index, group) for group in groups}
+        row = {_CONTEXT + group: live.context(index, group) for group in groups}
         row |= live.outcomes(index, range(len(config.arms)))
+        row[_TYPE] = live.type(index)
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,10 +83,11 @@ class Table:
 
     Attributes:
         types: names of the prompts' types.
+        written_ns: when its files were, to tell a table from an earlier one in the same folder.
 
     Raises:
-        ValueError: if there is no such table, it is of another problem, or it lacks prompts or a
-            group of the context.
+        ValueError: if there is no such table, it is broken or of another problem, or it lacks
+            prompts or a group of the context.
     """
 
     def __init__(self, config):
@@ -85,7 +103,13 @@ class Table:
                 f"{folder} lacks the {config.split} prompts from {lacking[0]} on: make-table "
                 "goes on with it"
             )
-        self._columns = _load(str(folder), config.split, config.num_prompts)
+        files = [_file(folder, config.split, first) for first in chunks(config)]
+        self.written_ns = tuple(file.stat().st_mtime_ns for file in files)
+        self._columns = _load(tuple(files), self.written_ns)
+        if len(self._columns[_TYPE]) != config.num_prompts:
+            raise ValueError(
+                f"{folder} is broken: its files have {len(self._columns[_TYPE])} prompts"
+            )
         for group in config.context:
             if _CONTEXT + group not in self._columns:
                 raise ValueError(f"context has {group!r}, which {folder} lacks")
@@ -123,12 +147,17 @@ def training(config) -> Table:
 
 
 @lru_cache(maxsize=8)
-def _load(folder: str, split: str, num_prompts: int) -> dict[str, np.ndarray]:
+def _load(files: tuple[Path, ...], written_ns: tuple[int, ...]) -> dict[str, np.ndarray]:
     """The columns of all files, joined; read-only, as all problems share them."""
     parts = []
-    for first in range(0, num_prompts, CHUNK):
-        with np.load(_file(Path(folder), split, first)) as file:
-            parts.append(dict(file))
+    for path in files:
+        try:
+            with np.load(path) as file:
+                parts.append(dict(file))
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            raise ValueError(
+                f"{path} is broken: {error}; where it is deleted, make-table writes it anew"
+            ) from error
     joined = {
         name: parts[0][name] if name == _TYPES else np.concatenate([part[name] for part in parts])
         for name in parts[0]
@@ -147,12 +176,12 @@ def _described(config) -> dict:
 def _check(folder: Path, config) -> None:
     file = folder / _DESCRIPTION
     if not file.exists():
-        if any(folder.iterdir()):
+        if any(path.suffix != _NEW for path in folder.iterdir()):
             raise ValueError(f"{folder} holds something else than a table; choose another folder")
         return
     try:
-        there = json.loads(file.read_text())
-    except ValueError as error:
+        there = dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is broken: {error}") from error
     for name, asked in _described(config).items():
         if there.get(name) != asked:
@@ -167,8 +196,8 @@ def _file(folder: Path, split: str, first: int) -> Path:
 
 
 def _replace(file: Path, write) -> None:
-    """Write a file as a whole."""
-    new = file.with_name(f".{file.name}.new")
+    """Write a file as a whole, whoever else does."""
+    new = file.with_name(f".{file.name}.{os.getpid()}{_NEW}")
     with new.open("wb") as opened:
         write(opened)
     new.replace(file)
