@@ -72,8 +72,10 @@ def learns(bandit: Callable[..., LinearBandit], seed: int = 0) -> Callable[[Prob
     """What a linear bandit holds for best after `ROUNDS` training prompts, one by one."""
 
     def make(problem: Problem) -> Policy:
-        learner = trained(bandit, problem, seed=seed)[0]
-        return lambda observations: {"compressor": learner.greedy(observations["compressor"])}
+        learner, scaled = trained(bandit, problem, seed=seed)[0], _standardises(problem.config)
+        return lambda observations: {
+            "compressor": learner.greedy(scaled(observations["compressor"]))
+        }
 
     return make
 
@@ -81,7 +83,8 @@ def learns(bandit: Callable[..., LinearBandit], seed: int = 0) -> Callable[[Prob
 def trained(
     bandit: Callable[..., LinearBandit], problem: Problem, rounds: int = ROUNDS, seed: int = 0
 ) -> tuple[LinearBandit, np.ndarray]:
-    """A bandit after so many rounds, and its regret in each, [rounds].
+    """A bandit after so many rounds, and its regret in each, [rounds]. Its contexts are
+    standardised, as those of NeuralUCB are.
 
     It is trained once: policies are made anew for every batch of episodes, each with a copy.
 
@@ -110,9 +113,8 @@ def _trained(
     seed: int,
     written_ns: tuple[int, ...],  # another table in the same folder is no reason to be wrong
 ) -> tuple[LinearBandit, np.ndarray]:
-    table, everything = training(config), np.arange(config.num_prompts)
-    contexts = np.concatenate([table.context(everything, group) for group in config.context], 1)
-    rewards = reward(config, table.all_outcomes())
+    contexts = _standardises(config)(_training_contexts(config))
+    rewards = reward(config, training(config).all_outcomes())
     learner = bandit(rewards.shape[1], contexts.shape[1], seed=seed)
     met = np.random.default_rng(seed).integers(len(contexts), size=rounds)
     regrets = np.zeros(rounds)
@@ -122,6 +124,19 @@ def _trained(
         learner.learn(context, arms, rewards[index, arms])
         regrets[round_] = rewards[index].max() - rewards[index, arms[0]]
     return learner, regrets
+
+
+def _training_contexts(config: Config) -> np.ndarray:
+    table, everything = training(config), np.arange(config.num_prompts)
+    return np.concatenate([table.context(everything, group) for group in config.context], 1)
+
+
+def _standardises(config: Config) -> Callable[[np.ndarray], np.ndarray]:
+    """Contexts less the mean of the training prompts', in units of their deviation."""
+    contexts = _training_contexts(config)
+    mean, deviation = contexts.mean(0), contexts.std(0)
+    deviation = np.where(deviation > 1e-6, deviation, 1.0)  # of a constant
+    return lambda seen: (seen - mean) / deviation
 
 
 def _training_types(problem: Problem) -> np.ndarray:

@@ -128,4 +128,4 @@ class Problem(base.Problem):
 
 def reward(config: Config, found: dict[str, np.ndarray]) -> np.ndarray:
     """What outcomes earn, in their shape."""
-    return found[config.reward].astype(float) - config.entry_price * found["entries"]
+    return found[config.reward].astype(float) - config.entry_price * found["entries"].astype(float)
