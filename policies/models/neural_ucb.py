@@ -222,6 +222,14 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         parts = {"confidence": self.confidence, "moments": self.moments}
         return [f"{where}.{name}" for where, part in parts.items() for name in part.SUMS]
 
+    def get_state(self, *args, **kwargs) -> dict:
+        """As RLlib does it, but what is float64 stays so."""
+        state = super().get_state(*args, **kwargs)
+        for name, value in self.state_dict().items():
+            if name in state and value.dtype == torch.float64:
+                state[name] = value.cpu().numpy().copy()
+        return state
+
     def set_state(self, state: dict) -> None:
         """As RLlib does it, but what is float64 stays so."""
         super().set_state(state)
