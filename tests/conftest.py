@@ -34,3 +34,11 @@ def ray_session():
     session.start(num_cpus=4)
     yield
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def small_kv_compression(tmp_path_factory):
+    """The Config `kv_compression_cases.SMALL` with a table."""
+    from kv_compression_cases import SMALL, built  # only who asks for it loads a language model
+
+    return built(tmp_path_factory.mktemp("table"), SMALL)

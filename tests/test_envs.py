@@ -118,6 +118,7 @@ def test_a_copy_of_a_batch_equals_a_single_environment(name):
     for b, (single, seed) in enumerate(zip(singles, SEEDS, strict=True)):
         first, _ = single.reset(seed=seed)
         np.testing.assert_array_equal(list(first.values()), observations[b])
+    episodes = 0
     for _ in range(40):
         actions = sampled(batch, rng)
         observations, rewards, terminated, truncated = batch.step(actions)
@@ -137,6 +138,9 @@ def test_a_copy_of_a_batch_equals_a_single_environment(name):
             for b in ended:
                 first, _ = singles[b].reset()
                 np.testing.assert_array_equal(list(first.values()), observations[b])
+            episodes += 1
+        if episodes == 5:
+            break
 
 
 @every_problem
@@ -199,17 +203,20 @@ def test_a_problem_travels(name):
 
 
 @every_problem
-def test_baselines_play(name):
+def test_baselines_play(name, request):
     module = envs.module(name)
+    config = module.Config()
+    if name == "kv_compression":  # some of whose baselines learn from a table
+        config = request.getfixturevalue("small_kv_compression")
     for baseline in module.BASELINES.values():
-        problem = module.Problem(baseline.configure(module.Config()), 2)
+        problem = module.Problem(baseline.configure(config), 2)
         policy, observations = baseline.policy(problem), problem.reset([1, 2])
         for _ in range(3):
             by_agent = {agent: observations[:, i] for i, agent in enumerate(problem.agents)}
             actions = policy(by_agent)
             joint = np.stack([actions[agent] for agent in problem.agents], axis=1)
             observations = advance(problem, joint)[0]
-        single = module.Problem(baseline.configure(module.Config()))
+        single = module.Problem(baseline.configure(config))
         env = ParallelView(single)
         observations, _ = env.reset(seed=1)
         policy = baseline.policy(single)
@@ -246,10 +253,14 @@ def test_rllib_knows_it_by_name(name):
 
 
 def test_problems_need_neither_ray_nor_torch():
+    """But for the one that asks a language model, which needs torch."""
     code = (
         "import sys\n"
         "from marlserve import envs\n"
-        "for name in envs.names(): envs.make(name).reset(seed=0)\n"
-        "assert not {'ray', 'torch', 'matplotlib'} & set(sys.modules)\n"
+        "for name in sorted(envs.names(), key='kv_compression'.__eq__):\n"
+        "    assert not {'ray', 'torch', 'matplotlib'} & set(sys.modules)\n"
+        "    envs.make(name).reset(seed=0)\n"
+        "assert name == 'kv_compression'\n"
+        "assert not {'ray', 'matplotlib'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -73,9 +73,14 @@ def learns(bandit: Callable[..., LinearBandit], seed: int = 0) -> Callable[[Prob
 
     def make(problem: Problem) -> Policy:
         learner, scaled = trained(bandit, problem, seed=seed)[0], _standardises(problem.config)
-        return lambda observations: {
-            "compressor": learner.greedy(scaled(observations["compressor"]))
-        }
+
+        def act(observations):
+            seen = observations["compressor"]  # [B, F], or [F] of one copy
+            return {
+                "compressor": learner.greedy(np.atleast_2d(scaled(seen))).reshape(seen.shape[:-1])
+            }
+
+        return act
 
     return make
 
