@@ -253,14 +253,12 @@ def test_rllib_knows_it_by_name(name):
 
 
 def test_problems_need_neither_ray_nor_torch():
-    """But for the one that asks a language model, which needs torch."""
+    """But for the one that asks a language model."""
     code = (
         "import sys\n"
         "from marlserve import envs\n"
-        "for name in sorted(envs.names(), key='kv_compression'.__eq__):\n"
-        "    assert not {'ray', 'torch', 'matplotlib'} & set(sys.modules)\n"
-        "    envs.make(name).reset(seed=0)\n"
-        "assert name == 'kv_compression'\n"
-        "assert not {'ray', 'matplotlib'} & set(sys.modules)\n"
+        "for name in envs.names():\n"
+        "    if name != 'kv_compression': envs.make(name).reset(seed=0)\n"
+        "assert not {'ray', 'torch', 'matplotlib'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
