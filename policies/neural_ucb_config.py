@@ -56,7 +56,6 @@ class NeuralUCBConfig(OffPolicyConfig):
         self.updates_per_step = 32
         self.standardize_rewards = True
         self.standardize_contexts = True
-        self.seeds_by_steps = False
         self.learning_starts = 0
         # RLlib's own settings, where NeuralUCB wants other values.
         self.lr = 4e-3
@@ -76,6 +75,7 @@ class NeuralUCBConfig(OffPolicyConfig):
         weight_decay: float = NotProvided,
         episodes_per_update: int = NotProvided,
         rebuild_every: int = NotProvided,
+        standardize_contexts: bool = NotProvided,
         seeds_by_steps: bool = NotProvided,
         **kwargs,
     ) -> "NeuralUCBConfig":
@@ -92,13 +92,14 @@ class NeuralUCBConfig(OffPolicyConfig):
             ucb_beta: standard deviations of uncertainty that are added to the mean to explore.
                 Rewards are standardised, so it need not follow their scale.
             ridge: what the diagonal of A begins with: the less, the more uncertain is what was
-                not tried.
+                never tried; see `models.neural_ucb`.
             uncertainty_coef: weight, in the loss, of the variance of what was done. It keeps the
                 features near those that were seen. Not for "linear", which has no loss.
             weight_decay: as in AdamW, times the learning rate.
             episodes_per_update: rounds in each `training_step`, of all env runners together:
                 copies x steps per sample x env runners. With `rollout_fragment_length` "auto",
-                the number of steps follows from it.
+                the number of steps follows from it. Where they are more than 100, the window of
+                RLlib's metrics becomes as wide, so that no round is left out.
             rebuild_every: `training_step`s between two rebuilds of A from all of the replay, for
                 features that move; in between, new rows are added. "linear" only adds, unless
                 contexts are standardised.
@@ -107,11 +108,10 @@ class NeuralUCBConfig(OffPolicyConfig):
             seeds_by_steps: every sample begins new episodes, whose seeds follow from the number of
                 steps before, so that a restored training takes the course of an unbroken one. For
                 one-step episodes; longer ones would be cut.
-            seeds_by_steps: for episodes of one step: each sample begins new ones, with seeds by
-                the number of steps before, so that a restored algorithm plays the same rounds as
-                one that was never interrupted.
         """
         self._set(locals())
+        if episodes_per_update is not NotProvided:  # RLlib's window of 100 would leave some out
+            self.metrics_num_episodes_for_smoothing = max(100, episodes_per_update)
         return super().training(**kwargs)
 
     @property
