@@ -11,6 +11,8 @@
              with one update per 100 steps).
 `kv_cache`   env-steps of the KV-cache problem, and `kv_cache_training` of PPO on it, beside what
              the system that the problem comes from was measured to do: `benchmark_kv_cache`.
+`kv_compression`  answers, one for each arm and prompt, with all arms of a prompt side by side, and
+             `kv_compression_training` of NeuralUCB, from a table: `benchmark_kv_compression`.
 
 All rates are per second of CPU time of this one process with one thread, so that they hold, about,
 on a machine that is busy with other things too. `ratio` is to the row that has 1.0. The rows go to
@@ -32,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marlserve.experiments import benchmark_kv_cache as kv_cache
+from marlserve.experiments import benchmark_kv_compression as kv_compression
 from marlserve.experiments.base import RUNS
 from marlserve.experiments.benchmark_learning import RLLIB, TRAINING, sampling
 from marlserve.experiments.benchmark_simulator import PLAIN, SIMULATOR
@@ -62,6 +65,10 @@ PARTS = {
     ),
     "kv_cache_training": Part(
         "env-steps", kv_cache.TRAINING, *kv_cache.SOURCE_TRAINING, kv_cache.SOURCE_TRAINING
+    ),
+    "kv_compression": Part("answers", kv_compression.ANSWERS, kv_compression.ALONE),
+    "kv_compression_training": Part(
+        "pulls", kv_compression.TRAINING, kv_compression.FROM_THE_MODEL
     ),
 }
 

@@ -95,5 +95,6 @@ class Config:
 
 
 UNTAGGED = Config(num_prompts=3000)
-TAGGED = Config(num_prompts=3000, tagged=True)
+# The tag says all that the best arms depend on: more would only be more to learn.
+TAGGED = Config(num_prompts=3000, tagged=True, context=("tag", "length", "budget"))
 PRESETS = {"untagged": UNTAGGED, "tagged": TAGGED}
