@@ -10,6 +10,7 @@
 
 Actions: Discrete. Observations: Box, [d] for a context that all K arms share, or [K, d] for one
 per arm. It learns from immediate rewards alone: every step is a round, also in longer episodes.
+Contexts and rewards are standardised, so ucb_beta counts standard deviations of the reward.
 
     from marlserve import policies
     algo = policies.config("neural_ucb", problem="contextual_bandit").build_algo()

@@ -25,6 +25,7 @@ def make_module(kind, per_arm=False, seed=0, inference_only=False, **config):
             "ucb_beta": 1.5,
             "ridge": RIDGE,
             "uncertainty_coef": 0.0,
+            "standardize_contexts": True,
             **config,
         },
     ).eval()
@@ -203,6 +204,25 @@ def test_what_acts_elsewhere_acts_alike(kind, per_arm):
     for way in ("_forward_inference", "_forward_exploration"):
         expected = getattr(module, way)({"obs": queries})["actions"]
         assert torch.equal(getattr(actor, way)({"obs": queries})["actions"], expected)
+
+
+@pytest.mark.parametrize("per_arm", [False, True])
+def test_contexts_are_standardised_by_all_that_were_observed(per_arm):
+    module, plain = (
+        make_module("linear", per_arm),
+        make_module("linear", per_arm, standardize_contexts=False),
+    )
+    observations = 50.0 + 3.0 * rounds(per_arm, 40)[0]
+    observations[..., 2] = 7.0  # a constant stays one
+    for part in (slice(0, 3), slice(3, None)):
+        for each in (module, plain):
+            each.observe(observations[part])
+    rows = observations.reshape(-1, D).double()
+    deviation = rows.std(0, correction=0)
+    deviation[2] = 1.0
+    expected = ((rows - rows.mean(0)) / deviation).float().view(40, -1, D)
+    torch.testing.assert_close(module._contexts(observations), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(plain._contexts(observations), observations.view(40, -1, D))
 
 
 def test_contexts_beside_which_ridge_is_lost_are_refused():

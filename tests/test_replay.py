@@ -107,6 +107,10 @@ def test_the_ring_holds_the_newest_rows(capacity, batches):
     assert drawn.num_steps == drawn[LENGTH].max()
     position = np.array([identities(everything).index(i) for i in identities(drawn)])
     assert_equal(drawn, everything.rows(position))
+    stored = replay.everything()
+    position = np.array([identities(everything).index(i) for i in identities(stored)])
+    assert sorted(identities(stored)) == identities(newest)
+    assert_equal(stored, everything.rows(position))
 
 
 def test_rows_of_any_length_fit():
@@ -168,6 +172,8 @@ def test_what_a_replay_refuses():
     replay = SequenceReplay(4)
     with pytest.raises(ValueError, match="empty"):
         replay.sample(1)
+    with pytest.raises(ValueError, match="empty"):
+        replay.everything()
     replay.add(sequences([2, 2]))
     with pytest.raises(ValueError, match="num_rows is 0"):
         replay.sample(0)
