@@ -6,6 +6,7 @@ are the flags, and `run(preset)` does it, once for each preset that `--preset` n
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from inspect import getdoc
@@ -44,7 +45,8 @@ def carry_out(
     except (ValueError, OSError) as error:
         if sys.flags.dev_mode:
             raise
-        print(f"error: {error}".split("\n\n")[0], file=sys.stderr)  # RLlib's advice comes after
+        text, *_ = re.split("\n\n|\nTo suppress", str(error))  # RLlib's advice comes after
+        print(f"error: {text}", file=sys.stderr)
         return 2
     return 0
 

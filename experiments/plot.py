@@ -53,9 +53,9 @@ def learning_curves(folder: Path, metric: str, *, log: bool = True) -> Path:
     )
     if evaluated:
         axes, below = axes
-        _curves(below, evaluated, RETURN, colours)
+        draw_curves(below, evaluated, RETURN, colours)
         below.set(xlabel="env-steps", ylabel="return of greedy episodes")
-    _curves(axes, runs, metric, colours)
+    draw_curves(axes, runs, metric, colours)
     low, high = axes.get_ylim()
     margin = _NEAR * (high - low)
     _horizontal_lines(axes, folder, metric, len(colours), within=(low - margin, high + margin))
@@ -81,10 +81,10 @@ def _runs(folder: Path, metric: str) -> dict[str, list[pd.DataFrame]]:
     return runs
 
 
-def _curves(
+def draw_curves(
     axes: Axes, runs: dict[str, list[pd.DataFrame]], metric: str, colours: dict[str, str]
 ) -> None:
-    """Means over training seeds, and their intervals."""
+    """Means over training seeds against env-steps, and their 95 % bootstrap intervals."""
     for name, parts in runs.items():
         start = max(rows["env_steps"].iloc[0] for rows in parts)
         stop = min(rows["env_steps"].iloc[-1] for rows in parts)

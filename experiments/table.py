@@ -156,7 +156,8 @@ def caption(result: pd.DataFrame) -> str:
     counts = sorted(set(result["training_seeds"]) - {0})
     plural = "" if counts == [1] else "s"
     over = f"{' or '.join(map(str, counts))} training seed{plural} and " if counts else ""
-    text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} episodes"
+    drawn = result.attrs.get("over", "episodes")
+    text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} {drawn}"
     windows = result["windows"].iloc[0]
     text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows of time."
     if reference := result.attrs["reference"]:
