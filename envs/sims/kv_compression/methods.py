@@ -66,7 +66,7 @@ class Window(Method):
 
     def ranks(self, scores: Tensor) -> Tensor:
         position = torch.arange(scores.shape[-1], device=scores.device)
-        first = 2 * len(position) - position  # above all others, where the budget is short too
+        first = 2 * len(position) - position  # above all others, the first sink highest
         return torch.where(position < self.sinks, first, position).expand_as(scores)
 
 

@@ -74,6 +74,7 @@ def train(
     tokens_per_step: int = _TOKENS_PER_STEP,
     lr: float = 2e-3,
     warm_up_steps: int = 100,
+    model: LlamaForCausalLM | None = None,
 ) -> LlamaForCausalLM:
     """Train a model, by AdamW.
 
@@ -85,8 +86,9 @@ def train(
         tokens_per_step: of a batch, about.
         lr: the highest learning rate.
         warm_up_steps: until it is reached.
+        model: to train further; without it, one with random weights is made.
     """
-    model = untrained(seed)
+    model = untrained(seed) if model is None else model.train()
     generator = np.random.default_rng((seed, SPLITS.index("model")))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True

@@ -8,8 +8,7 @@ an answer depends on what was kept. Which lookups of the log tell what will be a
     shift_long   the topic changed half a log ago; questions on the new one
     shift_short  the topic changed a quarter of a log ago
     burst        hot keys in the last few lookups only: a short memory
-    copy         the prompt ends with 15 words to repeat, fewer if it is short; nothing of the log
-                 is asked
+    copy         the prompt ends with 15 words to repeat; nothing of the log is asked
 
 A prompt may begin with a tag that names its type.
 """
@@ -150,7 +149,7 @@ class Family:
         cold = keys[num_hot:]
         if kind == "copy":
             spare = (self.length - self.document_end) % 3
-            number -= min(math.ceil((1 + _COPIED - spare) / 3), number // 2)
+            number -= math.ceil((1 + _COPIED - spare) / 3)
             return hot, generator.choice(cold, number).tolist()
         if kind == "heavy":
             last = max(2, number // 7)
