@@ -34,7 +34,7 @@ def draw(study: Study, folder: Path, problem: Config) -> list[Path]:
         learned = _learned(results, by)
         shown = [name for name in (*learned, *_BESIDE) if name in set(results["policy"])]
         drawn.append(reward_by_type(folder, results, by, copy.types, shown))
-        chosen = [name for name in (*learned[:1], "oracle") if name in shown]
+        chosen = [name for name in (*learned[:1], "best_per_type") if name in shown]
         drawn.append(arms_by_type(folder, results, copy.types, copy.arm_names, chosen))
     if not drawn:
         raise ValueError(f"there is nothing to draw in {folder}: train or evaluate first")

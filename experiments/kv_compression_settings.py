@@ -26,14 +26,14 @@ ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
 # The bonus: of five types that the context names, each wants every arm tried; many features say
 # much about an arm from few trials.
 UCB_BETA: dict[str, dict[str, float]] = {
-    "neural_ucb": {"untagged": 0.3, "tagged": 1.0},
-    "neural_ucb_gradient": {"untagged": 0.1, "tagged": 0.3},
+    "neural_ucb": {"untagged": 0.3, "tagged": 1.5},
+    "neural_ucb_gradient": {"untagged": 0.1, "tagged": 1.0},
     "neural_ucb_linear": {"untagged": 0.3, "tagged": 0.3},
     "neural_greedy": {"untagged": 0.0, "tagged": 0.0},
 }
 EPISODES_PER_UPDATE = 32
 ITERATIONS = 94  # 3,008 prompts
-EVALUATION_EPISODES = 300  # in the course of a training: of training prompts, greedily
+EVALUATION_EPISODES = 1000  # in the course of a training: of training prompts, greedily
 EVAL_FREQUENCY = 10  # iterations between two of these
 
 INTERFACE = ("arms", "context")  # how a policy sees and acts, not what it meets

@@ -159,7 +159,7 @@ def caption(result: pd.DataFrame) -> str:
     drawn = result.attrs.get("over", "episodes")
     text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} {drawn}"
     windows = result["windows"].iloc[0]
-    text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows of time."
+    text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows."
     if reference := result.attrs["reference"]:
         text += f" vs {reference}: paired difference in {result.attrs['by']}."
     if gap := result.attrs["gap"]:

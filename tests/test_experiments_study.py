@@ -223,4 +223,4 @@ def test_episodes_of_one_window_count_as_one():
     )
     row = table.table(results, ["m"]).iloc[0]
     assert row[["m", "m_low", "m_high"]].tolist() == pytest.approx([0.1, 0.0, 1.0])
-    assert "10 episodes in 2 windows of time." in table.caption(table.table(results, ["m"]))
+    assert "10 episodes in 2 windows." in table.caption(table.table(results, ["m"]))
