@@ -11,7 +11,6 @@ from kv_compression_cases import NO_TEXT, built, start, step
 from language_models import CONFIGS, save
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizerFast, PreTrainedTokenizerFast
 
 from marlserve.envs.kv_compression import Config, Problem, features
@@ -30,11 +29,25 @@ ARMS = ("h2o", "tova", "sigmoid_10_4", "h2o@20", "full")
 
 def save_tokenizer(folder, end: str = "</s>") -> None:
     """One token for each word; texts begin with <s>."""
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    words.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    vocabulary = {word: i for i, word in enumerate(WORDS)}
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    described = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [begin, text],
+            "pair": [begin, text],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+        },
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }
+    (folder / "words.json").write_text(json.dumps(described))
     special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": end}
-    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
+    words = PreTrainedTokenizerFast(tokenizer_file=str(folder / "words.json"), **special)
+    words.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
