@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from marlserve.envs.kv_compression import BASELINES, PRESETS, Config
+from marlserve.envs.kv_compression import BASELINES, PRESETS, Config, table
 from marlserve.envs.kv_compression.baselines import ARMS
 from marlserve.experiments.base import Experiment, label
 from marlserve.experiments.study import Settings, Study, changes
@@ -92,9 +92,9 @@ def experiment(
 
 def table_folder(out: Path, problem: Config) -> Path:
     """Where the table of a problem is among the runs; it serves any context, reward and price."""
-    known = {"context", "reward", "entry_price", "device", "table_path", "split"}
     nearest = "tagged" if problem.tagged else "untagged"
-    changed = {k: v for k, v in changes(CONFIGS[nearest], problem).items() if k not in known}
+    changed = changes(CONFIGS[nearest], problem).items()
+    changed = {name: value for name, value in changed if name not in table.NOT_OF_THE_TABLE}
     return Path(out) / PROBLEM / "tables" / label(nearest, changed)
 
 

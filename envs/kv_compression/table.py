@@ -20,7 +20,7 @@ from marlserve.envs.kv_compression.live import OUTCOMES, Live
 CHUNK = 100  # prompts in a file
 _DESCRIPTION, _NEW = "table.json", ".new"
 # What the same table serves: how it is read, not what is in it.
-_NOT_OF_THE_TABLE = (
+NOT_OF_THE_TABLE = (
     "context",
     "reward",
     "entry_price",
@@ -169,7 +169,7 @@ def _load(files: tuple[Path, ...], written_ns: tuple[int, ...]) -> dict[str, np.
 
 def _described(config) -> dict:
     """The fields that a table depends on, as JSON gives them back."""
-    fields = {k: v for k, v in asdict(config).items() if k not in _NOT_OF_THE_TABLE}
+    fields = {k: v for k, v in asdict(config).items() if k not in NOT_OF_THE_TABLE}
     return json.loads(json.dumps(fields))
 
 
