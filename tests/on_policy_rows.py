@@ -1,4 +1,4 @@
-"""Rows of made-up steps, and learners of PPO and A2C to feed them to, without Ray."""
+"""Rows of made-up steps, and learners to feed them to, without Ray."""
 
 from collections import OrderedDict
 
@@ -33,7 +33,9 @@ def make_learner(algorithm="ppo", space="discrete", mapping=None, seed=0, **trai
     joint = tuple(
         Dict(OrderedDict((agent, x) for agent in agents)) for x in (observation_space, action_space)
     )
-    config = policies.config(algorithm, **{"hidden_sizes": [8], "grad_clip": None} | training)
+    if "hidden_size" not in training:
+        training = {"hidden_sizes": [8]} | training
+    config = policies.config(algorithm, **{"grad_clip": None} | training)
     names = ["shared"]
     if mapping is not None:
         names = [mapping(agent) for agent in agents]

@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
-from on_policy_rows import make_learner
+from gymnasium.spaces import Box
+from off_policy_rows import loss_terms
+from on_policy_rows import make_learner, make_sequences
 
 from marlserve.policies import dqn, sac, td3
+from marlserve.policies.models.action_distributions import Choices, Squashed
 from marlserve.policies.models.mlp import Twin
-from marlserve.policies.models.sac import _squashed
+from marlserve.policies.sampling.sequences import Sequences
 
 
 def test_target_actions_are_smoothed_within_bounds():
@@ -40,7 +42,7 @@ def test_td3_explores_at_random_then_with_noise():
 def test_the_density_of_a_squashed_sample():
     outputs = torch.randn(200, 4)
     torch.manual_seed(0)
-    actions, logp = _squashed(outputs)
+    actions, logp = Squashed(*outputs.chunk(2, -1), (2,)).draw()
     mean, log_std = outputs[:, :2], -5 + 3.5 * (torch.tanh(outputs[:, 2:]) + 1)
     squashed = torch.distributions.TransformedDistribution(
         torch.distributions.Normal(mean, log_std.exp()), torch.distributions.TanhTransform()
@@ -78,11 +80,29 @@ def test_two_networks_side_by_side():
     assert all(parameter.grad is None for parameter in twin.parameters())
 
 
+def test_the_highest_entropy_of_what_is_legal():
+    logits, some = torch.randn(5, 2, 4), torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]]).bool()
+    free, bound = Choices(logits, None, (2,)), Choices(logits, some, (2,))
+    torch.testing.assert_close(free.highest_entropy(), torch.full((5,), math.log(16)))
+    torch.testing.assert_close(bound.highest_entropy(), torch.full((5,), math.log(6)))
+    same = Choices(torch.zeros(5, 2, 4), some, (2,))
+    torch.testing.assert_close(same.entropy(), same.highest_entropy())
+    padding = Choices(logits, torch.zeros(5, 2, 4).bool(), (2,))
+    assert (padding.highest_entropy() == 0).all()
+    assert padding.entropy().isfinite().all()
+
+
 def test_what_the_entropy_shall_be():
-    config = sac.config()
-    assert sac.target_entropy(config, Box(-1, 1, (3,))) == -3.0
-    assert sac.target_entropy(config, Discrete(6)) == pytest.approx(0.3 * math.log(6))
-    assert sac.target_entropy(sac.config(target_entropy=0.1), Discrete(6)) == 0.1
+    for space, expected in (("box", -2.0), ("multi_discrete", 0.3 * math.log(2 * 4))):
+        learner = make_learner("sac", space)
+        columns = make_sequences(space).columns
+        columns.pop("action_mask", None)
+        assert loss_terms(learner, Sequences(columns))[1]["target_entropy"] == pytest.approx(
+            expected
+        )
+    learner = make_learner("sac", "box", target_entropy=0.1)
+    terms = loss_terms(learner, make_sequences("box"))
+    assert terms[1]["target_entropy"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +114,7 @@ def test_what_the_entropy_shall_be():
         (dqn.config(td_lambda=-0.5), "td_lambda is -0.5"),
         (sac.config(initial_alpha=0.0), "initial_alpha is 0.0"),
         (sac.config(target_entropy="low"), "target_entropy is 'low'"),
+        (sac.config(target_entropy=None), "target_entropy is None"),
         (sac.config(hidden_sizes=[8, 0]), r"hidden_sizes is \[8, 0\]"),
         (td3.config(policy_delay=0), "policy_delay is 0"),
         (td3.config(exploration_noise=1.5), "exploration_noise is 1.5"),

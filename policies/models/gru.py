@@ -1,6 +1,7 @@
-"""Q-networks over sequences: a GRU or a feed-forward layer, and one head per action component.
+"""Networks over sequences: a GRU or a feed-forward layer, and one head per action component.
 
-An action has H components of A values each (H = 1 for `Discrete`). Both networks map
+An action has H components of A values each (H = 1 for `Discrete`; of a `Box`, every number is a
+component, and A is what a user of the network needs to know of it). Both networks map
 
     observations [T, B, *O], hidden [B, *hidden_shape]  ->  values [T, B, H, A], hidden
 
@@ -150,30 +151,35 @@ def make_network(
     hidden_size: int = 64,
     use_gru: bool = True,
     embedding_size: int = 0,
+    num_values: int | None = None,
 ) -> FlatNetwork | PerComponentNetwork:
-    """The Q-network for these spaces.
+    """The network for these spaces.
 
     Args:
         network: "flat", "per_component", or "auto": per component where an observation [M, F]
             meets an action of M components, flat elsewhere.
+        num_values: A, for `Box` actions, each number of which is a component; the others have
+            values of their own.
 
     Raises:
-        ValueError: for spaces that no Q-network can play, an unknown `network`, or
+        ValueError: for spaces that no network can play, an unknown `network`, or
             "per_component" where the shapes do not allow it.
     """
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}; allowed are {NETWORKS}")
     if not isinstance(observation_space, gymnasium.spaces.Box):
         raise ValueError(f"the observation space is {observation_space}; it must be a Box")
-    sizes = component_sizes(action_space)
-    shape, components, values = observation_space.shape, len(sizes), max(sizes)
-    fits = isinstance(action_space, gymnasium.spaces.MultiDiscrete) and (
-        len(shape) == 2 and shape[0] == components
-    )
+    if isinstance(action_space, gymnasium.spaces.Box) and num_values is not None:
+        components, values = int(np.prod(action_space.shape)), num_values
+    else:
+        sizes = component_sizes(action_space)
+        components, values = len(sizes), max(sizes)
+    shape = observation_space.shape
+    fits = len(shape) == 2 and action_space.shape == (shape[0],)
     if network == "per_component" and not fits:
         raise ValueError(
-            f"network is 'per_component', which needs observations [M, F] and MultiDiscrete "
-            f"actions of M components; the spaces are {observation_space} and {action_space}"
+            f"network is 'per_component', which needs observations [M, F] and actions of M "
+            f"components; the spaces are {observation_space} and {action_space}"
         )
     if fits and network != "flat":
         return PerComponentNetwork(

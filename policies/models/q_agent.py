@@ -31,9 +31,9 @@ from torch import Tensor, nn
 
 from marlserve.policies.models.gru import component_sizes, make_network
 from marlserve.policies.models.masks import best, combined, component_mask
+from marlserve.policies.models.recurrent import acted, initial_state, seen
 from marlserve.policies.sampling.sequences import ACTION_MASK, HIDDEN
 
-STATE_KEY = "h"
 VALUES, TARGET_VALUES, GREEDY = "values", "target_values", "greedy"
 
 
@@ -56,8 +56,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         self.register_buffer("legal", component_mask(sizes), persistent=False)
 
     def get_initial_state(self) -> dict[str, Tensor]:
-        shape = self.network.hidden_shape
-        return {STATE_KEY: torch.zeros(shape)} if shape else {}
+        return initial_state(self.network)
 
     def _forward_inference(self, batch: dict, **kwargs) -> dict:
         return self._act(batch, epsilon=0.0)
@@ -68,15 +67,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     @torch.no_grad()
     def _act(self, batch: dict, epsilon: float) -> dict:
-        observations, mask = batch[Columns.OBS].float(), batch.get(ACTION_MASK)
-        recurrent = self.is_stateful()
-        if recurrent:
-            observations = observations.transpose(0, 1)  # time first
-            mask = None if mask is None else mask.transpose(0, 1)
-            hidden = batch[Columns.STATE_IN][STATE_KEY]
-        else:
-            observations, hidden = observations.unsqueeze(0), None
-            mask = None if mask is None else mask.unsqueeze(0)
+        observations, mask, hidden = seen(batch)
         features, hidden = self.network.body(observations, hidden)
         values, mask = self.network.read(features), combined(mask, self.legal)
         actions, coherence = best(values, mask), self.model_config["coherence"]
@@ -89,9 +80,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
             actions = torch.where(alone, best(torch.rand_like(values), mask), actions)
         if self._one_component:
             actions = actions.squeeze(-1)
-        if not recurrent:
-            return {Columns.ACTIONS: actions.squeeze(0)}
-        return {Columns.ACTIONS: actions.transpose(0, 1), Columns.STATE_OUT: {STATE_KEY: hidden}}
+        return acted(actions, hidden)
 
     def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
         observations = batch[Columns.OBS].float().transpose(0, 1)  # [T, R, n, *O]
