@@ -1,10 +1,10 @@
 """SAC with memory: each of its networks is a GRU over what its agent saw in the episode.
 
 `sac` says how it learns. Rows of `sequence_length` steps are stored as they were sampled, one
-after another, each with the actor's hidden state before it. The critics begin every row without a
-memory. So the first `burn_in` steps of a row within an episode are only there to warm up
-(Kapturowski et al. 2019, R2D2): no loss, no gradient; only rows that start an episode count in
-full. An episode that fits into a row loses nothing.
+after another, each with the actor's hidden state before it. That state is as old as the row, so
+the first `burn_in` steps of a row only refresh it (Kapturowski et al. 2019, R2D2): no loss, no
+gradient. Only rows that start an episode count in full; an episode that fits into a row loses
+nothing. `models.sac_gru` says what the critics know of earlier rows.
 
 Actions: Discrete, MultiDiscrete (a choice of its own for each component, values that add up) and
 bounded Box. Observations: Box; of shape [M, F], with actions of M components, the networks
@@ -57,10 +57,10 @@ class SACGRUConfig(EntropyConfig, RecurrentConfig):
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or SACGRU)
         self.initial_alpha = 0.1
-        self.burn_in = 4
         # RLlib's own settings, where recurrent SAC wants other values.
         self.lr = 1e-3
         self.num_envs_per_env_runner = 8
+        self.rollout_fragment_length = "auto"  # that of a row
         self.updates_per_step = 8
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:

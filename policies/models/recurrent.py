@@ -41,8 +41,9 @@ def unrolled(
     hidden: Tensor | None,
     burn_in: int,
     first: Tensor,
-) -> Tensor:
-    """The features of whole rows, [T, R, ..., F].
+    after: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Whole rows: the features [T, R, ..., F], and the memory [R, *hidden] after the burn-in.
 
     No gradient passes from later steps to the first `burn_in` of a row, unless the row starts an
     episode: they only warm up the memory (Kapturowski et al. 2019, R2D2).
@@ -50,12 +51,18 @@ def unrolled(
     Args:
         observations: [T, R, *O].
         hidden: [R, *hidden] before them, zeros if None.
-        burn_in: steps.
+        burn_in: steps; 0 is taken where rows have no more than that.
         first: [R] bool, the row starts an episode.
+        after: [R, *hidden], the memory after the burn-in of rows that start no episode, in place
+            of the network's own. Without a burn-in, it is that of all rows.
     """
-    if not network.hidden_shape or not 0 < burn_in < len(observations):
-        return network.body(observations, hidden)[0]
+    if not network.hidden_shape:
+        return network.body(observations, None)[0], None
+    if not 0 < burn_in < len(observations):
+        hidden = hidden if after is None else after
+        return network.body(observations, hidden)[0], hidden
     early, hidden = network.body(observations[:burn_in], hidden)
-    keep = first.view(-1, *(1,) * (hidden.ndim - 1))
-    late, _ = network.body(observations[burn_in:], torch.where(keep, hidden, hidden.detach()))
-    return torch.cat([early, late])
+    after = hidden.detach() if after is None else after
+    hidden = torch.where(first.view(-1, *(1,) * (hidden.ndim - 1)), hidden, after)
+    late, _ = network.body(observations[burn_in:], hidden)
+    return torch.cat([early, late]), hidden

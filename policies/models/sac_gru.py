@@ -10,10 +10,12 @@ or, without `use_gru`, neither states nor the axis of one step. Training, R rows
     OBS [R, L+1, *O], ACTIONS [R, L, *C], "action_mask" [R, L+1, H, A] optional, FIRST [R],
     HIDDEN [R, *hidden], the actor's state before the row as it was when the row was sampled
 
-Each network reads a row once, and its L+1 features serve this step and the next. Only the actor
-runs when rows are sampled, so the critics have no state of then: they begin every row with zeros,
-and know of earlier steps of the episode what `burn_in` shows them ("zero start state" in
-Kapturowski et al. 2019, R2D2, where the actor has the "stored state").
+Each network reads a row once, and its L+1 features serve this step and the next. The actor goes
+on from its stored state, refreshed by the burn-in (Kapturowski et al. 2019, R2D2). Only the actor
+runs when rows are sampled, so there is no such state of the critics. From zeros they would not
+know of the episode's earlier steps what the actor may act upon, and would teach it to forget that.
+So after the burn-in of a row that starts no episode, a critic's memory is a linear map of the
+actor's, squashed, which the critic learns; no gradient goes to the actor.
 """
 
 from collections.abc import Callable
@@ -64,12 +66,23 @@ class TwinCritics(nn.Module):
     def __init__(self, make: Callable[[], FlatNetwork | PerComponentNetwork]):
         super().__init__()
         self.pair = nn.ModuleList([make(), make()])
+        size = self.pair[0].hidden_shape[-1:]
+        # Without a bias: the actor's memory is zero where an episode starts, and so is theirs.
+        self.memories = nn.ModuleList(
+            [nn.Linear(*size, *size, bias=False) for _ in self.pair if size]
+        )
 
-    def features(self, observations: Tensor, burn_in: int, first: Tensor) -> list[Tensor]:
-        """Of both, [R, T, ..., F], of observations [T, R, *O]; see `unrolled`."""
+    def features(
+        self, observations: Tensor, burn_in: int, first: Tensor, memory: Tensor | None
+    ) -> list[Tensor]:
+        """Of both, [R, T, ..., F], of observations [T, R, *O]; see `unrolled`.
+
+        `memory` [R, *hidden] is the actor's after the burn-in.
+        """
+        after = [torch.tanh(linear(memory)) for linear in self.memories] or [None, None]
         return [
-            unrolled(network, observations, None, burn_in, first).transpose(0, 1)
-            for network in self.pair
+            unrolled(network, observations, None, burn_in, first, state)[0].transpose(0, 1)
+            for network, state in zip(self.pair, after, strict=True)
         ]
 
     def of_choices(self, features: list[Tensor]) -> Tensor:
@@ -84,8 +97,10 @@ class TwinCritics(nn.Module):
         """
         values = []
         for network, some in zip(self.pair, features, strict=True):
-            flat = some.ndim == actions.ndim
-            inputs = (some.unsqueeze(-2), actions.unsqueeze(-2 if flat else -1))
+            if some.ndim == actions.ndim:
+                inputs = (some.unsqueeze(-2), actions.unsqueeze(-2))
+            else:
+                inputs = (some, actions.unsqueeze(-1))
             if frozen:
                 fixed = {name: x.detach() for name, x in network.head.named_parameters()}
                 inputs = (inputs[0].detach(), inputs[1])
@@ -114,14 +129,15 @@ class SACGRUModule(SoftActorCritic):
     def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
         observations = batch[Columns.OBS].float().transpose(0, 1)  # [L+1, R, *O]
         mask, rows = batch.get(ACTION_MASK), (self.model_config["burn_in"], batch[FIRST])
-        features = unrolled(self.actor, observations, batch.get(HIDDEN), *rows).transpose(0, 1)
-        outputs = self.actor.read(features)  # [R, L+1, *heads]
+        features, memory = unrolled(self.actor, observations, batch.get(HIDDEN), *rows)
+        outputs = self.actor.read(features.transpose(0, 1))  # [R, L+1, *heads]
         masks = (None, None) if mask is None else (mask[:, :-1], mask[:, 1:])
         now = self.policy(outputs[:, :-1], masks[0])
         later = self.policy(outputs[:, 1:].detach(), masks[1])
-        features = [x[:, :-1] for x in self.critics.features(observations, *rows)]
+        rows = (observations, *rows, None if memory is None else memory.detach())
+        features = [x[:, :-1] for x in self.critics.features(*rows)]
         with torch.no_grad():
-            following = [x[:, 1:] for x in self.target_critics.features(observations, *rows)]
+            following = [x[:, 1:] for x in self.target_critics.features(*rows)]
         actions = batch[Columns.ACTIONS]
         if self.is_box:
             critics = partial(self.critics.of_numbers, features)

@@ -1,0 +1,69 @@
+"""Recurrent SAC learns what needs memory, in every action space; feed-forward SAC does not."""
+
+import pytest
+
+from marlserve import policies
+from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+ROW = {"sequence_length": 4, "replay_capacity": 2_000, "train_batch_size_per_learner": 32}
+SETTINGS = {
+    "sac_gru": {"hidden_size": 32, **ROW},
+    "sac": {"hidden_sizes": [64], **ROW, "updates_per_step": 8},
+}
+
+
+def learned(name, maker, env_steps, mapping=None, training=None, **kwargs):
+    """The mean return of greedy play after so many steps."""
+    settings = {"learning_starts": 200, "lr": 3e-3} | SETTINGS[name] | (training or {})
+    config = (
+        policies.config(name, **settings)
+        .environment(PettingZooEnv, env_config={"maker": maker, "kwargs": kwargs})
+        .env_runners(rollout_fragment_length=4)
+        .evaluation(
+            evaluation_interval=10**9,  # on demand only
+            evaluation_duration=120,
+            evaluation_num_env_runners=0,
+            evaluation_config={"explore": False, "num_envs_per_env_runner": 30},
+        )
+        .debugging(seed=0)
+    )
+    if mapping is not None:
+        config.multi_agent(policies={"of_a0", "of_a1"}, policy_mapping_fn=mapping)
+    algorithm = config.build_algo()
+    for _ in range(env_steps // (config.num_envs_per_env_runner * 4)):
+        algorithm.training_step()
+    result = algorithm.evaluate()["env_runners"]["episode_return_mean"]
+    algorithm.stop()
+    return result
+
+
+def own_policy(agent_id, episode=None, **kwargs):
+    return f"of_{agent_id}"
+
+
+@pytest.mark.parametrize(
+    ("space", "forgetful"), [("discrete", 1 / 2), ("multi_discrete", 9 / 16), ("box", 1 / 4)]
+)
+def test_an_echo(space, forgetful):
+    """The first observation, repeated; `forgetful` is the most that is earned without memory."""
+    assert learned("sac_gru", "toy_memory:Echo", 1_600, space=space) > 0.95
+    assert learned("sac", "toy_memory:Echo", 1_600, space=space) < forgetful + 0.1
+
+
+@pytest.mark.parametrize("mapping", [None, own_policy], ids=["shared", "own"])
+def test_recall(mapping):
+    """Two agents; all but one action is illegal until each is asked for its cue: 2 at best."""
+    assert learned("sac_gru", "toys:Recall", 1_600, mapping) > 1.9
+
+
+def test_feed_forward_does_not_recall():
+    assert learned("sac", "toys:Recall", 1_600) < 1.1
+
+
+@pytest.mark.parametrize(("space", "burn_in"), [("discrete", 1), ("box", 0)])
+def test_what_was_seen_two_rows_ago(space, burn_in):
+    """Rows of 4 steps, episodes of 12: stored hidden states carry the cue, to critics too."""
+    training = {"burn_in": burn_in}
+    result = learned("sac_gru", "toy_memory:Echo", 2_600, training=training, space=space, length=12)
+    assert result > 0.93
