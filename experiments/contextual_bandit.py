@@ -9,7 +9,7 @@ Each seed is an instance of its own, of theta and of A. As in section 7.1 of Zho
 arXiv 1911.04462) there are three functions, which are the presets, 10,000 rounds, 4 arms and 20
 dimensions; the network is retrained after every 20 rounds.
 
-All three functions are even: to a linear model of contexts as they come, all arms are alike.
+All three functions are even: over all contexts, the best linear model of them is a constant.
 
 Every field of the problem is a flag. Everything is in runs/contextual_bandit/<preset>/:
 <algorithm>/seed_<n>/ for every run, regret.csv, regret.md and plots/.

@@ -27,7 +27,7 @@ from marlserve.experiments import compare, evaluate, kv_cache_settings
 from marlserve.experiments.base import RUNS
 from marlserve.experiments.command_line import carry_out, flags, read_settings
 from marlserve.experiments.kv_cache_plots import draw
-from marlserve.experiments.kv_cache_settings import ALGORITHMS, CONFIGS, PROBLEM, study
+from marlserve.experiments.kv_cache_settings import ALGORITHMS, CONFIGS, study
 from marlserve.experiments.study import changes
 from marlserve.experiments.summary import write_summary
 
@@ -113,7 +113,7 @@ class Evaluate:
             raise ValueError("there is nothing to play: give --models-dir or --policy")
         evaluate.held_out_seeds(self.n_eval_episodes)
         contestants = study().contestants(names, self.checkpoint)
-        _play(self, config, self.problem, contestants)
+        study().report(self.out, config, self.problem, contestants, self.n_eval_episodes)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class Compare:
             finished=lambda folder: _sum_up(folder, config, self.problem, self.out),
         )
         tested_on = replace(self.problem, split="test")
-        folder = _play(self, config, tested_on, study().contestants([*folders, *BASELINES]))
+        contestants = study().contestants([*folders, *BASELINES])
+        folder = study().report(self.out, config, tested_on, contestants, self.n_eval_episodes)
         for file in draw(study(), folder, tested_on, ()):
             print(f"plot: {file}")
 
@@ -197,16 +198,6 @@ def _commands(config: str) -> dict[str, Any]:
         "compare": Compare(problem=problem),
         "plot": Plot(problem=tested_on),
     }
-
-
-def _play(command: Evaluate | Compare, config: str, problem: Config, contestants: dict) -> Path:
-    """Play, show and write down all results of the folder."""
-    folder, _ = study().play(command.out, config, problem, contestants, command.n_eval_episodes)
-    rows = evaluate.read_results(folder / "results.csv")
-    text = study().show(rows, problem, f"{PROBLEM}, {folder.name}")
-    (folder / "table.md").write_text(text)
-    print(f"all results: {folder / 'results.csv'}")
-    return folder
 
 
 def _sum_up(folder: Path, config: str, problem: Config, out: Path) -> None:

@@ -1,7 +1,7 @@
 """Does a bandit that looks at a prompt compress its KV cache better than one fixed method?
 
     python experiments/kv_compression.py train --config tagged --iterations 94
-    python experiments/kv_compression.py evaluate --models-dir runs/kv_compression/tagged
+    python experiments/kv_compression.py evaluate --models-dir runs/kv_compression/untagged
     python experiments/kv_compression.py compare --config untagged --seeds 0 1 2 3 4 --jobs 2
     python experiments/kv_compression.py plot --config untagged
     python experiments/kv_compression.py make-table --model-name some/model --devices cuda:0 cuda:1
@@ -9,7 +9,8 @@
 
 Every field of the problem is a flag, with the config's value for a default: --budgets, --context,
 --reward cosine, --model-name and so on. Trainings look outcomes up in a table of prompts and arms,
-which is made before them if it is not there; with --table-path "" they ask the model each time.
+which is made before them if it is not there; with --table-path "" they ask the model each time, and
+nobody knows the regret.
 Everything is in runs/kv_compression/: tables/, and <config>/ with <algorithm>/seed_<n>/ for every
 run (progress.jsonl, evaluation.jsonl, checkpoint/), results.csv, table.md, regret.csv and plots/.
 """
@@ -22,20 +23,16 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from marlserve.envs.kv_compression import UNTAGGED, Config
-from marlserve.experiments import compare, evaluate, kv_compression_tables
+from marlserve.experiments import compare, evaluate
 from marlserve.experiments import kv_compression_settings as standard
 from marlserve.experiments.base import RUNS, Experiment, train
 from marlserve.experiments.command_line import carry_out, read_settings
 from marlserve.experiments.kv_compression_model import MakeModel
 from marlserve.experiments.kv_compression_plots import draw
-from marlserve.experiments.kv_compression_regret import (
-    plain_baselines,
-    seeded_bandits,
-    write_regrets,
-)
-from marlserve.experiments.kv_compression_settings import ALGORITHMS, AUTO, CONFIGS, PROBLEM
+from marlserve.experiments.kv_compression_regret import baselines, write_regrets
+from marlserve.experiments.kv_compression_settings import ALGORITHMS, AUTO, CONFIGS
+from marlserve.experiments.kv_compression_tables import SPLITS, MakeTable, named_table, with_table
 from marlserve.experiments.run import read_experiment
-from marlserve.experiments.study import Study
 
 ConfigName = Annotated[Literal[tuple(CONFIGS)], tyro.conf.arg(aliases=["--preset"])]
 AlgorithmName = Literal[tuple(ALGORITHMS)]
@@ -43,6 +40,7 @@ Seeds = Annotated[tuple[int, ...], tyro.conf.arg(aliases=["--seed"])]
 Out = Annotated[Path, tyro.conf.arg(aliases=["--save-dir"])]
 ProblemFlags = Annotated[Config, tyro.conf.arg(name="")]
 _DEFAULT = replace(UNTAGGED, table_path=AUTO)
+_STEPS = standard.ITERATIONS * standard.EPISODES_PER_UPDATE
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,21 @@ class Train:
 
     def run(self, config: str) -> None:
         if self.resume is not None:
-            train(*_begun(self.resume), checkpoint_every_s=self.checkpoint_every_s)
+            experiment, out = _begun(self.resume)
+            steps = self.iterations * self.episodes_per_update
+            if steps not in (_STEPS, experiment.env_steps):
+                raise ValueError(
+                    f"iterations make {steps:,} prompts; {self.resume} was begun for "
+                    f"{experiment.env_steps:,}, and goes on to these"
+                )
+            train(experiment, out, checkpoint_every_s=self.checkpoint_every_s)
             return
+        problem = with_table(self.problem, self.out, ("train", "validation"))
         flags = ("lr", "ucb_beta", "uncertainty_coef")
         given = {name: value for name in flags if (value := getattr(self, name)) is not None}
         experiments = [
             standard.experiment(
-                *(config, algorithm, seed, _with_table(self.problem, self.out)),
+                *(config, algorithm, seed, problem),
                 iterations=self.iterations,
                 episodes_per_update=self.episodes_per_update,
                 eval_frequency=self.eval_frequency,
@@ -99,22 +105,25 @@ class Evaluate:
     policy: tuple[str, ...] = ("all",)  # baselines by name, "all" of them, folders, checkpoints
     config: ConfigName = "untagged"  # what to play; the other flags change it
     n_eval_episodes: int = 1000  # prompts
-    checkpoint: Literal["best", "final"] | None = None  # of runs; None: the best, if there is one
+    checkpoint: Literal["best", "final"] | None = None  # of runs; None: the final one
     out: Out = RUNS  # where all runs are
     problem: ProblemFlags = _DEFAULT
 
     def run(self, config: str) -> None:
-        names = [name for name in self.policy if name != "all"]
-        if self.models_dir is not None:
-            names = [*_study(config, self.problem).runs_below(self.models_dir), *names]
-        if not names and "all" not in self.policy:
+        study = standard.study(config, self.problem)
+        runs = [] if self.models_dir is None else study.runs_below(self.models_dir)
+        if not runs and not self.policy:
             raise ValueError("there is nothing to play: give --models-dir or --policy")
         evaluate.held_out_seeds(self.n_eval_episodes)
-        problem = _with_table(self.problem, self.out)
-        contestants = _study(config, problem).contestants(names, self.checkpoint)
-        if "all" in self.policy:
-            contestants |= plain_baselines(problem) | seeded_bandits((0,))
-        _play(self, config, problem, contestants)
+        known = baselines(self.problem, (0,))
+        chosen = {key: x for key, x in known.items() if {key[0], "all"} & set(self.policy)}
+        others = [x for x in self.policy if x not in {"all", *(name for name, _ in known)}]
+        for run in [*runs, *others]:
+            _check_tag(Path(run), self.problem)
+        problem = with_table(self.problem, self.out, ("train", "test"))
+        study = standard.study(config, problem)
+        contestants = study.contestants([*runs, *others], self.checkpoint) | chosen
+        study.report(self.out, config, problem, contestants, self.n_eval_episodes)
 
 
 @dataclass(frozen=True)
@@ -137,9 +146,9 @@ class Compare:
                 f"split is {self.problem.split!r}; compare trains on 'train' and plays 'test'"
             )
         evaluate.held_out_seeds(self.n_eval_episodes)
-        problem = _with_table(self.problem, self.out)
-        if not problem.table_path:
+        if not self.problem.table_path:
             raise ValueError("table_path is ''; regret and baselines that learn need a table")
+        problem = with_table(self.problem, self.out, SPLITS)
         experiments = [
             standard.experiment(
                 *(config, algorithm, seed, problem),
@@ -152,11 +161,11 @@ class Compare:
         ]
         folders = compare.train_all(experiments, self.out, self.jobs)
         tested_on = replace(problem, split="test")
-        contestants = _study(config, problem).contestants(folders)
-        contestants |= plain_baselines(problem) | seeded_bandits(self.seeds)
-        folder = _play(self, config, tested_on, contestants)
+        study = standard.study(config, problem)
+        contestants = study.contestants(folders) | baselines(problem, self.seeds)
+        folder = study.report(self.out, config, tested_on, contestants, self.n_eval_episodes)
         write_regrets(folder, folders, problem, self.seeds)
-        for file in draw(_study(config, problem), folder, tested_on):
+        for file in draw(study, folder, tested_on):
             print(f"plot: {file}")
 
 
@@ -169,30 +178,13 @@ class Plot:
     problem: ProblemFlags = _DEFAULT
 
     def run(self, config: str) -> None:
-        problem = _named_table(self.problem, self.out)
-        folder = _study(config, problem).folder(self.out, config, problem)
+        problem = named_table(self.problem, self.out)
+        study = standard.study(config, problem)
+        folder = study.folder(self.out, config, problem)
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}: train or evaluate first")
-        for file in draw(_study(config, problem), folder, problem):
+        for file in draw(study, folder, problem):
             print(f"plot: {file}")
-
-
-@dataclass(frozen=True)
-class MakeTable:
-    """Try every arm on every prompt and write down what becomes of it. Stopped, it goes on where
-    it was; the prompts do not depend on the context, the reward or the price."""
-
-    config: ConfigName = "untagged"  # whose prompts; the other flags change them
-    devices: tuple[str, ...] = ()  # a worker for each, as cuda:0 cuda:1; none: --device, here
-    out: Out = RUNS  # where all runs are
-    problem: ProblemFlags = _DEFAULT
-
-    def run(self, config: str) -> None:
-        problem = _named_table(self.problem, self.out)
-        if not problem.table_path:
-            raise ValueError("table_path is ''; leave it out, or name a folder for the table")
-        kv_compression_tables.make(problem, Path(problem.table_path), self.devices)
-        print(f"table: {problem.table_path}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -216,40 +208,22 @@ def _commands(config: str) -> dict[str, Any]:
     }
 
 
-def _named_table(problem: Config, out: Path) -> Config:
-    """With the path of its table, in place of `AUTO`."""
-    if problem.table_path != AUTO:
-        return problem
-    return replace(problem, table_path=str(standard.table_folder(out, problem)))
-
-
-def _with_table(problem: Config, out: Path) -> Config:
-    """The same, and the table is made if there is none; one that is given must be whole."""
-    named = _named_table(problem, out)
-    if problem.table_path == AUTO:
-        kv_compression_tables.make(named, Path(named.table_path))
-    return named
-
-
-def _study(config: str, problem: Config) -> Study:
-    return standard.study({config: problem.table_path})
+def _check_tag(run: Path, problem: Config) -> None:
+    """A policy that was told the type, or not, plays such prompts only."""
+    if not (run / "experiment.json").exists():
+        return
+    tagged = read_experiment(run)["env_config"].get("tagged", problem.tagged)
+    if tagged != problem.tagged:
+        raise ValueError(
+            f"{run} was trained with tagged={tagged}, and tagged is {problem.tagged}: play it with "
+            f"--config {'tagged' if tagged else 'untagged'}"
+        )
 
 
 def _begun(run: Path) -> tuple[Experiment, Path]:
     """The experiment of a run's folder, and where all runs are."""
     experiment = Experiment(**read_experiment(run))
     return experiment, Path(run).resolve().parents[len(experiment.folder.parts) - 1]
-
-
-def _play(command: Evaluate | Compare, config: str, problem: Config, contestants: dict) -> Path:
-    """Play, show and write down all results of the folder."""
-    study = _study(config, problem)
-    folder, _ = study.play(command.out, config, problem, contestants, command.n_eval_episodes)
-    rows = evaluate.read_results(folder / "results.csv")
-    text = study.show(rows, problem, f"{PROBLEM}, {folder.name}")
-    (folder / "table.md").write_text(text)
-    print(f"all results: {folder / 'results.csv'}")
-    return folder
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import numpy as np
 from marlserve.envs.base import Baseline
 from marlserve.envs.kv_compression import Config, Problem
 from marlserve.envs.kv_compression.baselines import (
-    ARMS,
     BANDITS,
     BASELINES,
     ROUNDS,
@@ -23,20 +22,16 @@ from marlserve.experiments import regret
 from marlserve.experiments.study import Contestants
 
 
-def plain_baselines(problem: Config) -> Contestants:
-    """The baselines that do not learn, with a constant for each of the problem's own arms."""
-    rest = [name for name in BASELINES if name not in (*BANDITS, *ARMS)]
-    arms = {name: Baseline(decides(partial(constant, arm=name))) for name in problem.arms}
-    return {(name, None): x for name, x in (arms | {y: BASELINES[y] for y in rest}).items()}
-
-
-def seeded_bandits(seeds: Sequence[int]) -> Contestants:
-    """The baselines that learn, once for each seed."""
-    return {
-        (name, seed): Baseline(learns(bandit, seed=seed))
-        for name, bandit in BANDITS.items()
-        for seed in seeds
-    }
+def baselines(problem: Config, seeds: Sequence[int]) -> Contestants:
+    """A constant for each of the problem's arms, and the other baselines; those that learn, once
+    for each seed. Without a table, none that needs the training prompts' outcomes."""
+    found = {name: Baseline(decides(partial(constant, arm=name))) for name in problem.arms}
+    found |= {name: BASELINES[name] for name in ("random", "oracle")}
+    if not problem.table_path:
+        return {(name, None): x for name, x in found.items()}
+    found |= {name: BASELINES[name] for name in ("best_fixed", "best_per_type")}
+    learning = {(name, seed): Baseline(learns(name, seed)) for name in BANDITS for seed in seeds}
+    return {(name, None): x for name, x in found.items()} | learning
 
 
 def write_regrets(
@@ -54,8 +49,8 @@ def write_regrets(
     curves, copy = regret.of_runs(runs), Problem(problem)
     for seed in seeds:
         curves["random", seed] = regret.curve(_random(copy, seed))
-        for name, bandit in BANDITS.items():
-            curves[name, seed] = regret.curve(trained(bandit, copy, seed=seed)[1])
+        for name in BANDITS:
+            curves[name, seed] = regret.curve(trained(name, copy, seed=seed)[1])
     rows = regret.merge(folder / "regret.csv", curves)
     text = regret.show(rows, folder.name, reference="linucb")
     (folder / "regret.md").write_text(text)

@@ -6,8 +6,8 @@ regret.csv in the folder of a preset holds curves, a few points of each:
     pulls           rounds so far
     regret          summed over them
 
-A seed stands for all that chance decides, and is drawn as a whole: where policies of one seed
-share it, as the instance of the problem, their differences are those of pairs.
+A seed stands for all that chance decides. Where policies of one seed share some of it, as the
+instance of the problem, their differences vary less than they do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from marlserve.experiments import table
 from marlserve.experiments.run import read_experiment, read_progress, write
@@ -123,35 +124,60 @@ def by_seed(rows: pd.DataFrame) -> dict[str, dict[int, pd.DataFrame]]:
 def final(rows: pd.DataFrame, reference: str | None = None) -> tuple[pd.DataFrame, int]:
     """The regret of every policy where the shortest of all curves ends.
 
+    Intervals are Student's, as seeds are few; those of differences are of pairs, seed by seed. A
+    policy's rank is one more than the number of policies that are better with 97.5 % confidence.
+
     Args:
         rows: of a regret.csv.
-        reference: a policy; the columns "difference" compare with it, seed by seed.
+        reference: a policy; the columns "difference" compare with it.
 
     Returns:
-        what `table.table` does, over the seeds that all policies have in common; and the pulls.
+        as `table.table` does, over the seeds that all policies have in common; and the pulls.
 
     Raises:
         ValueError: if the policies have no seed in common, and for an unknown reference.
     """
     curves = by_seed(rows)
-    if not set.intersection(*(set(seeds) for seeds in curves.values())):
+    common = sorted(set.intersection(*(set(seeds) for seeds in curves.values())))
+    if not common:
         there = {policy: list(seeds) for policy, seeds in curves.items()}
         raise ValueError(f"the policies have no seed in common: {there}")
+    if reference is not None and reference not in curves:
+        raise ValueError(f"the reference {reference!r} is not among {list(curves)}")
     pulls = int(rows.groupby(KEYS)["pulls"].max().min())
-    ends = [
+    ends = {
+        policy: np.array(
+            [np.interp(pulls, seeds[seed]["pulls"], seeds[seed][REGRET]) for seed in common]
+        )
+        for policy, seeds in curves.items()
+    }
+    found = [
         {
             "policy": policy,
-            "training_seed": None,
-            "episode_seed": seed,  # drawn for all policies alike
             "oracle": False,
-            REGRET: np.interp(pulls, points["pulls"], points[REGRET]),
+            "training_seeds": 0,
+            "episodes": len(common),
+            "windows": len(common),
+            "rank": 1 + sum(_interval("x", own - other)["x_low"] > 0.0 for other in ends.values()),
+            **_interval(REGRET, own),
+            **({} if reference is None else _interval("difference", own - ends[reference])),
         }
-        for policy, seeds in curves.items()
-        for seed, points in seeds.items()
+        for policy, own in ends.items()
     ]
-    result = table.table(pd.DataFrame(ends), [REGRET], reference=reference)
-    result.attrs["over"] = "seeds"
+    result = pd.DataFrame(found).sort_values(REGRET, ignore_index=True)
+    result["tied"] = result["rank"].duplicated(keep=False)
+    result.attrs = {"by": REGRET, "reference": reference, "gap": None}
+    result.attrs |= {"over": "seeds", "interval": "t"}
     return result, pulls
+
+
+def _interval(name: str, values: np.ndarray) -> dict[str, float]:
+    """Mean and 95 % t interval of some seeds' values; without end for a single one."""
+    mean, count = values.mean(), len(values)
+    reach = np.inf
+    if count > 1:
+        reach = t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
+    return {name: mean, f"{name}_low": mean - reach, f"{name}_high": mean + reach}
 
 
 def show(rows: pd.DataFrame, title: str, reference: str | None = None) -> str:

@@ -46,6 +46,7 @@ class Study:
     larger_is_better: bool = False  # in what ranks
     rank_by: Mapping[str, str] = field(default_factory=dict)  # {reward: metric that ranks instead}
     num_envs: int = 32  # episodes that are played side by side
+    checkpoint: str | None = None  # of runs that is played: "best" or "final"; None: best, if any
 
     def experiment(
         self,
@@ -100,6 +101,7 @@ class Study:
         Args:
             names: of heuristics, or paths.
             which: of a run's checkpoints, "best" or "final"; it becomes part of the policy's name.
+                None: `checkpoint`.
 
         Raises:
             ValueError: for a name that is neither, a broken checkpoint, and two runs of one name
@@ -121,7 +123,8 @@ class Study:
                     f"{paths[key]} and {path} are both called {key[0]}, seed {key[1]}: "
                     "evaluate one of them"
                 )
-            found[key], paths[key] = evaluate.learned(path, self.interface, which), path
+            played = evaluate.learned(path, self.interface, which or self.checkpoint)
+            found[key], paths[key] = played, path
         return found
 
     def runs_below(self, folder: Path) -> list[Path]:
@@ -150,6 +153,21 @@ class Study:
         rows = compare.play_all(contestants, self.problem, problem, episodes, self.num_envs)
         evaluate.merge_results(folder / "results.csv", rows)
         return folder, rows
+
+    def report(
+        self, out: Path, preset: str, problem: Any, contestants: Contestants, episodes: int
+    ) -> Path:
+        """Play, print the table of all results there are now, and write it to table.md.
+
+        Returns:
+            the folder of results.csv.
+        """
+        folder, _ = self.play(out, preset, problem, contestants, episodes)
+        rows = evaluate.read_results(folder / "results.csv")
+        text = self.show(rows, problem, f"{self.problem}, {folder.name}")
+        (folder / "table.md").write_text(text)
+        print(f"all results: {folder / 'results.csv'}")
+        return folder
 
     def show(self, rows: pd.DataFrame, problem: Any, title: str) -> str:
         """Print the table of results under this Config; the same as Markdown."""

@@ -157,7 +157,8 @@ def caption(result: pd.DataFrame) -> str:
     plural = "" if counts == [1] else "s"
     over = f"{' or '.join(map(str, counts))} training seed{plural} and " if counts else ""
     drawn = result.attrs.get("over", "episodes")
-    text = f"Mean [95 % bootstrap interval] over {over}{result['episodes'].iloc[0]} {drawn}"
+    kind = result.attrs.get("interval", "bootstrap")
+    text = f"Mean [95 % {kind} interval] over {over}{result['episodes'].iloc[0]} {drawn}"
     windows = result["windows"].iloc[0]
     text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows."
     if reference := result.attrs["reference"]:

@@ -45,7 +45,8 @@ def test_a_run_leaves_models_logs_and_a_summary(trained):
     for name in NAMES:
         run = folder / name / "seed_0"
         found = {path.name.split(".")[0] for path in run.iterdir()}
-        assert found == {"experiment", "progress", "checkpoint", "best", "events", "summary"}
+        files = {"experiment", "progress", "evaluation", "checkpoint", "best", "events", "summary"}
+        assert found == files
         rows = read_progress(run)
         assert rows["env_steps"].iloc[-1] == 512
         assert rows[RETURN].notna().sum() == 2

@@ -13,6 +13,7 @@ from marlserve.envs.kv_compression.baselines import BANDITS
 from marlserve.experiments import kv_compression_settings, kv_compression_tables
 from marlserve.experiments.evaluate import read_results
 from marlserve.experiments.kv_compression import main
+from marlserve.experiments.kv_compression_tables import SPLITS
 from marlserve.experiments.run import RETURN, read_experiment, read_progress
 from marlserve.policies.checkpoint import CheckpointPolicy
 
@@ -109,6 +110,29 @@ def test_compare_evaluate_and_plot(ray_session, tables, tmp_path, capsys, monkey
     assert main(["plot", *given]) == 0
 
 
+def test_without_a_table_the_model_is_asked(ray_session, tables, tmp_path, capsys):
+    given = [*TINY, "--table-path=", "--out", str(tmp_path)]
+    few = ["--iterations=1", "--episodes-per-update=4", "--eval-frequency=0"]
+    assert main(["train", *given, *few]) == 0
+    (folder,) = (tmp_path / "kv_compression").iterdir()
+    assert ",table_path=," in folder.name
+    played = ["--policy", "all", "--n-eval-episodes=3", "--models-dir", str(folder)]
+    assert main(["evaluate", *given, *played]) == 0
+    results = read_results(folder / "results.csv")
+    assert set(results["policy"]) == {*ARMS, "random", "oracle", "neural_ucb,episodes_per_update=4"}
+    assert "regret" not in results
+    assert main(["plot", *given]) == 0
+    # By prompts that are looked up, it has other results, in another folder.
+    run = str(next(folder.glob("neural_ucb*/seed_0")))
+    tabled = [*TINY, f"--table-path={tables}", "--out", str(tmp_path)]
+    assert main(["evaluate", *tabled, "--policy", "h2o", run, "--n-eval-episodes=3"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", *tabled, "--tagged", "--policy", run]) == 2
+    assert "was trained with tagged=False" in capsys.readouterr().err
+    assert main(["train", "--resume", run, "--iterations=5"]) == 2
+    assert "was begun for 4" in capsys.readouterr().err
+
+
 def test_tables_are_made_side_by_side_and_only_once(tmp_path, tables, capsys):
     folder = tmp_path / "table"
     given = [*TINY, f"--table-path={folder}", "--out", str(tmp_path)]
@@ -122,6 +146,7 @@ def test_tables_are_made_side_by_side_and_only_once(tmp_path, tables, capsys):
             assert made.files == there.files
             for name in made.files:
                 assert_array_equal(made[name], there[name])
+    assert {path.name.split("-")[0] for path in folder.glob("*.npz")} == set(SPLITS)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert main(["make-table", *given]) == 0
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
@@ -158,7 +183,7 @@ def test_mistakes_are_named(tables, tmp_path, capsys):
     refused(["compare", *given, "--split=test"], "compare trains on 'train'")
     refused(["compare", *given, "--table-path="], "need a table")
     refused(["make-table", *given, "--table-path="], "name a folder for the table")
-    refused(["train", *given, "--model-name=no/such"], "no/such")
+    refused(["train", *given, f"--model-name={tmp_path}/none"], "none' cannot be loaded")
     refused(["plot", *given], "train or evaluate first")
     refused(["train", "--resume", str(tmp_path)], "is not a run")
 

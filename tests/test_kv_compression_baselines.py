@@ -126,7 +126,7 @@ def test_who_earns_most(config):
 @pytest.mark.parametrize("name", LEARNED)
 def test_bandits_learn_from_the_training_prompts(config, name):
     rewards = rewards_in_the_table(config, "train")
-    regrets = trained(BANDITS[name], start(config, 1))[1]
+    regrets = trained(name, start(config, 1))[1]
     assert regrets.shape == (3000,)
     assert (regrets >= 0).all()
     anything = (rewards.max(axis=1, keepdims=True) - rewards).mean()
@@ -134,7 +134,21 @@ def test_bandits_learn_from_the_training_prompts(config, name):
     assert regrets[-1000:].mean() < 0.7 * anything
 
 
-def test_the_regret_of_a_round_is_that_of_its_arm(small_kv_compression):
+@pytest.fixture
+def another(monkeypatch):
+    """Makes a bandit one of the baselines, "another"."""
+
+    def add(bandit):
+        monkeypatch.setitem(BANDITS, "another", bandit)
+        for tuned in baselines.TUNED.values():
+            monkeypatch.setitem(tuned, "another", {"alpha": 1.0})
+        baselines._trained.cache_clear()
+
+    yield add
+    baselines._trained.cache_clear()
+
+
+def test_the_regret_of_a_round_is_that_of_its_arm(small_kv_compression, another):
     class Told(LinUCB):
         arms = ()
 
@@ -143,32 +157,34 @@ def test_the_regret_of_a_round_is_that_of_its_arm(small_kv_compression):
             super().learn(contexts, arms, rewards)
 
     rewards = rewards_in_the_table(small_kv_compression, "train")
-    learner, regrets = trained(Told, start(small_kv_compression, 1), rounds=50, seed=3)
+    another(Told)
+    learner, regrets = trained("another", start(small_kv_compression, 1), rounds=50, seed=3)
     met = np.random.default_rng(3).integers(len(rewards), size=50)
     for index, (arm, reward), regret in zip(met, learner.arms, regrets, strict=True):
         assert reward == rewards[index, arm]
         assert regret == rewards[index].max() - reward
 
 
-def test_a_bandit_is_trained_once_and_every_policy_has_its_own(small_kv_compression):
+def test_a_bandit_is_trained_once_and_every_policy_has_its_own(small_kv_compression, another):
     made = []
 
     def bandit(*args, **kwargs):
         made.append(kwargs["seed"])
         return LinUCB(*args, **kwargs)
 
+    another(bandit)
     for num_envs, split in ((1, "train"), (5, "test"), (5, "test")):
         problem = start(replace(small_kv_compression, split=split), num_envs)
-        first, second = (baselines.learns(bandit, seed=4)(problem) for _ in range(2))
+        first, second = (baselines.learns("another", seed=4)(problem) for _ in range(2))
         shown = {"compressor": problem.observations()[:, 0]}
         np.testing.assert_array_equal(first(shown)["compressor"], second(shown)["compressor"])
-        learner, regrets = trained(bandit, problem, seed=4)
+        learner, regrets = trained("another", problem, seed=4)
         assert (regrets >= 0).all()
         assert learner.regression.inverses.any()
         learner.regression.inverses[:], regrets[:] = 0.0, -1.0  # of this one alone
     assert made == [4]
-    trained(bandit, problem, rounds=10, seed=5)
-    trained(bandit, start(replace(problem.config, reward="cosine"), 1), rounds=10, seed=5)
+    trained("another", problem, rounds=10, seed=5)
+    trained("another", start(replace(problem.config, reward="cosine"), 1), rounds=10, seed=5)
     assert made == [4, 5, 5]
 
 

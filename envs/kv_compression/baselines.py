@@ -15,6 +15,20 @@ from marlserve.envs.kv_compression.table import training
 from marlserve.envs.linear_bandits import EpsilonGreedy, LinearBandit, LinearThompson, LinUCB
 
 ROUNDS = 3_000  # that the bandits learn from
+# The least regret on the training prompts, over three seeds, of alpha and scale in 0.1, 0.3, 1, of
+# 30 and 100 random choices, and of ridge in 1, 3, 10, 30, 100; where prompts are tagged, and not.
+TUNED: dict[bool, dict[str, dict[str, float]]] = {
+    False: {
+        "linucb": {"alpha": 0.1, "ridge": 100.0},
+        "thompson": {"scale": 0.1, "ridge": 30.0},
+        "epsilon_greedy": {"random_choices": 30.0, "ridge": 30.0},
+    },
+    True: {
+        "linucb": {"alpha": 1.0, "ridge": 1.0},
+        "thompson": {"scale": 0.1, "ridge": 1.0},
+        "epsilon_greedy": {"random_choices": 30.0, "ridge": 3.0},
+    },
+}
 
 
 def decides(choice: Callable[[Problem], np.ndarray]) -> Callable[[Problem], Policy]:
@@ -68,7 +82,7 @@ def oracle(problem: Problem) -> np.ndarray:
     return problem.rewards_of_all_arms().argmax(1)
 
 
-def learns(bandit: Callable[..., LinearBandit], seed: int = 0) -> Callable[[Problem], Policy]:
+def learns(bandit: str, seed: int = 0) -> Callable[[Problem], Policy]:
     """What a linear bandit holds for best after `ROUNDS` training prompts, one by one."""
 
     def make(problem: Problem) -> Policy:
@@ -86,10 +100,12 @@ def learns(bandit: Callable[..., LinearBandit], seed: int = 0) -> Callable[[Prob
 
 
 def trained(
-    bandit: Callable[..., LinearBandit], problem: Problem, rounds: int = ROUNDS, seed: int = 0
+    bandit: str, problem: Problem, rounds: int = ROUNDS, seed: int = 0
 ) -> tuple[LinearBandit, np.ndarray]:
-    """A bandit after so many rounds, and its regret in each, [rounds]. Its contexts are
-    standardised, as those of NeuralUCB are.
+    """One of `BANDITS`, `TUNED`, after so many rounds, and its regret in each, [rounds].
+
+    Its contexts are standardised, as those of NeuralUCB are, but by all training prompts from the
+    first round on.
 
     It is trained once: policies are made anew for every batch of episodes, each with a copy.
 
@@ -110,9 +126,9 @@ def training_rewards(problem: Problem) -> np.ndarray:
     return reward(problem.config, training(problem.config).all_outcomes())
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _trained(
-    bandit: Callable[..., LinearBandit],
+    bandit: str,
     config: Config,
     rounds: int,
     seed: int,
@@ -120,7 +136,8 @@ def _trained(
 ) -> tuple[LinearBandit, np.ndarray]:
     contexts = _standardises(config)(_training_contexts(config))
     rewards = reward(config, training(config).all_outcomes())
-    learner = bandit(rewards.shape[1], contexts.shape[1], seed=seed)
+    settings = TUNED[config.tagged][bandit]
+    learner = BANDITS[bandit](rewards.shape[1], contexts.shape[1], seed=seed, **settings)
     met = np.random.default_rng(seed).integers(len(contexts), size=rounds)
     regrets = np.zeros(rounds)
     for round_, index in enumerate(met):
@@ -148,19 +165,17 @@ def _training_types(problem: Problem) -> np.ndarray:
     return training(problem.config).type(np.arange(problem.config.num_prompts))
 
 
-# The least regret on the training prompts of alpha and scale in 0.1, 0.3, 1, and of 30, 100 and 300
-# random choices.
-BANDITS: dict[str, Callable[..., LinearBandit]] = {
-    "linucb": partial(LinUCB, alpha=0.1),
-    "thompson": partial(LinearThompson, scale=0.1),
-    "epsilon_greedy": partial(EpsilonGreedy, random_choices=30.0),
+BANDITS: dict[str, type[LinearBandit]] = {
+    "linucb": LinUCB,
+    "thompson": LinearThompson,
+    "epsilon_greedy": EpsilonGreedy,
 }
 ARMS = GRID
 BASELINES = {
     **{name: Baseline(decides(partial(constant, arm=name))) for name in ARMS},
     "random": Baseline(decides(random)),
     "best_fixed": Baseline(decides(best_fixed)),
-    **{name: Baseline(learns(bandit)) for name, bandit in BANDITS.items()},
+    **{name: Baseline(learns(name)) for name in BANDITS},
     "best_per_type": Baseline(decides(best_per_type), oracle=True),
     "oracle": Baseline(decides(oracle), oracle=True),
 }

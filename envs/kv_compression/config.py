@@ -9,7 +9,7 @@ from marlserve.envs.sims.kv_compression.compression import check_budget
 from marlserve.envs.sims.kv_compression.language_model import SMALL_LLAMA
 from marlserve.envs.sims.kv_compression.tasks import Family
 
-_SPLITS = ("train", "test")
+_SPLITS = ("train", "validation", "test")
 _AT_LEAST = {
     "recent": 0,
     "num_prompts": 1,
@@ -43,7 +43,7 @@ class Config:
     trust_remote_code: bool = False  # run the code that a text encoder comes with
     table_path: str = ""  # a folder of tables that make-table wrote; "": ask the model
 
-    split: str = "train"  # or "test": which prompts
+    split: str = "train"  # or "validation" or "test": which prompts
     num_prompts: int = 500  # in each split
     prompt_seed: int = 0  # of synthetic prompts, and of how others are split
     tagged: bool = False  # the prompt names its type, and so may the context

@@ -72,6 +72,7 @@ class Live:
         end = self._prompts.end_token
         reference = answer(model, read.prefill.cache.copy(), prompt.turns, end)[0]
         answers = reference.repeat(len(arms), 1)
+        # Nothing is evicted of what fits, and the answer is the full cache's.
         for budget, rows in self._by_budget(prompt, arms).items():
             methods = [self._arms[arms[row]].method for row in rows]
             sums = [arms[row] for row in rows]
@@ -107,9 +108,9 @@ class Live:
         groups: dict[int, list[int]] = {}
         for row, index in enumerate(arms):
             arm: Arm = self._arms[index]
-            if arm.method.evicts:
-                budget = prompt.budget if arm.budget is None else arm.budget
-                groups.setdefault(budget, []).append(row)
+            entries = arm.entries(len(prompt.tokens), prompt.budget)
+            if entries < len(prompt.tokens):
+                groups.setdefault(entries, []).append(row)
         return groups
 
     def _cosine(self, answers: Tensor, reference: Tensor) -> np.ndarray:

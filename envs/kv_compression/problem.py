@@ -9,7 +9,10 @@ from marlserve.envs import base
 from marlserve.envs.kv_compression import picture
 from marlserve.envs.kv_compression.config import Config
 from marlserve.envs.kv_compression.live import Live
+from marlserve.envs.kv_compression.rewards import REWARDS
 from marlserve.envs.kv_compression.table import Table
+
+_CACHES = 8  # of prompts that are kept; others are read again when they are answered
 
 
 class Problem(base.Problem):
@@ -26,7 +29,7 @@ class Problem(base.Problem):
 
     def __init__(self, config: Config, num_envs: int = 1):
         super().__init__(config, num_envs)
-        self._source = Table(config) if config.table_path else Live(config, num_envs)
+        self._source = Table(config) if config.table_path else Live(config, min(num_envs, _CACHES))
         self.agents = ("compressor",)
         self.arm_names = config.arms
         self.types = self._source.types
@@ -128,4 +131,6 @@ class Problem(base.Problem):
 
 def reward(config: Config, found: dict[str, np.ndarray]) -> np.ndarray:
     """What outcomes earn, in their shape."""
-    return found[config.reward].astype(float) - config.entry_price * found["entries"].astype(float)
+    return REWARDS[config.reward](found).astype(float) - config.entry_price * found[
+        "entries"
+    ].astype(float)

@@ -1,6 +1,6 @@
 """The prompts of a problem, by number: synthetic ones, or samples of a file.
 
-Prompts of the splits "train" and "test" are different ones.
+Prompts of the splits "train", "validation" and "test" are different ones.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,9 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from marlserve.envs.sims.kv_compression import tasks
 from marlserve.traces import longbench
+
+# Of the samples of a file, in random order: a half to learn from, and two quarters.
+_SHARES = {"train": slice(0, None, 2), "validation": slice(1, None, 4), "test": slice(3, None, 4)}
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ class Synthetic:
 class LongBench:
     """Samples of a file of `marlserve.traces.longbench`; their types are its groups.
 
-    What is compressed is the context, before the question is known. Every other context of a random
-    order is for the test, with all that is asked about it.
+    What is compressed is the context, before the question is known. Half of the contexts, in
+    random order, are to learn from, with all that is asked about them; a quarter each is for
+    validation and for the test.
 
     Raises:
         ValueError: for a model without a tokenizer, a bad file, or one with fewer samples than
@@ -116,7 +120,7 @@ class LongBench:
 
 
 def split_samples(samples: Sequence[longbench.Sample], config) -> list[longbench.Sample]:
-    """The first `num_prompts` of the split's half of the samples.
+    """The first `num_prompts` of the split's share of the samples.
 
     Raises:
         ValueError: if there are fewer.
@@ -126,13 +130,13 @@ def split_samples(samples: Sequence[longbench.Sample], config) -> list[longbench
         together.setdefault(sample.context, []).append(sample)
     groups = list(together.values())
     order = np.random.default_rng(config.prompt_seed).permutation(len(groups))
-    half = [x for i in order[0 if config.split == "train" else 1 :: 2] for x in groups[i]]
-    if len(half) < config.num_prompts:
+    share = [x for i in order[_SHARES[config.split]] for x in groups[i]]
+    if len(share) < config.num_prompts:
         raise ValueError(
-            f"num_prompts is {config.num_prompts}; {config.prompts_path} has {len(half)} samples "
+            f"num_prompts is {config.num_prompts}; {config.prompts_path} has {len(share)} samples "
             f"for {config.split!r}"
         )
-    return half[: config.num_prompts]
+    return share[: config.num_prompts]
 
 
 def _budget(config, index: int) -> int:

@@ -1,5 +1,8 @@
 """How well a compressed cache's answer stands in for the full cache's."""
 
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,8 +44,8 @@ def _bounded(cosines: np.ndarray) -> np.ndarray:
     return np.clip(cosines, 0.0, 1.0)
 
 
-# What a policy may learn from; a table has all of them.
-REWARDS = {
-    "agreement": "share of the full cache's answer tokens that are the same",
-    "cosine": "cosine of the embeddings of the two answers, as of texts where there is an encoder",
+# What a policy may learn from, of outcomes in any shape; a table has all of them.
+REWARDS: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
+    "agreement": itemgetter("agreement"),
+    "cosine": itemgetter("cosine"),
 }

@@ -27,7 +27,7 @@ VOCABULARY_SIZE = 112
 SPECIAL_TOKENS = frozenset(range(16))
 
 TYPES = ("heavy", "shift_long", "shift_short", "burst", "copy")
-SPLITS = ("train", "test", "model")  # "model": what the small model is trained on
+SPLITS = ("train", "test", "model", "validation")  # "model": what the small one is trained on
 _COPIED, _FEWEST_LOOKUPS = 15, 8  # of fewer lookups, not one would be the last eighth
 
 
