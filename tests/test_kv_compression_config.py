@@ -53,7 +53,7 @@ def test_presets_rewards_and_groups():
         ({"reward": "rouge"}, r"reward is 'rouge'; allowed is one of \('agreement', 'cosine'\)"),
         ({"entry_price": -0.1}, "entry_price is -0.1; allowed is not negative"),
         ({"entry_price": float("nan")}, "entry_price is nan; allowed is not negative"),
-        ({"split": "model"}, r"split is 'model'; allowed is one of \('train', 'test'\)"),
+        ({"split": "model"}, r"split is 'model'; allowed is one of \('train', 'validation'"),
         ({"num_prompts": 0}, "num_prompts is 0; allowed is whole, at least 1"),
         ({"num_prompts": 2.5}, "num_prompts is 2.5; allowed is whole, at least 1"),
         ({"max_prompt_tokens": 15}, "max_prompt_tokens is 15; allowed is whole, at least 16"),

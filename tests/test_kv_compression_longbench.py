@@ -52,11 +52,11 @@ def save_tokenizer(folder, end: str = "</s>") -> None:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Config:
-    """A model's folder, and 16 samples: of 14 contexts, two of which are asked about twice."""
+    """A model's folder, and 30 samples: of 28 contexts, two of which are asked about twice."""
     folder, rng = tmp_path_factory.mktemp("model"), np.random.default_rng(0)
     save(CONFIGS["llama"], folder)
     save_tokenizer(folder)
-    contexts = [" ".join(f"w{i}" for i in rng.integers(57, size=40 + n)) for n in range(14)]
+    contexts = [" ".join(f"w{i}" for i in rng.integers(57, size=40 + n)) for n in range(28)]
     contexts += contexts[2:4]  # of the same sets
     lines = [
         {
@@ -159,19 +159,19 @@ def test_a_long_context_loses_its_middle(config, most):
     assert problem.observations().ravel().tolist() == [1.0]
 
 
-def test_halves_share_no_context_and_keep_what_is_asked_about_one_together(config):
-    everything, halves = longbench.load(config.prompts_path), []
+def test_splits_share_no_context_and_keep_what_is_asked_about_one_together(config):
+    everything, learned_from = longbench.load(config.prompts_path), []
     for seed in range(5):
         parts = []
-        for split in ("train", "test"):
-            half = replace(config, split=split, prompt_seed=seed)
-            parts.append([prompts_of(half)[index].text for index in range(6)])
-        assert not set(parts[0]) & set(parts[1])
-        halves.append(tuple(parts[0]))
-        for text in parts[0][:-1] + parts[1][:-1]:
-            number = sum(sample.context_text == text for sample in everything)
-            assert (parts[0] + parts[1]).count(text) == number
-    assert len(set(halves)) == 5
+        for split in ("train", "validation", "test"):
+            part = replace(config, split=split, prompt_seed=seed)
+            parts.append([prompts_of(part)[index].text for index in range(6)])
+        assert len(set().union(*parts)) == sum(len(set(part)) for part in parts)
+        learned_from.append(tuple(parts[0]))
+        for part in parts:
+            for text in part[:-1]:
+                assert part.count(text) == sum(x.context_text == text for x in everything)
+    assert len(set(learned_from)) == 5
 
 
 def test_what_cannot_be_read_is_refused(config, tmp_path):
