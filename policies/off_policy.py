@@ -1,8 +1,8 @@
 """Off-policy algorithms: sample rows, store them, learn from random ones.
 
-`DQN`, `SAC`, `TD3` and `QMIX` differ in their modules and their losses only. Each policy learns
-from rows of its own agents; an algorithm that needs all agents of a step together makes its batch
-by itself.
+`DQN`, `SAC`, `SACGRU`, `TD3` and `QMIX` differ in their modules and their losses only. Each policy
+learns from rows of its own agents; an algorithm that needs all agents of a step together makes its
+batch by itself.
 
 `train_batch_size_per_learner` counts rows of at most `sequence_length` steps, and is the size of
 one of the `updates_per_step` updates.

@@ -15,7 +15,7 @@ several agents are independent learners, with a policy that they share or, by
 `policy_mapping_fn(agent, episode)`, with policies of their own:
 
     from marlserve import policies
-    config = policies.config("sac_gru", problem="load_balance", env_config={"num_agents": 1})
+    config = policies.config("sac_gru", problem="load_balance", env_config={"num_balancers": 1})
     config.build_algo().train()["env_runners"]["episode_return_mean"]
 
 `train_batch_size_per_learner` counts rows of at most `sequence_length` steps.

@@ -1,5 +1,6 @@
 """Recurrent SAC learns what needs memory, in every action space; feed-forward SAC does not."""
 
+import numpy as np
 import pytest
 
 from marlserve import policies
@@ -13,8 +14,7 @@ SETTINGS = {
 }
 
 
-def learned(name, maker, env_steps, mapping=None, training=None, **kwargs):
-    """The mean return of greedy play after so many steps."""
+def config_of(name, maker, mapping=None, training=None, **kwargs):
     settings = {"learning_starts": 200, "lr": 3e-3} | SETTINGS[name] | (training or {})
     config = (
         policies.config(name, **settings)
@@ -30,6 +30,12 @@ def learned(name, maker, env_steps, mapping=None, training=None, **kwargs):
     )
     if mapping is not None:
         config.multi_agent(policies={"of_a0", "of_a1"}, policy_mapping_fn=mapping)
+    return config
+
+
+def learned(name, maker, env_steps, *args, **kwargs):
+    """The mean return of greedy play after so many steps."""
+    config = config_of(name, maker, *args, **kwargs)
     algorithm = config.build_algo()
     for _ in range(env_steps // (config.num_envs_per_env_runner * 4)):
         algorithm.training_step()
@@ -67,3 +73,25 @@ def test_what_was_seen_two_rows_ago(space, burn_in):
     training = {"burn_in": burn_in}
     result = learned("sac_gru", "toy_memory:Echo", 2_600, training=training, space=space, length=12)
     assert result > 0.93
+
+
+@pytest.mark.slow
+def test_two_learners_stay_alike():
+    config = config_of(
+        "sac_gru", "toy_memory:Echo", training={"burn_in": 1}, space="box", length=12
+    )
+    algorithm = config.learners(num_learners=2).build_algo()
+    before = algorithm.get_module("shared").get_state()
+    for _ in range(8):
+        result = algorithm.train()
+    states = [
+        each.get()["shared"]
+        for each in algorithm.learner_group.foreach_learner(
+            lambda learner: learner.module.get_state()
+        ).result_or_errors
+    ]
+    algorithm.stop()
+    assert result["learners"]["shared"]["critic_loss"] > 0
+    for name, weights in states[0].items():
+        np.testing.assert_array_equal(weights, states[1][name])
+        assert name not in before or (weights != before[name]).any(), name
