@@ -27,7 +27,7 @@ ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
 # tried; many features say much about an arm from few trials.
 TRAINING: dict[str, dict[str, dict[str, Any]]] = {
     "neural_ucb": {
-        "untagged": {"ucb_beta": 0.5, "ridge": 3.0},
+        "untagged": {"ucb_beta": 0.3, "ridge": 3.0, "num_networks": 3},
         "tagged": {"ucb_beta": 1.5, "ridge": 1.0},
     },
     "neural_ucb_gradient": {"untagged": {"ucb_beta": 0.1}, "tagged": {"ucb_beta": 1.0}},
@@ -36,7 +36,7 @@ TRAINING: dict[str, dict[str, dict[str, Any]]] = {
         "tagged": {"ucb_beta": 0.3, "ridge": 1.0},
     },
     "neural_greedy": {
-        "untagged": {"ucb_beta": 0.0, "ridge": 3.0},
+        "untagged": {"ucb_beta": 0.0, "ridge": 3.0, "num_networks": 3},
         "tagged": {"ucb_beta": 0.0, "ridge": 1.0},
     },
 }

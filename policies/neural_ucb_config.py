@@ -30,6 +30,7 @@ class NeuralUCBConfig(OffPolicyConfig):
     MODEL_FIELDS: ClassVar[tuple[str, ...]] = (
         "features",
         "hidden_sizes",
+        "num_networks",
         "ucb_beta",
         "ridge",
         "uncertainty_coef",
@@ -37,6 +38,7 @@ class NeuralUCBConfig(OffPolicyConfig):
     )
     AT_LEAST: ClassVar[dict[str, int]] = OffPolicyConfig.AT_LEAST | {
         "episodes_per_update": 1,
+        "num_networks": 1,
         "rebuild_every": 1,
     }
 
@@ -46,6 +48,7 @@ class NeuralUCBConfig(OffPolicyConfig):
         super().__init__(algo_class=algo_class)
         self.features = "neural_linear"
         self.hidden_sizes = [64, 64]
+        self.num_networks = 1
         self.ucb_beta = 1.0
         self.ridge = 1.0
         self.uncertainty_coef = 0.0
@@ -69,6 +72,7 @@ class NeuralUCBConfig(OffPolicyConfig):
         *,
         features: str = NotProvided,
         hidden_sizes: list[int] = NotProvided,
+        num_networks: int = NotProvided,
         ucb_beta: float = NotProvided,
         ridge: float = NotProvided,
         uncertainty_coef: float = NotProvided,
@@ -89,6 +93,8 @@ class NeuralUCBConfig(OffPolicyConfig):
             features: what uncertainty is computed from, "neural_linear", "gradient",
                 "gradient_full" or "linear"; see `models.neural_ucb`.
             hidden_sizes: widths of the network's layers.
+            num_networks: for "neural_linear", how many networks, from different first weights, have
+                their last layers side by side: what one of them overlooks, another may see.
             ucb_beta: standard deviations of uncertainty that are added to the mean to explore.
                 Rewards are standardised, so it need not follow their scale.
             ridge: what the diagonal of A begins with: the less, the more uncertain is what was
@@ -136,6 +142,10 @@ class NeuralUCBConfig(OffPolicyConfig):
             self._value_error(
                 f"uncertainty_coef is {self.uncertainty_coef}; it must be 0 with features "
                 "'linear', which are not learned"
+            )
+        if self.num_networks != 1 and self.features != "neural_linear":
+            self._value_error(
+                f"num_networks is {self.num_networks}; it must be 1 with features {self.features!r}"
             )
         if self.sequence_length != 1:
             self._value_error(

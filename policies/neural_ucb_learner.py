@@ -1,6 +1,6 @@
 """How NeuralUCB learns: its network by regression, its confidence by counting what was done.
 
-The loss of a step is the squared error of the network's output for the arm that was chosen, plus
+The loss of a step is the squared error of each network's output for the arm that was chosen, plus
 `uncertainty_coef` times the variance of that prediction, in which A is constant. Each policy
 learns by itself.
 
@@ -53,7 +53,7 @@ class NeuralUCBLearner(OffPolicyLearner):
         fwd_out: dict[str, Tensor],
     ) -> Tensor:
         weights = loss_weights(batch)
-        errors = (fwd_out[CHOSEN] - batch[Columns.REWARDS]).square()
+        errors = (fwd_out[CHOSEN] - batch[Columns.REWARDS]).square().sum(0)  # of all networks
         loss = error = masked_mean(errors, weights)
         if VARIANCE in fwd_out:
             loss = loss + config.uncertainty_coef * masked_mean(fwd_out[VARIANCE], weights)

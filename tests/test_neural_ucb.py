@@ -45,17 +45,38 @@ def test_the_loss_is_the_squared_error_and_the_variance(features, coef):
     module = learner.module["shared"]
     terms = []
     for seen, arm, reward in done(sequences):
-        error = module.network(seen)[arm].item() - reward
+        error = module.networks[0](seen)[arm].item() - reward
         uncertainty = module.beliefs(seen[None])[1][0, arm].item()
         terms.append(error**2 + coef * uncertainty**2)
     assert loss_of(learner, sequences).item() == pytest.approx(np.mean(terms), rel=1e-4)
+
+
+def test_several_networks_learn_each_by_itself_and_are_seen_together():
+    learner, sequences = learner_of("neural_linear", num_networks=3), make_sequences()
+    module = learner.module["shared"]
+    squares = [
+        [(network(seen)[arm].item() - reward) ** 2 for network in module.networks]
+        for seen, arm, reward in done(sequences)
+    ]
+    loss = loss_of(learner, sequences)
+    assert loss.item() == pytest.approx(np.sum(np.mean(squares, axis=0)), rel=1e-4)
+    loss.backward()
+    assert all(x.grad.abs().sum() > 0 for x in module.networks.parameters())
+    seen = torch.stack([seen for seen, *_ in done(sequences)])
+    hidden = [network[:-1](seen) for network in module.networks]
+    parts = [x / x.norm(dim=1, keepdim=True) / 3**0.5 for x in hidden]
+    expected = torch.cat([*parts, torch.ones(len(seen), 1)], 1)
+    found = module._features(seen[:, None]).squeeze(1)
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(hidden[0], hidden[1])
+    assert module.confidence.inverse.shape[-1] == found.shape[1]
 
 
 @pytest.mark.parametrize("features", NEURAL)
 def test_the_variance_has_the_gradient_of_finite_differences(features):
     """A is constant in it."""
     learner, sequences = learner_of(features, uncertainty_coef=100.0), make_sequences()
-    weight = learner.module["shared"].network[0].weight
+    weight = learner.module["shared"].networks[0][0].weight
     loss_of(learner, sequences).backward()
     at = np.unravel_index(weight.grad.abs().argmax(), weight.shape)
     losses = []
@@ -118,9 +139,9 @@ def test_weights_decay():
         learner = make_learner(
             "neural_ucb", updates_per_step=1, weight_decay=decay, lr=0.1, standardize_rewards=False
         )
-        before = learner.module["shared"].network[0].weight.detach().clone()
+        before = learner.module["shared"].networks[0][0].weight.detach().clone()
         learner.update(batch=batch_of(learner, make_sequences()), timesteps=TIMESTEPS)
-        weights[decay] = learner.module["shared"].network[0].weight.detach()
+        weights[decay] = learner.module["shared"].networks[0][0].weight.detach()
     torch.testing.assert_close(weights[0.5], weights[0.0] - 0.05 * before)
 
 
@@ -146,6 +167,11 @@ def test_a_learner_without_a_network_may_work_with_others():
         (
             {"features": "linear", "uncertainty_coef": 0.1},
             "uncertainty_coef is 0.1; it must be 0 with features 'linear'",
+        ),
+        ({"num_networks": 0}, "num_networks is 0"),
+        (
+            {"features": "gradient", "num_networks": 2},
+            "num_networks is 2; it must be 1 with features 'gradient'",
         ),
         ({"rebuild_every": 0}, "rebuild_every is 0"),
         ({"episodes_per_update": 0}, "episodes_per_update is 0"),

@@ -22,6 +22,7 @@ def make_module(kind, per_arm=False, seed=0, inference_only=False, **config):
         model_config={
             "features": kind,
             "hidden_sizes": HIDDEN,
+            "num_networks": 1,
             "ucb_beta": 1.5,
             "ridge": RIDGE,
             "uncertainty_coef": 0.0,
@@ -57,7 +58,7 @@ class Reference:
         context = observation[arm] if self.per_arm else observation
         if self.kind == "linear":
             return np.append(context.numpy(), 1.0)
-        network = self.module.network
+        network = self.module.networks[0]
         if self.kind == "neural_linear":
             hidden = context.numpy().astype(float)
             for layer in (network[0], network[2]):
@@ -84,7 +85,7 @@ class Reference:
             mean = phi @ np.linalg.solve(a, self.b[key])
             if self.kind.startswith("gradient"):
                 context = observation[arm] if self.per_arm else observation
-                mean = self.module.network(context)[0 if self.per_arm else arm].item()
+                mean = self.module.networks[0](context)[0 if self.per_arm else arm].item()
             means.append(mean)
             uncertainties.append(np.sqrt(phi @ np.linalg.solve(a, phi)))
         return np.array(means), np.array(uncertainties)

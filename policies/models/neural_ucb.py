@@ -2,7 +2,8 @@
 
 What a context and an arm are to the confidence (phi of `confidence`) is one of `FEATURES`:
 
-    "neural_linear"  the last hidden layer of the network, of unit length, and 1
+    "neural_linear"  the last hidden layers of `num_networks` networks, together of unit length,
+                     and 1
     "gradient"       the gradient of the arm's output by all weights, over the square root of the
                      last hidden layer's width; only the diagonal of A
     "gradient_full"  the same with all of A, for networks of at most `MAX_FULL_WEIGHTS` weights
@@ -27,7 +28,7 @@ Acting, in standardised rewards:
 Training, R rows of L steps:
 
     OBS [R, L+1, *O], ACTIONS [R, L]
-    -> CHOSEN [R, L]      the network's output for what was done
+    -> CHOSEN [n, R, L]   the outputs of the n networks for what was done
        VARIANCE [R, L]    its variance, with gradients to the network; only with uncertainty_coef
 """
 
@@ -84,8 +85,8 @@ def layer_shapes(
 
 
 class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
-    """`model_config` holds "features", "hidden_sizes", "ucb_beta", "ridge", "uncertainty_coef" and
-    "standardize_contexts"."""
+    """`model_config` holds "features", "hidden_sizes", "ucb_beta", "ridge", "uncertainty_coef"
+    "num_networks" and "standardize_contexts"."""
 
     def setup(self) -> None:
         config, space = self.model_config, self.observation_space
@@ -96,13 +97,12 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         num_matrices = 1 if self._context_per_arm else num_arms
         layers = layer_shapes(space, num_arms, hidden_sizes)
         self.moments = RunningMoments(size)
-        self.network = None
-        if self.kind != "linear":
-            self.network = mlp(size, hidden_sizes, layers[-1][0])
+        count = 0 if self.kind == "linear" else config["num_networks"]
+        self.networks = nn.ModuleList(mlp(size, hidden_sizes, layers[-1][0]) for _ in range(count))
         if self.kind == "linear":
             self.confidence = FullConfidence(size + 1, num_matrices, ridge)
         elif self.kind == "neural_linear":
-            self.confidence = FullConfidence(hidden_sizes[-1] + 1, num_matrices, ridge)
+            self.confidence = FullConfidence(count * hidden_sizes[-1] + 1, num_matrices, ridge)
         elif self.kind == "gradient_full":
             self.confidence = FullConfidence(sum(o * i for o, i in layers), 1, ridge)
         else:
@@ -130,7 +130,7 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         actions = batch[Columns.ACTIONS]  # [R, L]
         observations, arms = batch[Columns.OBS][:, :-1].flatten(0, 1), actions.flatten()
         contexts = self._contexts_of(observations, arms)
-        outputs = {CHOSEN: self._outputs(contexts, arms).view(actions.shape)}
+        outputs = {CHOSEN: self._outputs(contexts, arms).view(-1, *actions.shape)}
         if self.model_config["uncertainty_coef"] > 0:
             variances = self.confidence.chosen_variances(self._features(contexts, arms), arms)
             outputs[VARIANCE] = variances.view(actions.shape)
@@ -174,16 +174,17 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         return contexts
 
     def _outputs(self, contexts: Tensor, arms: Tensor) -> Tensor:
-        """The network's outputs for the chosen arms, given their contexts [R, 1, d]; [R]."""
-        outputs = self.network(contexts).squeeze(1)
+        """The networks' outputs for the chosen arms, given their contexts [R, 1, d]; [n, R]."""
+        outputs = torch.stack([network(contexts).squeeze(1) for network in self.networks])
         if self._context_per_arm:
             return outputs.squeeze(-1)
-        return outputs.gather(-1, arms.unsqueeze(-1)).squeeze(-1)
+        chosen = arms.unsqueeze(-1).expand(len(outputs), -1, -1)
+        return outputs.gather(-1, chosen).squeeze(-1)
 
     def _means(self, contexts: Tensor, features: Tensor | Factors | None) -> Tensor:
         """Predicted standardised rewards of all arms, [n, K]."""
         if self._by_gradient:
-            return self.network(contexts).flatten(1)
+            return self.networks[0](contexts).flatten(1)
         return self.confidence.means(features)
 
     def _features(self, contexts: Tensor, arms: Tensor | None = None) -> Tensor | Factors:
@@ -191,7 +192,8 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         if self.kind == "linear":
             return pad(contexts, (0, 1), value=1.0)
         if self.kind == "neural_linear":
-            return pad(normalize(self.network[:-1](contexts), dim=-1), (0, 1), value=1.0)
+            layers = [normalize(network[:-1](contexts), dim=-1) for network in self.networks]
+            return pad(torch.cat(layers, -1) / math.sqrt(len(layers)), (0, 1), value=1.0)
         factors = self._gradient_factors(contexts, arms)
         if self.kind == "gradient":
             return factors
@@ -204,7 +206,7 @@ class NeuralUCBModule(TorchRLModule, InferenceOnlyAPI):
         The gradient of an output by the weights of a layer is the outer product of the output's
         derivative by the layer's sums, [n, K, O], and the layer's inputs, [n, C, I].
         """
-        layers = [layer for layer in self.network if isinstance(layer, nn.Linear)]
+        layers = [layer for layer in self.networks[0] if isinstance(layer, nn.Linear)]
         inputs = [contexts]
         for layer in layers[:-1]:
             inputs.append(torch.relu(layer(inputs[-1])))
