@@ -14,7 +14,8 @@ entries stay in any case, and of the others those of the highest rank, so many a
     h2o                       w = 1: accumulated attention
                               (Zhang et al. 2023, https://arxiv.org/abs/2306.14048)
     snapkv_<window>_<kernel>  the queries of a window vote, scores are max-pooled over neighbours
-                              (Li et al. 2024, https://arxiv.org/abs/2404.14469)
+                              (Li et al. 2024, https://arxiv.org/abs/2404.14469; there all of
+                              the window stays, here `recent` of it)
     tova                      the last query votes; all heads of a layer keep the same tokens
                               (Oren et al. 2024, https://arxiv.org/abs/2401.06104)
     a2sf_<alpha>              w = alpha ** (queries since): attention is forgotten
