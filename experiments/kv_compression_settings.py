@@ -23,8 +23,8 @@ ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
     "neural_ucb_linear": ("neural_ucb", {"features": "linear"}, {}),
     "neural_greedy": ("neural_ucb", {"features": "neural_linear"}, {}),
 }
-# Chosen by regret, on seeds 0 to 2 (tagged) and 100 to 102 (untagged). Of five types that the context names, each wants every arm
-# tried; many features say much about an arm from few trials.
+# Chosen by regret, on seeds 0 to 2 (tagged) and 100 to 102 (untagged). Of five types that the
+# context names, each wants every arm tried; many features say much about an arm from few trials.
 TRAINING: dict[str, dict[str, dict[str, Any]]] = {
     "neural_ucb": {
         "untagged": {"ucb_beta": 0.3, "ridge": 3.0, "num_networks": 3},
