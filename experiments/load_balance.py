@@ -146,7 +146,7 @@ class Compare:
     episodes, write results.csv and table.md, draw the plots.
 
     Training is on the preset as it is; the problem's flags change what is played afterwards, as
-    --trace flows --trace-path FILE: recorded flows.
+    --trace bursts: traffic in bursts; --trace flows --trace-path FILE: recorded flows.
     """
 
     presets: tuple[PresetName, ...] = COMPARED  # what to train on and play

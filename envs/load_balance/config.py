@@ -42,7 +42,7 @@ class Config:
     trace_path: str = ""  # the file, for trace="flows"
     split: str = "train"  # odd hours or the file's first half; "test": even hours, second half
     load: tuple[float, float] = (0.80, 0.95)  # offered load over all cores, uniform per episode
-    mean_work_s: float = 0.2  # of a job on one core, for trace="poisson"
+    mean_work_s: float = 0.2  # of a job on one core, for trace="poisson" and "bursts"
 
     slow_servers: int = 0  # how many are slow at a time, unannounced
     slow_factor: float = 0.15  # speed of a slow server; 0: it fails, its jobs start anew elsewhere

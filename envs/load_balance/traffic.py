@@ -31,7 +31,7 @@ def arrivals(config: Config, rng: np.random.Generator, load: float) -> tuple[tra
         )
         shape = float(wikipedia.shape(start_s + config.episode_s / 2))
         options = {"start_s": start_s, "mean_rate_per_s": rate_per_s / shape}
-    elif config.trace == "poisson":
+    elif config.trace in ("poisson", "bursts"):
         rate_per_s = offered_cores / config.mean_work_s
         options = {"rate_per_s": rate_per_s, "mean_work_s": config.mean_work_s}
     else:
