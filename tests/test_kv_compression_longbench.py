@@ -56,8 +56,8 @@ def config(tmp_path_factory) -> Config:
     folder, rng = tmp_path_factory.mktemp("model"), np.random.default_rng(0)
     save(CONFIGS["llama"], folder)
     save_tokenizer(folder)
-    contexts = [" ".join(f"w{i}" for i in rng.integers(57, size=40 + n)) for n in range(28)]
-    contexts += contexts[2:4]  # of the same sets
+    contexts = [" ".join(f"w{i}" for i in rng.integers(57, size=40 + n // 2)) for n in range(28)]
+    contexts += contexts[:2]  # of the same sets
     lines = [
         {
             "context": context,
@@ -175,7 +175,7 @@ def test_splits_share_no_context_and_keep_what_is_asked_about_one_together(confi
 
 
 def test_what_cannot_be_read_is_refused(config, tmp_path):
-    with pytest.raises(ValueError, match=r"num_prompts is 50; .*jsonl has \d samples for 'train'"):
+    with pytest.raises(ValueError, match=r"num_prompts is 50; .*jsonl has \d+ samples for 'train'"):
         Problem(replace(config, num_prompts=50))
     with pytest.raises(ValueError, match="model 'small_llama' has no tokenizer, and cannot read '"):
         Problem(replace(config, model_name="small_llama"))
