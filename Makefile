@@ -20,7 +20,7 @@ demo: .venv/installed  ## train QMIX on the load balancers, compare it with the 
 	$(bin)/python experiments/load_balance.py demo
 
 test: .venv/installed-test  ## run the test suite
-	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest $(ARGS)
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
