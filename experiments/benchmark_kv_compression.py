@@ -10,22 +10,22 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
-from marlserve.envs.kv_compression import UNTAGGED, Config
-from marlserve.envs.kv_compression.live import Live
-from marlserve.experiments import kv_compression_settings, kv_compression_tables
 from marlserve.experiments.benchmark_learning import training
 
-ARMS = (*UNTAGGED.arms, "window_4", "snapkv_16", "tova", "a2sf_0.95")  # 25 of them
+FURTHER_ARMS = ("window_4", "snapkv_16", "tova", "a2sf_0.95")  # beside the problem's own 21
 ALONE, FROM_THE_MODEL = "one arm a prompt", "NeuralUCB, asking the model"
 _PROMPTS = 200  # in the table
 
 
 def answers(arms: int, prompts: int):
     """A side: reading prompts and answering each with the first of the arms."""
+    import torch  # with the language model, what the other benchmarks need not wait for
+
+    from marlserve.envs.kv_compression import UNTAGGED
+    from marlserve.envs.kv_compression.live import Live
+
     torch.set_num_threads(1)
-    live, first = Live(replace(UNTAGGED, arms=ARMS)), 0
+    live, first = Live(replace(UNTAGGED, arms=(*UNTAGGED.arms, *FURTHER_ARMS))), 0
 
     def play() -> tuple[int, float]:
         nonlocal first
@@ -40,6 +40,9 @@ def answers(arms: int, prompts: int):
 
 def pulls(tabled: bool):
     """A side: NeuralUCB, updates included. It starts Ray."""
+    from marlserve.envs.kv_compression import UNTAGGED
+    from marlserve.experiments import kv_compression_tables
+
     problem = replace(UNTAGGED, num_prompts=_PROMPTS)
     if not tabled:
         return training(_experiment(problem).config())
@@ -48,7 +51,9 @@ def pulls(tabled: bool):
         return training(_experiment(replace(problem, table_path=folder)).config())
 
 
-def _experiment(problem: Config):
+def _experiment(problem):
+    from marlserve.experiments import kv_compression_settings
+
     return kv_compression_settings.experiment(
         *("untagged", "neural_ucb", 0, problem),
         iterations=kv_compression_settings.ITERATIONS,
@@ -57,5 +62,5 @@ def _experiment(problem: Config):
     )
 
 
-ANSWERS = {"25 arms side by side": partial(answers, len(ARMS), 8), ALONE: partial(answers, 1, 8)}
+ANSWERS = {"25 arms side by side": partial(answers, 25, 8), ALONE: partial(answers, 1, 8)}
 TRAINING = {"NeuralUCB, from a table": partial(pulls, True), FROM_THE_MODEL: partial(pulls, False)}

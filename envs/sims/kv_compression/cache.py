@@ -6,7 +6,6 @@ answers with the number of its entries when asked how many tokens it has seen, s
 would be given positions anew, and `generate()` would feed the evicted prompt a second time.
 """
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -115,17 +114,23 @@ class EvictingCache(Cache):
         numbers = sorted({indices.shape[-1] for indices in kept})
         if len(numbers) > 1:
             raise ValueError(f"layers keep {numbers} entries; all must keep equally many")
-        cache = EvictingCache(len(self.layers))
-        for layer, source, indices in zip(cache.layers, self.layers, kept, strict=True):
-            layer.update(source.keys, source.values)
-            layer.seen, layer.settled = source.seen, source.settled
+        cache = self._view()
+        for layer, indices in zip(cache.layers, kept, strict=True):
             layer.evict(indices)
         return cache
 
     def copy(self) -> "EvictingCache":
         """A new cache with all of the entries."""
-        everything = [
-            torch.arange(layer.entries, device=layer.keys.device).expand(*layer.keys.shape[:2], -1)
-            for layer in self.layers
-        ]
-        return self.evicted(everything)
+        cache = self._view()
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
+        return cache
+
+    def _view(self) -> "EvictingCache":
+        """A new cache of the same tensors."""
+        cache = EvictingCache(len(self.layers))
+        for layer, source in zip(cache.layers, self.layers, strict=True):
+            layer.lazy_initialization(source.keys, source.values)
+            layer.keys, layer.values = source.keys, source.values
+            layer.seen, layer.settled = source.seen, source.settled
+        return cache
