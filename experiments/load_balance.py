@@ -22,68 +22,19 @@ from marlserve.envs.load_balance import BASELINES, MODERATE, PRESETS, Config
 from marlserve.experiments import compare, evaluate, plot
 from marlserve.experiments.base import RUNS, train
 from marlserve.experiments.command_line import carry_out, read_settings
-from marlserve.experiments.study import Settings, Study
+from marlserve.experiments.load_balance_settings import (
+    ALGORITHMS,
+    METRICS,
+    PERCENTILES,
+    PROBLEM,
+    study,
+)
 
-PROBLEM = "load_balance"
-# A policy's own part of the Config: how it acts, not what it meets.
-INTERFACE = ("action", "weight_levels", "dispatch", "step_s", "reservoir_rule")
-METRICS = ("mean_latency_s", "p99_latency_s", "jain_index", "rejected")
-PERCENTILES = ("p50_latency_s", "p90_latency_s", "p95_latency_s", "p99_latency_s")
 COMPARED = ("moderate", "large", "degraded")
-
-
-# The observation holds statistics of the past, so that a network without memory will do, and costs
-# less than a recurrent one. The reward follows the action at once: so will a short horizon.
-_TRAINING = {
-    "use_gru": False,
-    "updates_per_step": 8,
-    "standardize_rewards": True,
-    "replay_capacity": 2_000,
-}
-_FEW_SERVERS = {"gamma": 0.8, "embedding_size": 4, "epsilon": [[0, 1.0], [50_000, 0.1]]}
-# Each of many components alone changes little: explore with all of them, look one step ahead.
-_MANY_SERVERS = {
-    "gamma": 0.2,
-    "hidden_size": 32,
-    "coherence": 0.5,
-    "epsilon": [[0, 1.0], [40_000, 0.2]],
-}
-
-
-def _settings(env_steps: int, lr: float, training: dict[str, Any]) -> Settings:
-    """With a learning rate that falls to a tenth in the second half."""
-    schedule = [[0, lr], [env_steps // 2, lr], [env_steps, lr / 10]]
-    return Settings(env_steps, {**_TRAINING, **training, "lr": schedule})
-
-
-SETTINGS = {
-    "moderate": _settings(500_000, 1e-3, _FEW_SERVERS),
-    "large": _settings(300_000, 1e-3, _MANY_SERVERS),
-    "quad": _settings(300_000, 1e-3, _MANY_SERVERS),
-    "degraded": _settings(1_000_000, 1e-3, _FEW_SERVERS),
-}
-
-# What is learned: (algorithm, its settings, fields of the problem).
-ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
-    "qmix": ("qmix", {"mixer": "qmix"}, {}),
-    "vdn": ("qmix", {"mixer": "vdn"}, {}),
-    "independent": ("qmix", {"mixer": "none"}, {"reward_scope": "agent"}),
-}
 
 PresetName = Literal[tuple(PRESETS)]
 AlgorithmName = Literal[tuple(ALGORITHMS)]
 ProblemFlags = Annotated[Config, tyro.conf.arg(name="")]
-
-
-STUDY = Study(
-    problem=PROBLEM,
-    presets=PRESETS,
-    algorithms=ALGORITHMS,
-    settings=lambda preset, algorithm: SETTINGS[preset],
-    interface=INTERFACE,
-    metrics=METRICS,
-    references=("sed",),
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +44,7 @@ class Train:
     preset: PresetName = "moderate"  # what to train on; the other flags change it
     algorithm: AlgorithmName = "qmix"  # what to train
     seed: int = 0  # of networks, exploration and traffic
-    env_steps: int | None = None  # for how long, over all copies; None: the preset's own
+    env_steps: int | None = None  # for how long, over all copies; None: 300,000
     settings: tuple[str, ...] = ()  # of the algorithm: name=value, as lr=1e-3 use_gru=false
     num_env_runners: int = 0  # further processes that sample; 0 is fastest on few cores
     checkpoint_every_s: float = 60.0  # between two checkpoints
@@ -102,12 +53,11 @@ class Train:
     problem: ProblemFlags = MODERATE
 
     def run(self, preset: str) -> None:
-        given = STUDY.experiment(
+        given = study(self.env_steps).experiment(
             preset,
             self.algorithm,
             self.seed,
             problem=self.problem,
-            env_steps=self.env_steps,
             settings=read_settings(self.settings),
             env_runners={"num_env_runners": self.num_env_runners} if self.num_env_runners else {},
         )
@@ -134,9 +84,9 @@ class Evaluate:
     problem: ProblemFlags = MODERATE
 
     def run(self, preset: str) -> None:
-        contestants = STUDY.contestants(self.policy)
-        folder, rows = STUDY.play(self.out, preset, self.problem, contestants, self.episodes)
-        STUDY.show(rows, self.problem, f"{PROBLEM}, {folder.name}")
+        contestants = study().contestants(self.policy)
+        folder, rows = study().play(self.out, preset, self.problem, contestants, self.episodes)
+        study().show(rows, self.problem, f"{PROBLEM}, {folder.name}")
         print(f"all results: {folder / 'results.csv'}")
 
 
@@ -153,23 +103,23 @@ class Compare:
     algorithms: tuple[AlgorithmName, ...] = tuple(ALGORITHMS)  # what to train
     seeds: tuple[int, ...] = (0, 1, 2)  # of the trainings
     episodes: int = 100  # to play with each policy
-    env_steps: int | None = None  # of every training; None: the preset's own
+    env_steps: int | None = None  # of every training; None: 300,000
     jobs: int = 1  # trainings side by side
     out: Path = RUNS  # where all runs are
     problem: ProblemFlags = MODERATE
 
     def run(self, preset: str) -> None:
         experiments = [
-            STUDY.experiment(preset, algorithm, seed, env_steps=self.env_steps)
+            study(self.env_steps).experiment(preset, algorithm, seed)
             for algorithm in self.algorithms
             for seed in self.seeds
         ]
         evaluate.held_out_seeds(self.episodes)  # a bad number is an error before the training
         folders = compare.train_all(experiments, self.out, self.jobs)
-        contestants = STUDY.contestants([*folders, *BASELINES])
-        folder, _ = STUDY.play(self.out, preset, self.problem, contestants, self.episodes)
+        contestants = study().contestants([*folders, *BASELINES])
+        folder, _ = study().play(self.out, preset, self.problem, contestants, self.episodes)
         rows = evaluate.read_results(folder / "results.csv")
-        text = STUDY.show(rows, self.problem, f"{PROBLEM}, {folder.name}")
+        text = study().show(rows, self.problem, f"{PROBLEM}, {folder.name}")
         (folder / "table.md").write_text(text)
         Plot(presets=(folder.name,), out=self.out).run(folder.name)
 

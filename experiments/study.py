@@ -47,6 +47,7 @@ class Study:
     rank_by: Mapping[str, str] = field(default_factory=dict)  # {reward: metric that ranks instead}
     num_envs: int = 32  # episodes that are played side by side
     checkpoint: str | None = None  # of runs that is played: "best" or "final"; None: best, if any
+    own_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see `contestants`
 
     def experiment(
         self,
@@ -98,6 +99,10 @@ class Study:
     def contestants(self, names: Sequence[str | Path], which: str | None = None) -> Contestants:
         """Heuristics by name, and the learned policies of runs and checkpoints by folder.
 
+        A learned policy plays with the fields of the Config that it was trained with where they
+        are in `interface`, or in `own_fields` of its algorithm: {"s_sac": ("num_balancers",)} for
+        one that only plays a system with one balancer.
+
         Args:
             names: of heuristics, or paths.
             which: of a run's checkpoints, "best" or "final"; it becomes part of the policy's name.
@@ -109,7 +114,7 @@ class Study:
         """
         heuristics, found, paths = envs.module(self.problem).BASELINES, {}, {}
         for name in dict.fromkeys(map(str, names)):
-            path, key = Path(name), (name, None)
+            path, key, fields = Path(name), (name, None), self.interface
             if name in heuristics:
                 found[key] = heuristics[name]
                 continue
@@ -117,13 +122,14 @@ class Study:
                 raise ValueError(f"policy is {name!r}; allowed are folders and {list(heuristics)}")
             if (path / "experiment.json").exists():
                 run = read_experiment(path)
+                fields = (*fields, *self.own_fields.get(run["name"].split(",")[0], ()))
                 key = (run["name"] if which is None else f"{run['name']},{which}", run["seed"])
             if key in paths:
                 raise ValueError(
                     f"{paths[key]} and {path} are both called {key[0]}, seed {key[1]}: "
                     "evaluate one of them"
                 )
-            played = evaluate.learned(path, self.interface, which or self.checkpoint)
+            played = evaluate.learned(path, fields, which or self.checkpoint)
             found[key], paths[key] = played, path
         return found
 

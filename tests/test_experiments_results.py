@@ -8,14 +8,14 @@ import pytest
 from toy_problem import Drift, DriftConfig
 
 from marlserve.envs.load_balance import BASELINES, MODERATE
-from marlserve.experiments import evaluate, load_balance, table
+from marlserve.experiments import evaluate, load_balance, load_balance_settings, table
 from marlserve.experiments.base import Experiment
 from marlserve.experiments.evaluate import merge_results, play, read_results
-from marlserve.experiments.load_balance import Settings, main
+from marlserve.experiments.load_balance import main
 from marlserve.experiments.run import read_progress
 
 FAST = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 8}
-LEARNED = ("qmix", "vdn", "independent")
+LEARNED = ("vdn", "s_sac")
 LIMIT_BYTES = 100_000
 
 
@@ -197,13 +197,17 @@ def test_unknown_columns_and_policies_are_errors():
 def quick(monkeypatch):
     """Trainings of two iterations."""
     training = {"learning_starts": 32, "train_batch_size_per_learner": 4, "sequence_length": 4}
-    monkeypatch.setitem(load_balance.SETTINGS, "moderate", Settings(64, training, FAST))
+    settings = load_balance_settings
+    monkeypatch.setattr(settings, "ENV_STEPS", 64)
+    monkeypatch.setattr(settings, "TRAINING", {name: {"moderate": training} for name in LEARNED})
+    monkeypatch.setattr(settings, "ENV_RUNNERS", dict.fromkeys(LEARNED, FAST))
     monkeypatch.setitem(load_balance.PRESETS, "moderate", MODERATE)
 
 
 def test_compare_trains_plays_and_draws_what_is_missing(ray_session, quick, tmp_path, capsys):
     out = ["--out", str(tmp_path)]
     arguments = ["compare", "--presets", "moderate", "--episodes", "2", "--episode-s", "2", *out]
+    arguments += ["--algorithms", *LEARNED]
     assert main([*arguments, "--seeds", "0"]) == 0
     trained = tmp_path / "load_balance" / "moderate"
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("progress.jsonl")}

@@ -12,7 +12,7 @@ from marlserve.envs.load_balance import BASELINES
 from marlserve.experiments import plot, table
 from marlserve.experiments.base import Experiment
 from marlserve.experiments.command_line import flags
-from marlserve.experiments.load_balance import STUDY
+from marlserve.experiments.load_balance_settings import study
 from marlserve.experiments.plot_pareto import _within_episodes, front, pareto, place_labels
 from marlserve.experiments.plot_timeline import ACTION, _binned, record, timeline
 from marlserve.experiments.summary import write_summary
@@ -72,11 +72,11 @@ def test_two_runs_of_one_name_are_an_error(tmp_path, monkeypatch):
         folders[-1].mkdir(parents=True)
         (folders[-1] / "experiment.json").write_text(experiment.to_json())
         (folders[-1] / "checkpoint").mkdir()
-    assert STUDY.runs_below(tmp_path) == folders
-    assert set(STUDY.contestants([folders[0], folders[0], "sed"])) == {("qmix", 0), ("sed", None)}
-    assert set(STUDY.contestants([folders[0]], "final")) == {("qmix,final", 0)}
+    assert study().runs_below(tmp_path) == folders
+    assert set(study().contestants([folders[0], folders[0], "sed"])) == {("qmix", 0), ("sed", None)}
+    assert set(study().contestants([folders[0]], "final")) == {("qmix,final", 0)}
     with pytest.raises(ValueError, match="are both called qmix, seed 0: evaluate one of them"):
-        STUDY.contestants(folders)
+        study().contestants(folders)
 
 
 def test_runs_without_checkpoint_and_of_other_problems_are_not_played(tmp_path, capsys):
@@ -85,7 +85,7 @@ def test_runs_without_checkpoint_and_of_other_problems_are_not_played(tmp_path, 
         (tmp_path / experiment.folder).mkdir(parents=True)
         (tmp_path / experiment.folder / "experiment.json").write_text(experiment.to_json())
     with pytest.raises(ValueError, match="there is no run on load_balance in"):
-        STUDY.runs_below(tmp_path)
+        study().runs_below(tmp_path)
     assert "qmix/seed_0 has no checkpoint yet" in capsys.readouterr().out
 
 

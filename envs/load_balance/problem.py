@@ -72,7 +72,7 @@ class Problem(base.Problem):
                 copy,
                 jobs.time_s,
                 jobs["work_s"],
-                balancer=rng.integers(k, size=len(jobs)),
+                balancer=(rng.random(len(jobs)) * k).astype(int),  # as many draws for any k
                 uniform=rng.random(len(jobs)),
                 changes=traffic.slowdowns(config, rng),
             )

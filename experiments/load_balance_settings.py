@@ -1,0 +1,88 @@
+"""What is trained and compared on the load balancers: algorithms, their settings, what counts.
+
+All hyper-parameters are in TRAINING and ENV_RUNNERS, the budget of steps is the same for all.
+"""
+
+from functools import partial
+from typing import Any
+
+from marlserve.envs.load_balance import PRESETS
+from marlserve.experiments.study import Settings, Study
+
+PROBLEM = "load_balance"
+# A policy's own part of the Config: how it acts, not what it meets.
+INTERFACE = ("action", "weight_levels", "dispatch", "step_s", "reservoir_rule")
+METRICS = ("mean_latency_s", "p99_latency_s", "jain_index", "rejected")
+PERCENTILES = ("p50_latency_s", "p90_latency_s", "p95_latency_s", "p99_latency_s")
+
+# What is learned: (algorithm, its settings, fields of the problem).
+_OWN_REWARD = {"reward_scope": "agent"}
+ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
+    "qmix": ("qmix", {"mixer": "qmix"}, {}),
+    "vdn": ("qmix", {"mixer": "vdn"}, {}),
+    "independent": ("qmix", {"mixer": "none"}, _OWN_REWARD),
+    "sac_gru": ("sac_gru", {}, _OWN_REWARD),  # I-SAC
+    "s_sac": ("sac_gru", {}, {"num_balancers": 1}),  # one balancer has all the traffic
+    "ppo": ("ppo", {}, {}),
+}
+
+ENV_STEPS = 300_000
+_FEW, _MANY = ("moderate", "degraded"), ("large", "quad")  # servers
+_LR = 1e-3  # in the first half of a training; it falls to a tenth in the second
+# The reward follows the action at once: a short horizon will do.
+_ALL = {"standardize_rewards": True}
+# The observation holds statistics of the past, so that a network without memory will do, and costs
+# less than a recurrent one.
+_QMIX = {"use_gru": False, "updates_per_step": 8, "replay_capacity": 2_000}
+# By share of the training.
+_FEW_QMIX = {"gamma": 0.8, "embedding_size": 4, "epsilon": ((0.0, 1.0), (0.1, 0.1))}
+# Each of many components alone changes little: explore with all of them, look one step ahead.
+_MANY_QMIX = {
+    "gamma": 0.2,
+    "hidden_size": 32,
+    "coherence": 0.5,
+    "epsilon": ((0.0, 1.0), (0.13, 0.2)),
+}
+_QMIX_BY_PRESET = {
+    **dict.fromkeys(_FEW, _QMIX | _FEW_QMIX),
+    **dict.fromkeys(_MANY, _QMIX | _MANY_QMIX),
+}
+_SAC_BY_PRESET = {preset: {"gamma": 0.8} for preset in PRESETS}
+_PPO_BY_PRESET = {preset: {"gamma": 0.8} for preset in PRESETS}
+TRAINING: dict[str, dict[str, dict[str, Any]]] = {  # {algorithm: {preset: settings}}
+    "qmix": _QMIX_BY_PRESET,
+    "vdn": _QMIX_BY_PRESET,
+    "independent": _QMIX_BY_PRESET,
+    "sac_gru": _SAC_BY_PRESET,
+    "s_sac": _SAC_BY_PRESET,
+    "ppo": _PPO_BY_PRESET,
+}
+ENV_RUNNERS: dict[str, dict[str, Any]] = {  # {algorithm: AlgorithmConfig.env_runners()}
+    "sac_gru": {},
+    "s_sac": {},
+    "ppo": {},
+}
+
+
+def study(env_steps: int | None = None) -> Study:
+    """What is compared, after trainings of so many steps; None: ENV_STEPS."""
+    return Study(
+        problem=PROBLEM,
+        presets=PRESETS,
+        algorithms=ALGORITHMS,
+        settings=partial(_settings, env_steps=ENV_STEPS if env_steps is None else env_steps),
+        interface=INTERFACE,
+        own_fields={"s_sac": ("num_balancers",)},
+        metrics=METRICS,
+        references=("sed",),
+    )
+
+
+def _settings(preset: str, algorithm: str, env_steps: int) -> Settings:
+    """Schedules are by the length of the training, so a shorter one has all of them too."""
+    lr = [[0, _LR], [env_steps // 2, _LR], [env_steps, _LR / 10]]
+    training = {"lr": lr, **_ALL}
+    for name, value in TRAINING[algorithm][preset].items():
+        schedule = isinstance(value, tuple)
+        training[name] = [[round(at * env_steps), x] for at, x in value] if schedule else value
+    return Settings(env_steps, training, ENV_RUNNERS.get(algorithm, {}))
