@@ -125,6 +125,37 @@ def best(
     return (max if larger_is_better else min)(means, key=means.get)
 
 
+def ratios(
+    results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """The mean of one policy over that of another, on the same draws of episodes.
+
+    Args:
+        results: rows as in results.csv; episodes that not all policies played do not count.
+        metric: a column, positive.
+        pairs: (policy, reference).
+
+    Returns:
+        one row per pair: policy, reference, ratio, and its 95 % interval, ratio_low and ratio_high.
+
+    Raises:
+        ValueError: for an unknown policy, and if no episode is common to all.
+    """
+    values, rows = _values(results, metric), []
+    if unknown := {name for pair in pairs for name in pair} - set(values):
+        raise ValueError(f"{sorted(unknown)} are not among the policies {list(values)}")
+    episodes, _ = _draws(_windows(results, metric))
+    drawn = {
+        policy: resampled_means(matrix, episodes, np.random.default_rng([1, i]))
+        for i, (policy, matrix) in enumerate(values.items())
+    }
+    for policy, reference in pairs:
+        mean = values[policy].mean() / values[reference].mean()
+        share = _interval("ratio", mean, drawn[policy] / drawn[reference])
+        rows.append({"policy": policy, "reference": reference, **share})
+    return pd.DataFrame(rows)
+
+
 def markdown(result: pd.DataFrame, metrics: Sequence[str]) -> str:
     """A table as Markdown, with its caption."""
     header, rows = _cells(result, metrics)
@@ -183,14 +214,15 @@ def _cells(result: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[str], lis
         rank = "oracle" if row["oracle"] else f"{row['rank']}{'=' if row['tied'] else ''}"
         cells = []
         for column in columns:
-            mean, low, high = (_number(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
+            mean, low, high = (number(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
             cells.append(f"{mean} [{low}, {high}]" if mean != "nan" else "-")
         rows.append([rank, row["policy"], *cells])
     return ["rank", "policy", *columns.values()], rows
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def _interval(name: str, mean: float, drawn: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,157 @@
+"""The evidence as a file: evidence.md, with training_cost.csv and plots/evidence.png beside it.
+
+`write_evidence` makes it of what `compare` leaves: see `load_balance_evidence`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from marlserve.envs.load_balance import BASELINES, PRESETS
+from marlserve.experiments import load_balance_paper as paper
+from marlserve.experiments.load_balance_evidence import (
+    ENDS,
+    Results,
+    differences,
+    order,
+    read_all,
+    training_cost,
+)
+from marlserve.experiments.load_balance_plots import evidence
+from marlserve.experiments.load_balance_settings import METRICS, PROBLEM
+from marlserve.experiments.run import write
+from marlserve.experiments.table import number, table
+
+LATENCY, P99, JAIN, REJECTED = METRICS
+
+
+def write_evidence(out: Path) -> Path | None:
+    """Write evidence.md and its files; None, and nothing, if there are no such results.
+
+    Raises:
+        ValueError: if a file of results or progress is broken.
+    """
+    results, folder = read_all(out), Path(out) / PROBLEM
+    if not results:
+        return None
+    policies, against = order(results), differences(results)
+    costs = training_cost(out, results)
+    write(folder / "training_cost.csv", costs.to_csv(index=False))
+    picture = evidence(folder, against, PRESETS)
+    parts = ["# Load balancing: the evidence"]
+    for end in ENDS:
+        if chosen := {preset: rows for (preset, at), rows in results.items() if at == end}:
+            parts += [f"## At the {end} load", _latencies(chosen, end, policies), _caption(chosen)]
+    parts += ["## Against sed", _against(against, policies), _AGAINST]
+    parts += [f"![Mean latency against sed]({picture.relative_to(folder)})"]
+    if len(costs):
+        parts += ["## Cost of training", _costs(costs), _COSTS]
+    if compared := _ratios(results):
+        parts += ["## Beside the paper", compared, _PAPER]
+    write(folder / "evidence.md", "\n\n".join(parts) + "\n")
+    return folder / "evidence.md"
+
+
+def _latencies(results: dict[str, pd.DataFrame], end: str, policies: Sequence[str]) -> str:
+    columns = {}
+    for preset, rows in results.items():
+        load, cells = PRESETS[preset].load[ENDS.index(end)], {}
+        metrics = [LATENCY, P99, JAIN, REJECTED, "completed"]
+        for _, row in table(rows, metrics).iterrows():
+            mean, low, high = (number(1000 * row[f"{LATENCY}{x}"]) for x in ("", "_low", "_high"))
+            share = row[REJECTED] / max(row[REJECTED] + row["completed"], 1)
+            cells[row["policy"]] = (
+                f"{mean} [{low}, {high}] / {number(1000 * row[P99])} / {row[JAIN]:.3f} / "
+                f"{100 * share:.1f} %"
+            )
+        columns[f"{preset}, load {load:g}"] = cells
+    return _markdown(columns, policies)
+
+
+def _against(against: pd.DataFrame, policies: Sequence[str]) -> str:
+    columns: dict[str, dict[str, str]] = {}
+    for row in against.itertuples():
+        name = f"{row.preset}, load {PRESETS[row.preset].load[ENDS.index(row.end)]:g}"
+        columns.setdefault(name, {})[row.policy] = percent(row.ratio, row.ratio_low, row.ratio_high)
+    kept = [name for name in policies if name in set(against["policy"])]
+    return _markdown(columns, kept)
+
+
+def percent(*shares: float) -> str:
+    """ "-4.0 [-5.1, -2.9]" of ratios 0.96, 0.949, 0.971."""
+    mean, low, high = (f"{round(100 * (x - 1), 1) + 0.0:+,.1f}" for x in shares)
+    return f"{mean} [{low}, {high}]"
+
+
+def _costs(costs: pd.DataFrame) -> str:
+    columns: dict[str, dict[str, str]] = {}
+    for row in costs.itertuples():
+        cell = f"{row.env_steps:,.0f} / {row.cpu_seconds:,.0f} s"
+        columns.setdefault(row.preset, {})[row.policy] = cell
+    return _markdown(columns, list(dict.fromkeys(costs["policy"])))
+
+
+def _ratios(results: Results) -> str:
+    """Of `qmix` over heuristics, ours and the paper's; empty where it did not play."""
+    found = []
+    for preset in paper.COMPLETION_MS:
+        own = {end: results[preset, end] for end in ENDS if (preset, end) in results}
+        own = {end: rows for end, rows in own.items() if paper.QMIX in set(rows["policy"])}
+        if own:
+            published = paper.published(preset).items()
+            found += [[preset, name, *(f"{x:.2f}" for x in values)] for name, values in published]
+        for end, rows in own.items():
+            shown = paper.ours(rows)[["ratio", "ratio_low", "ratio_high"]].to_numpy()
+            load = PRESETS[preset].load[ENDS.index(end)]
+            cells = [f"{x:.2f} [{low:.2f}, {high:.2f}]" for x, low, high in shown]
+            found.append([preset, f"here, load {load:g}", *cells])
+    header = ["scale", "measured", *(f"QMIX/{name}" for name in paper.REFERENCES)]
+    return lines(header, found) if found else ""
+
+
+def _markdown(columns: dict[str, dict[str, str]], policies: Sequence[str]) -> str:
+    shown = [f"{name} (oracle)" if _oracle(name) else name for name in policies]
+    rows = [
+        [x, *(cells.get(y, "-") for cells in columns.values())]
+        for x, y in zip(shown, policies, strict=True)
+    ]
+    return lines(["policy", *columns], rows)
+
+
+def _oracle(policy: str) -> bool:
+    return policy in BASELINES and BASELINES[policy].oracle
+
+
+def lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(x)} |" for x in (header, ["---"] * len(header), *rows))
+
+
+def _caption(results: dict[str, pd.DataFrame]) -> str:
+    learned = pd.concat(results.values()).dropna(subset="training_seed")
+    seeds = sorted(set(learned.groupby("policy")["training_seed"].nunique()))
+    episodes = sorted({rows["episode_seed"].nunique() for rows in results.values()})
+    over = f"{' or '.join(map(str, seeds))} training seeds and " if seeds else ""
+    return (
+        "Latency of completed jobs in ms, mean [95 % bootstrap interval] / mean of the episodes' "
+        "99th percentiles / Jain's index of the servers' load / share of the jobs that were "
+        f"rejected; over {over}{' or '.join(map(str, episodes))} held-out episodes. Learned "
+        "policies come first, then heuristics, then oracles, each by mean rank. `s_sac` plays a "
+        "system with one balancer, which sees all flows: compare it with the oracle `global_sed`."
+    )
+
+
+_AGAINST = (
+    "Mean latency against that of `sed` in %, [95 % interval] of pairs on the same episodes: less "
+    "than 0 is faster, an interval with 0 is a tie. `s_sac` is against `global_sed`."
+)
+_COSTS = (
+    "Env-steps, each with a decision of every balancer, and CPU-seconds of the training process, "
+    "means over training seeds. Policies train on all loads of a preset at once."
+)
+_PAPER = (
+    f"Ratios of mean latencies, less than 1 where QMIX is faster. Paper: {paper.CITATION}, means "
+    "of 5 runs, moderate scale under wiki pages. Hardware and traffic differ: only ratios compare. "
+    "ECMP is `random` here. Rejected jobs have no latency, which flatters WCMP and ECMP here."
+)
