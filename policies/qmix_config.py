@@ -28,6 +28,7 @@ class QMIXConfig(RecurrentConfig):
     ACTION_SPACES = ACTION_SPACES
     MODEL_FIELDS: ClassVar[tuple[str, ...]] = (
         *RecurrentConfig.MODEL_FIELDS,
+        "burn_in",
         "mixer",
         "mixing_size",
         "hypernet_size",

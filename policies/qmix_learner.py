@@ -52,6 +52,7 @@ def learner_batch(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiA
             Columns.OBS: sequences[Columns.OBS][:, :, agents],
             Columns.ACTIONS: actions if actions.ndim == 4 else actions[..., None],
             AGENTS: np.tile(index, (len(sequences), 1)),
+            FIRST: sequences[FIRST],
         }
         if ACTION_MASK in sequences:
             columns[ACTION_MASK] = sequences[ACTION_MASK][:, :, agents]

@@ -28,6 +28,7 @@ def agent_module(spaces=FLAT, inference_only=False, **settings):
         "epsilon": 0.5,
         "coherence": 0.0,
         "double_q": True,
+        "burn_in": 0,
     }
     module = QAgentModule(
         observation_space=spaces[0],
@@ -214,6 +215,7 @@ def test_training_values_and_greedy_choice(double_q):
     batch = {
         Columns.OBS: torch.randn(6, 5, 2, 7),
         "hidden": torch.randn(6, 2, 8),
+        "first": torch.zeros(6, dtype=torch.bool),
         "action_mask": torch.rand(6, 5, 2, 1, 3) < 0.5,
     }
     out = module.forward_train(batch)
@@ -228,6 +230,19 @@ def test_training_values_and_greedy_choice(double_q):
         assert out[GREEDY][t, r, i, 0] == best
     alone, _ = module.network(batch[Columns.OBS][2, :, 1][:, None], batch["hidden"][2, 1][None])
     torch.testing.assert_close(out[VALUES][:, 2, 1], alone[:, 0])
+
+
+def test_a_burn_in_warms_up_the_memory_and_learns_nothing():
+    observations = torch.randn(2, 5, 3, 7, requires_grad=True)
+    batch = {
+        Columns.OBS: observations,
+        "hidden": torch.randn(2, 3, 8),
+        "first": torch.tensor([False, True]),
+    }
+    values = agent_module(burn_in=2).forward_train(batch)[VALUES]
+    values[2:].sum().backward()
+    moved = observations.grad.abs().sum((2, 3)) > 0  # [R, T]
+    assert moved.tolist() == [[False, False, True, True, True], [True] * 5]
 
 
 def test_coherent_exploration_moves_components_alike_that_look_alike():

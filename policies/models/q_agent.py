@@ -16,7 +16,8 @@ It may serve many agents. Acting:
 
 Training, R rows of n agents and T observations each:
 
-    OBS [R, T, n, *O], "hidden" [R, n, *hidden] if recurrent, "action_mask" [R, T, n, H, A] optional
+    OBS [R, T, n, *O], "hidden" [R, n, *hidden] if recurrent, FIRST [R], "action_mask"
+    [R, T, n, H, A] optional
     -> "values" and "target_values" [T, R, n, H, A], and "greedy" [T, R, n, H], the best legal
        value index by the online network (`double_q`) or by the target network
 """
@@ -31,14 +32,15 @@ from torch import Tensor, nn
 
 from marlserve.policies.models.gru import component_sizes, make_network
 from marlserve.policies.models.masks import best, combined, component_mask
-from marlserve.policies.models.recurrent import acted, initial_state, seen
-from marlserve.policies.sampling.sequences import ACTION_MASK, HIDDEN
+from marlserve.policies.models.recurrent import acted, initial_state, seen, unrolled
+from marlserve.policies.sampling.sequences import ACTION_MASK, FIRST, HIDDEN
 
 VALUES, TARGET_VALUES, GREEDY = "values", "target_values", "greedy"
 
 
 class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """`model_config` holds the arguments of `make_network`, "epsilon", "coherence", "double_q".
+    """`model_config` holds the arguments of `make_network`, "epsilon", "coherence", "double_q"
+    and "burn_in".
 
     "epsilon" is a number or a schedule [[env_steps, value], ...].
     """
@@ -87,11 +89,18 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         agents = observations.shape[1:3]
         observations = observations.flatten(1, 2)
         hidden = batch[HIDDEN].flatten(0, 1) if HIDDEN in batch else None
+        first = batch[FIRST].repeat_interleave(agents[1])
+
+        def values_by(network: nn.Module) -> Tensor:
+            burn_in = self.model_config["burn_in"]
+            features, _ = unrolled(network, observations, hidden, burn_in, first)
+            return network.read(features).unflatten(1, agents)
+
         mask = batch.get(ACTION_MASK)
         mask = combined(None if mask is None else mask.transpose(0, 1), self.legal)
-        values = self.network(observations, hidden)[0].unflatten(1, agents)
+        values = values_by(self.network)
         with torch.no_grad():
-            target = self.target(observations, hidden)[0].unflatten(1, agents)
+            target = values_by(self.target)
             greedy = best(values if self.model_config["double_q"] else target, mask)
         return {VALUES: values, TARGET_VALUES: target, GREEDY: greedy}
 
