@@ -9,6 +9,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from marlserve.policies.base import PolicyConfig
 from marlserve.policies.models.actor_critic import ACTION_SPACES, ActorCriticModule
+from marlserve.policies.models.gru import NETWORKS
 
 
 class OnPolicyConfig(PolicyConfig):
@@ -20,14 +21,22 @@ class OnPolicyConfig(PolicyConfig):
     """
 
     ACTION_SPACES = ACTION_SPACES
-    MODEL_FIELDS: ClassVar[tuple[str, ...]] = ("hidden_sizes",)
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = (
+        "network",
+        "hidden_sizes",
+        "hidden_size",
+        "embedding_size",
+    )
     # What `VectorEnvRunner` is told.
     sequence_columns = (Columns.ACTION_LOGP,)
     cut_rows = True
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class=algo_class)
+        self.network = "auto"
         self.hidden_sizes = [64, 64]
+        self.hidden_size = 32
+        self.embedding_size = 0
         self.lambda_ = 0.95
         self.entropy_coeff = 0.0
         self.vf_loss_coeff = 0.5
@@ -41,7 +50,10 @@ class OnPolicyConfig(PolicyConfig):
     def training(
         self,
         *,
+        network: str = NotProvided,
         hidden_sizes: list[int] = NotProvided,
+        hidden_size: int = NotProvided,
+        embedding_size: int = NotProvided,
         lambda_: float = NotProvided,
         entropy_coeff: float | list = NotProvided,
         vf_loss_coeff: float = NotProvided,
@@ -53,7 +65,11 @@ class OnPolicyConfig(PolicyConfig):
         """Set what concerns training; other arguments are those of `AlgorithmConfig.training`.
 
         Args:
-            hidden_sizes: widths of the layers of the actor, and of the critic.
+            network: of the actor and of the critic: "flat", "per_component", or "auto": per
+                component where an observation [M, F] meets an action of M components.
+            hidden_sizes: widths of the layers of flat networks.
+            hidden_size: width of per-component networks.
+            embedding_size: numbers learned per component by those; 0 for none.
             lambda_: of the generalised advantage estimate; 1 for returns to the end of the row.
             entropy_coeff: bonus for entropy, a number or [[env_steps, value], ...].
             vf_loss_coeff: weight of the value loss.
@@ -74,6 +90,12 @@ class OnPolicyConfig(PolicyConfig):
                 f"batch_mode is {self.batch_mode!r}; {name} samples 'truncate_episodes'"
             )
         self._check_sizes("hidden_sizes")
+        if self.network not in NETWORKS:
+            self._value_error(f"network is {self.network!r}; allowed are {NETWORKS}")
+        if not _is_count(self.hidden_size):
+            self._value_error(f"hidden_size is {self.hidden_size!r}; it must be at least 1")
+        if self.embedding_size != 0 and not _is_count(self.embedding_size):
+            self._value_error(f"embedding_size is {self.embedding_size!r}; it must be at least 0")
         for name in ("num_epochs", "minibatch_size"):
             value = getattr(self, name)
             if not _is_count(value) and (name, value) != ("minibatch_size", None):

@@ -1,8 +1,8 @@
 """The RLModule of PPO and A2C: an actor and, on learners, a critic; two separate networks.
 
-Observations are `Box` of any shape, flattened. The actor's network puts out the logits of
-`Discrete` and `MultiDiscrete` actions, or the means of `Box` actions, whose log standard deviation
-is one learned vector. Acting:
+Observations are `Box` of any shape; the networks are those of `actor_critic_networks`. The actor
+puts out the logits of `Discrete` and `MultiDiscrete` actions, or the means of `Box` actions, whose
+log standard deviation is one learned vector. Acting:
 
     OBS [n, *O], "action_mask" [n, H, A] optional  ->  ACTIONS [n, *C], ACTION_LOGP [n]
 
@@ -11,9 +11,6 @@ Training, n transitions:
     OBS [n, *O], ACTIONS [n, *C], "action_mask" [n, H, A] optional
     -> ACTION_LOGP [n], "entropy" [n], and VF_PREDS [n], normalised as `Critic` says
 """
-
-from collections.abc import Sequence
-from itertools import pairwise
 
 import gymnasium
 import numpy as np
@@ -25,6 +22,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
 from marlserve.policies.models.action_distributions import Choices, Normal
+from marlserve.policies.models.actor_critic_networks import PerComponent, actor_and_critic
 from marlserve.policies.models.masks import combined, component_mask
 from marlserve.policies.sampling.sequences import ACTION_MASK
 
@@ -38,11 +36,14 @@ class Critic(nn.Module):
 
     Rewards may thus be of any scale. `normalise_to` moves the scale to that of new targets, and
     the last layer against it, so that the values in the rewards' own units stay as they are.
+
+    Args:
+        network: observations -> [n, 1]; its last module is linear.
     """
 
-    def __init__(self, num_inputs: int, hidden_sizes: Sequence[int]):
+    def __init__(self, network: nn.Sequential):
         super().__init__()
-        self.network = orthogonal_mlp(num_inputs, hidden_sizes, 1, last_gain=0.01)
+        self.network = network
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
         self.register_buffer("num_updates", torch.zeros(()))
@@ -75,7 +76,7 @@ class Critic(nn.Module):
 
 
 class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
-    """`model_config` holds "hidden_sizes", of both networks.
+    """`model_config` holds what `actor_and_critic` reads.
 
     Raises:
         ValueError: on construction, for spaces that it cannot play.
@@ -84,8 +85,6 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def setup(self) -> None:
         if not isinstance(self.observation_space, Box):
             raise ValueError(f"the observation space is {self.observation_space}; it must be a Box")
-        self._num_inputs = num_inputs = int(np.prod(self.observation_space.shape))
-        hidden_sizes = self.model_config["hidden_sizes"]
         self._heads = _heads(self.action_space)  # (H, A), or (D,) for Box
         self.log_std, legal = None, None
         if isinstance(self.action_space, Box):
@@ -93,11 +92,15 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         elif isinstance(self.action_space, MultiDiscrete):
             legal = component_mask(self.action_space.nvec)
         self.register_buffer("legal", legal, persistent=False)
-        # Small first outputs: all actions begin alike (Andrychowicz et al. 2021).
-        self.actor = orthogonal_mlp(
-            num_inputs, hidden_sizes, int(np.prod(self._heads)), last_gain=0.01
+        self.actor, network = actor_and_critic(
+            self.observation_space,
+            self.action_space,
+            int(np.prod(self._heads)),
+            self.model_config,
         )
-        self.critic = Critic(num_inputs, hidden_sizes)
+        shape = self.observation_space.shape
+        self._seen_shape = shape if isinstance(self.actor, PerComponent) else (int(np.prod(shape)),)
+        self.critic = Critic(network)
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["critic"]
@@ -115,38 +118,23 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return {
             Columns.ACTION_LOGP: distribution.logp(batch[Columns.ACTIONS]),
             ENTROPY: distribution.entropy(),
-            Columns.VF_PREDS: self.critic(self._flat(batch)),
+            Columns.VF_PREDS: self.critic(self._seen(batch)),
         }
 
     def compute_values(self, batch: dict, embeddings=None) -> Tensor:
         """Values of the observations in the units of the rewards, [n]."""
-        return self.critic.values(self._flat(batch))
+        return self.critic.values(self._seen(batch))
 
     def _distribution(self, batch: dict) -> Choices | Normal:
-        outputs = self.actor(self._flat(batch))
+        outputs = self.actor(self._seen(batch))
         if self.log_std is not None:
             return Normal(outputs, self.log_std, self.action_space.shape)
         mask = combined(batch.get(ACTION_MASK), self.legal)
         return Choices(outputs.unflatten(-1, self._heads), mask, self.action_space.shape)
 
-    def _flat(self, batch: dict) -> Tensor:
+    def _seen(self, batch: dict) -> Tensor:
         observations = batch[Columns.OBS]
-        return observations.float().reshape(len(observations), self._num_inputs)
-
-
-def orthogonal_mlp(
-    num_inputs: int, hidden_sizes: Sequence[int], num_outputs: int, last_gain: float
-) -> nn.Sequential:
-    """Linear layers with tanh between them; weights orthogonal, biases zero at first."""
-    sizes = [num_inputs, *hidden_sizes, num_outputs]
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        linear = nn.Linear(inputs, outputs)
-        is_last = len(layers) == 2 * len(hidden_sizes)
-        nn.init.orthogonal_(linear.weight, last_gain if is_last else np.sqrt(2.0))
-        nn.init.zeros_(linear.bias)
-        layers += [linear] if is_last else [linear, nn.Tanh()]
-    return nn.Sequential(*layers)
+        return observations.float().reshape(len(observations), *self._seen_shape)
 
 
 def _heads(space: gymnasium.Space) -> tuple[int, ...]:
