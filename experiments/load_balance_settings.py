@@ -28,9 +28,15 @@ ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
 
 ENV_STEPS = 300_000
 _FEW, _MANY = ("moderate", "degraded"), ("large", "quad")  # servers
-_LR = 1e-3  # in the first half of a training; it falls to a tenth in the second
+
+
+def _falling(lr: float) -> tuple[tuple[float, float], ...]:
+    """By share of the training: constant in its first half, falling to a tenth in the second."""
+    return (0.0, lr), (0.5, lr), (1.0, lr / 10)
+
+
 # The reward follows the action at once: a short horizon will do.
-_ALL = {"standardize_rewards": True}
+_ALL = {"standardize_rewards": True, "lr": _falling(1e-3)}
 # The observation holds statistics of the past, so that a network without memory will do, and costs
 # less than a recurrent one.
 _QMIX = {"use_gru": False, "updates_per_step": 8, "replay_capacity": 2_000}
@@ -47,19 +53,35 @@ _QMIX_BY_PRESET = {
     **dict.fromkeys(_FEW, _QMIX | _FEW_QMIX),
     **dict.fromkeys(_MANY, _QMIX | _MANY_QMIX),
 }
-_SAC_BY_PRESET = {preset: {"gamma": 0.8} for preset in PRESETS}
+# A temperature of 0.1 would take most of the training to fall to where rewards weigh more.
+_SAC = {
+    "hidden_size": 16,
+    "embedding_size": 4,
+    "initial_alpha": 0.01,
+    "updates_per_step": 4,
+    "gamma": 0.2,
+}
+_MANY_SAC = {"gamma": 0.0, "lr": _falling(3e-3)}
+_SAC_BY_PRESET = {
+    **dict.fromkeys(_FEW, _SAC),
+    **dict.fromkeys(_MANY, _SAC | _MANY_SAC),
+}
+# Of its many agents, each row has a sequence for every server.
+_I_SAC_BY_PRESET = _SAC_BY_PRESET | {
+    preset: _SAC_BY_PRESET[preset] | {"train_batch_size_per_learner": 8} for preset in _MANY
+}
 _PPO_BY_PRESET = {preset: {"gamma": 0.8} for preset in PRESETS}
 TRAINING: dict[str, dict[str, dict[str, Any]]] = {  # {algorithm: {preset: settings}}
     "qmix": _QMIX_BY_PRESET,
     "vdn": _QMIX_BY_PRESET,
     "independent": _QMIX_BY_PRESET,
-    "sac_gru": _SAC_BY_PRESET,
+    "sac_gru": _I_SAC_BY_PRESET,
     "s_sac": _SAC_BY_PRESET,
     "ppo": _PPO_BY_PRESET,
 }
 ENV_RUNNERS: dict[str, dict[str, Any]] = {  # {algorithm: AlgorithmConfig.env_runners()}
-    "sac_gru": {},
-    "s_sac": {},
+    "sac_gru": {"num_envs_per_env_runner": 32},
+    "s_sac": {"num_envs_per_env_runner": 32},
     "ppo": {},
 }
 
@@ -80,9 +102,8 @@ def study(env_steps: int | None = None) -> Study:
 
 def _settings(preset: str, algorithm: str, env_steps: int) -> Settings:
     """Schedules are by the length of the training, so a shorter one has all of them too."""
-    lr = [[0, _LR], [env_steps // 2, _LR], [env_steps, _LR / 10]]
-    training = {"lr": lr, **_ALL}
-    for name, value in TRAINING[algorithm][preset].items():
+    training = {}
+    for name, value in (_ALL | TRAINING[algorithm][preset]).items():
         schedule = isinstance(value, tuple)
         training[name] = [[round(at * env_steps), x] for at, x in value] if schedule else value
     return Settings(env_steps, training, ENV_RUNNERS.get(algorithm, {}))
