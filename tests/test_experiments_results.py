@@ -216,19 +216,18 @@ def test_compare_trains_plays_and_draws_what_is_missing(ray_session, quick, tmp_
     assert main([*arguments, "--seeds", "0", "1"]) == 0
     assert capsys.readouterr().out.count("is finished: not trained again") == len(LEARNED)
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    played = tmp_path / "load_balance" / "moderate,episode_s=2.0"
-    results = read_results(played / "results.csv")
-    assert set(results["policy"]) == {*LEARNED, *BASELINES}
-    assert len(results) == 2 * (len(LEARNED) * 2 + len(BASELINES))
-    assert (results.groupby(["policy", "training_seed"], dropna=False).size() == 2).all()
-    assert "| oracle | global_sed |" in (played / "table.md").read_text()
-    picture = played / "plots" / "latency_percentiles.png"
-    assert 1_000 < picture.stat().st_size < LIMIT_BYTES
-    run = str(trained / "vdn" / "seed_1")
-    capsys.readouterr()
-    assert (
-        main(["evaluate", "--policy", run, "sed", "--episodes", "2", "--episode-s", "2", *out]) == 0
-    )
+    assert not (trained / "results.csv").exists()
+    for load in (0.8, 0.95):  # both ends of the preset's
+        played = tmp_path / "load_balance" / f"moderate,load={load}-{load},episode_s=2.0"
+        results = read_results(played / "results.csv")
+        assert set(results["policy"]) == {*LEARNED, *BASELINES}
+        sizes = results.groupby(["policy", "training_seed"], dropna=False).size()
+        assert sizes.tolist() == [2] * (len(LEARNED) * 2 + len(BASELINES))
+        assert "| oracle | global_sed |" in (played / "table.md").read_text()
+        assert (played / "plots" / "latency_percentiles.png").stat().st_size < LIMIT_BYTES
+    run, _ = str(trained / "vdn" / "seed_1"), capsys.readouterr()
+    flags = ["--load", "0.95", "0.95", "--episodes", "2", "--episode-s", "2", *out]
+    assert main(["evaluate", "--policy", run, "sed", *flags]) == 0
     assert "vdn" in capsys.readouterr().out
     pd.testing.assert_frame_equal(read_results(played / "results.csv"), results)
 
@@ -270,6 +269,8 @@ def test_recorded_flows_are_results_of_their_own(tmp_path):
         ("train --settings lr", "settings has 'lr'; expected name=value"),
         ("train --settings no_such=1", "no_such"),
         ("train --env-steps 0", "env_steps is 0"),
+        ("compare --presets moderate --loads 0", "load is (0.0, 0.0); allowed is"),
+        ("compare --presets moderate --loads 1 --load 0.5 0.6", "loads is (1.0,), load is (0.5, "),
         ("compare --presets moderate --jobs 0", "jobs is 0; it must be at least 1"),
         ("plot --presets nowhere", "there is no folder"),
     ],
