@@ -8,6 +8,7 @@
     python experiments/load_balance.py evaluate --policy sed runs/load_balance/moderate/qmix/seed_0
     python experiments/load_balance.py compare --presets moderate large quad degraded --jobs 2
     python experiments/load_balance.py ablate --preset degraded --algorithm qmix --jobs 2
+    python experiments/load_balance.py sweep --preset moderate --algorithm qmix --samples 12
     python experiments/load_balance.py plot --presets moderate
 
 Every field of the problem is a flag, with the preset's value for a default. What is trained under
@@ -17,7 +18,7 @@ runs/load_balance/<preset>/: one folder per run, results.csv, table.md and plots
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,17 +29,15 @@ from marlserve.envs.load_balance import BASELINES, MODERATE, PRESETS, Config
 from marlserve.experiments import (
     compare,
     evaluate,
-    export,
-    load_balance_model,
+    load_balance_evaluate,
     load_balance_names,
     plot,
 )
-from marlserve.experiments.base import RUNS, train
-from marlserve.experiments.command_line import carry_out, read_settings
+from marlserve.experiments.base import RUNS
+from marlserve.experiments.command_line import carry_out
 from marlserve.experiments.load_balance_ablation import Ablate
+from marlserve.experiments.load_balance_evaluate import Evaluate
 from marlserve.experiments.load_balance_evidence import at_load
-from marlserve.experiments.load_balance_model import figures
-from marlserve.experiments.load_balance_names import Names
 from marlserve.experiments.load_balance_settings import (
     ALGORITHMS,
     METRICS,
@@ -46,96 +45,15 @@ from marlserve.experiments.load_balance_settings import (
     PROBLEM,
     study,
 )
+from marlserve.experiments.load_balance_sweep import SweepCommand
 from marlserve.experiments.load_balance_tables import write_evidence
+from marlserve.experiments.load_balance_train import Train
 
 COMPARED = tuple(PRESETS)
 
 PresetName = Literal[tuple(PRESETS)]
 AlgorithmName = Literal[tuple(ALGORITHMS)]
-AgentType = Annotated[AlgorithmName, tyro.conf.arg(aliases=["--agent-type"])]
 ProblemFlags = Annotated[Config, tyro.conf.arg(name="")]
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train one policy, or go on where it was stopped: with Ctrl-C, it leaves a checkpoint."""
-
-    preset: PresetName = "moderate"  # what to train on; the other flags change it
-    algorithm: AgentType = "qmix"  # what to train
-    names: Annotated[Names, tyro.conf.arg(name="")] = field(default_factory=Names)
-    seed: int = 0  # of networks, exploration and traffic
-    env_steps: int | None = None  # for how long, over all copies; None: 300,000
-    settings: tuple[str, ...] = ()  # of the algorithm: name=value, as lr=1e-3 use_gru=false
-    num_env_runners: int = 0  # further processes that sample; 0 is fastest on few cores
-    checkpoint_every_s: float = 60.0  # between two checkpoints
-    overwrite: bool = False  # begin anew, even if there is a finished run
-    save_path: Path | None = None  # where the policy is saved as well when training is finished
-    out: Path = RUNS  # where all runs are
-    problem: ProblemFlags = MODERATE
-
-    def run(self, preset: str) -> None:
-        self._check_balancers(preset)
-        steps = self.names.env_steps(self.problem) or self.env_steps
-        given = study(steps).experiment(
-            preset,
-            self.algorithm,
-            self.seed,
-            problem=self.problem,
-            settings=read_settings(self.settings),
-            env_runners={"num_env_runners": self.num_env_runners} if self.num_env_runners else {},
-        )
-        if self.save_path is not None:
-            export.check(self.save_path, self.out / given.folder)
-        folder = train(
-            given,
-            self.out,
-            overwrite=self.overwrite,
-            checkpoint_every_s=self.checkpoint_every_s,
-        )
-        if self.save_path is not None:
-            export.save(folder, self.save_path)
-            print(f"saved to {self.save_path}")
-
-    def _check_balancers(self, preset: str) -> None:
-        """Some algorithms play one balancer, whatever the preset has."""
-        own = ALGORITHMS[self.algorithm][2].get("num_balancers")
-        asked = self.problem.num_balancers
-        is_asked = self.names.num_agents is not None or asked != PRESETS[preset].num_balancers
-        if own is not None and is_asked and asked != own:
-            raise ValueError(
-                f"num_balancers is {asked}; {self.algorithm} plays {own}: leave it out"
-            )
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Play held-out episodes with some policies, add them to results.csv and print a table.
-
-    Learned policies keep their own way of acting (weight levels, step); the other flags say what
-    they meet. With a model, that is what it was trained on, unless they change it.
-    """
-
-    model: Path | None = None  # the folder of a run, or what --save-path saved
-    policy: tuple[str, ...] = ()  # names of heuristics, folders of runs, or checkpoints
-    preset: PresetName = "moderate"  # what to play; the other flags change it
-    episodes: int = 100  # to play with each policy
-    out: Path = RUNS  # where all runs are
-    problem: ProblemFlags = MODERATE
-
-    def run(self, preset: str) -> None:
-        names = [*([] if self.model is None else [self.model]), *self.policy]
-        if not names:
-            raise ValueError("there is nothing to play: give --model or --policy")
-        evaluate.held_out_seeds(self.episodes)
-        contestants = study().contestants(names)
-        folder, rows = study().play(self.out, self.preset, self.problem, contestants, self.episodes)
-        study().show(rows, self.problem, f"{PROBLEM}, {folder.name}")
-        print(f"all results: {folder / 'results.csv'}")
-        if self.model is not None:
-            (name, seed), model = next(iter(contestants.items()))
-            own = rows[(rows["policy"] == name) & (rows["training_seed"] == seed)]
-            print(f"\n{self.model}: {name}, seed {seed}")
-            print(figures(own, model.configure(self.problem).num_steps))
 
 
 @dataclass(frozen=True)
@@ -151,7 +69,7 @@ class Compare:
     """
 
     presets: tuple[PresetName, ...] = COMPARED  # what to train on and play
-    loads: tuple[float, ...] | None = None  # to play; None: the ends of --load; empty: all of it
+    loads: tuple[float, ...] | None = None  # to play; None: the preset's ends; empty: its range
     algorithms: tuple[AlgorithmName, ...] = tuple(ALGORITHMS)  # what to train
     seeds: tuple[int, ...] = (0, 1, 2)  # of the trainings
     episodes: int = 100  # to play with each policy
@@ -172,7 +90,8 @@ class Compare:
         contestants = study().contestants([*folders, *BASELINES])
         for problem in problems:
             folder = study().report(self.out, preset, problem, contestants, self.episodes)
-            _draw(folder)
+            if folder.name != preset:  # that one comes last
+                _draw(folder)
         Plot(out=self.out).run(preset)
 
     def _played(self, preset: str) -> list[Config]:
@@ -231,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     """Carry out a command line; the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     presets = {"compare": COMPARED, "plot": COMPARED}
-    standard = dict.fromkeys(("demo", "train", "evaluate"), ("moderate",))
+    standard = dict.fromkeys(("demo", "train", "evaluate", "sweep"), ("moderate",))
     standard["ablate"] = ("degraded",)
     commands = partial(_commands, argv=arguments)
     return carry_out(commands, presets | standard, __doc__, arguments)
@@ -241,8 +160,8 @@ def _commands(preset: str, argv: Sequence[str]) -> dict[str, Any]:
     """The commands with the defaults of a preset, and of what `argv` names otherwise."""
     problem, command = PRESETS.get(preset, MODERATE), next(iter(argv), "")
     trained_on = load_balance_names.problem_of(argv, problem) if command == "train" else problem
-    model = load_balance_model.problem_of(argv) if command == "evaluate" else None
-    tested_preset, tested_on = model or (preset, problem)
+    model = load_balance_evaluate.problem_of(argv) if command == "evaluate" else None
+    tested_preset, tested_on = model or (preset or "moderate", problem)
     return {
         "demo": Demo(),
         "train": Train(problem=trained_on),
@@ -250,6 +169,7 @@ def _commands(preset: str, argv: Sequence[str]) -> dict[str, Any]:
         "compare": Compare(problem=replace(problem, split="test")),
         "plot": Plot(),
         "ablate": Ablate(),
+        "sweep": SweepCommand(problem=problem),
     }
 
 

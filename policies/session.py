@@ -19,6 +19,7 @@ import ray
 _NOISY = (
     "ray._common.deprecation",  # RLlib's calls of what RLlib deprecated
     "ray._private.authentication",  # "Token authentication is enabled for this Ray cluster"
+    "ray.train",  # "Checkpoint successfully created at: ..."
     "ray.rllib",  # "You are running PPO on the new API stack!"
     "ray.tune",  # "Install gputil for GPU system monitoring."
 )

@@ -1,19 +1,52 @@
-"""A trained policy of the load balancers: what it was trained on, and three figures of it."""
+"""The command `evaluate` of the load balancers, and what a policy was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pandas as pd
 import tyro
 
-from marlserve.envs.load_balance import PRESETS, Config
-from marlserve.experiments.base import Experiment
-from marlserve.experiments.load_balance_settings import ALGORITHMS, PROBLEM
+from marlserve.envs.load_balance import MODERATE, PRESETS, Config
+from marlserve.experiments import evaluate
+from marlserve.experiments.base import RUNS, Experiment
+from marlserve.experiments.load_balance_settings import ALGORITHMS, PROBLEM, study
 from marlserve.experiments.run import read_experiment
 from marlserve.experiments.table import table
 
 _FIGURES = ("reward", "jain_index", "mean_latency_s", "p95_latency_s")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play held-out episodes with some policies, add them to results.csv and print a table.
+
+    Learned policies keep their own way of acting (weight levels, step); the other flags say what
+    they meet. With a model, that is what it was trained on, unless they change it.
+    """
+
+    model: Path | None = None  # the folder of a run, or what --save-path saved
+    policy: tuple[str, ...] = ()  # names of heuristics, folders of runs, or checkpoints
+    preset: Literal[tuple(PRESETS)] = "moderate"  # what to play; the other flags change it
+    episodes: int = 100  # to play with each policy
+    out: Path = RUNS  # where all runs are
+    problem: Annotated[Config, tyro.conf.arg(name="")] = MODERATE
+
+    def run(self, preset: str) -> None:
+        names = [*([] if self.model is None else [self.model]), *self.policy]
+        if not names:
+            raise ValueError("there is nothing to play: give --model or --policy")
+        evaluate.held_out_seeds(self.episodes)
+        contestants = study().contestants(names)
+        folder, rows = study().play(self.out, self.preset, self.problem, contestants, self.episodes)
+        study().show(rows, self.problem, f"{PROBLEM}, {folder.name}")
+        print(f"all results: {folder / 'results.csv'}")
+        if self.model is not None:
+            (name, seed), model = next(iter(contestants.items()))
+            own = rows[(rows["policy"] == name) & (rows["training_seed"] == seed)]
+            print(f"\n{self.model}: {name}, seed {seed}")
+            print(figures(own, model.configure(self.problem).num_steps))
 
 
 @dataclass(frozen=True)
