@@ -61,10 +61,11 @@ def order(results: Results) -> list[str]:
 
 def differences(results: Results) -> pd.DataFrame:
     """Mean latency over that of `reference_of` each policy, paired by episode: see `table.ratios`;
-    with the columns preset, end and learned."""
-    parts = []
+    with the columns preset, end and learned, in the order of `order`."""
+    parts, policies = [], order(results)
     for (preset, end), rows in results.items():
-        names = [name for name in rows["policy"].unique() if name != reference_of(name)]
+        played = set(rows["policy"])
+        names = [name for name in policies if name in played and name != reference_of(name)]
         part = ratios(rows, LATENCY, [(name, reference_of(name)) for name in names])
         learned = set(rows.loc[rows["training_seed"].notna(), "policy"])
         parts.append(part.assign(preset=preset, end=end, learned=part["policy"].isin(learned)))

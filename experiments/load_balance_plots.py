@@ -56,8 +56,7 @@ def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) ->
         presets: {name: Config}; those of `against` have a panel each.
     """
     against = against[against["learned"] | (against["policy"] == "lsq")]
-    names = list(dict.fromkeys(against["policy"]))
-    names = sorted(names, key=lambda name: (name == "lsq", names.index(name)), reverse=True)
+    names = list(dict.fromkeys(against["policy"]))[::-1]  # the first one is on top
     shown = [preset for preset in presets if preset in set(against["preset"])]
     figure, row = new_figure(columns=len(shown), height=1.5 + 0.34 * len(names), sharey=True)
     for preset, axes in zip(shown, np.atleast_1d(row), strict=True):
@@ -74,7 +73,9 @@ def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) ->
     references = against.set_index("policy")["reference"]
     references = references[~references.index.duplicated()]
     labels = [x if references[x] == "sed" else f"{x} (vs {references[x]})" for x in names]
-    np.atleast_1d(row)[0].set_yticks(range(len(names)), labels, fontsize="small")
+    left = np.atleast_1d(row)[0]
+    left.set_yticks(range(len(names)), labels, fontsize="small")
+    left.set_ylim(-0.5, len(names) - 0.5)
     figure.supxlabel(
         f"mean latency against sed, % (arrows: beyond {SHOWN_PERCENT:g} %)", fontsize="small"
     )
