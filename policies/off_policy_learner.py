@@ -46,15 +46,15 @@ class OffPolicyLearner(TorchLearner):
         self.add_optimizer(module_id, DEFAULT_OPTIMIZER, parameters, config)
 
     def add_optimizer(
-        self, module_id: str, name: str, parameters: list[nn.Parameter], config
+        self, module_id: str, name: str, parameters: list[nn.Parameter], config, lr=None
     ) -> None:
-        """Adam for these parameters of a module, with the config's learning rate."""
+        """Adam for these parameters of a module; `lr` is the config's if it is None."""
         self.register_optimizer(
             module_id=module_id,
             optimizer_name=name,
             optimizer=torch.optim.Adam(parameters, fused=True),  # 3 times as fast
             params=parameters,
-            lr_or_lr_schedule=config.lr,
+            lr_or_lr_schedule=config.lr if lr is None else lr,
         )
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:

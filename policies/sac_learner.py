@@ -26,7 +26,7 @@ class SACLearner(OffPolicyLearner):
         module = self.module[module_id].unwrapped()
         self.add_optimizer(module_id, "critics", list(module.critics.parameters()), config)
         self.add_optimizer(module_id, "actor", list(module.actor.parameters()), config)
-        self.add_optimizer(module_id, "alpha", [module.log_alpha], config)
+        self.add_optimizer(module_id, "alpha", [module.log_alpha], config, config.alpha_lr)
 
     def compute_loss_for_module(
         self,

@@ -6,6 +6,7 @@ import torch
 from gymnasium.spaces import Box, MultiDiscrete
 from off_policy_rows import (
     HIDDEN_SIZE,
+    learner_of,
     make_learner,
     make_sequences,
 )
@@ -51,6 +52,16 @@ def test_the_actors_loss_does_not_move_the_critics_nor_the_reverse(space):
         sum(outputs[name].sum() for name in names).backward()
         assert all(p.grad is None or (p.grad == 0).all() for p in other.parameters())
         assert not any(outputs[name].requires_grad for name in ("next", "next_entropy"))
+
+
+def test_the_temperature_may_have_a_learning_rate_of_its_own():
+    for alpha_lr, expected in ((None, 0.003), (0.1, 0.1), ([[0, 0.2], [9, 0.1]], 0.2)):
+        learner = learner_of("sac_gru", "discrete", lr=0.003, alpha_lr=alpha_lr)
+        rates = {
+            name: learner.get_optimizer("shared", name).param_groups[0]["lr"]
+            for name in ("critics", "actor", "alpha")
+        }
+        assert rates == {"critics": 0.003, "actor": 0.003, "alpha": expected}
 
 
 def runner_of(toy, **kwargs):
@@ -172,6 +183,7 @@ def test_critics_may_divide_a_value_among_components_as_they_like():
         ({"burn_in": 16}, "burn_in is 16; it must be less than sequence_length"),
         ({"initial_alpha": -1.0}, "initial_alpha is -1.0"),
         ({"target_entropy": "none"}, "target_entropy is 'none'"),
+        ({"alpha_lr": "fast"}, r"Invalid `alpha_lr` \(fast\)"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
