@@ -70,7 +70,14 @@ _SAC_BY_PRESET = {
 _I_SAC_BY_PRESET = _SAC_BY_PRESET | {
     preset: _SAC_BY_PRESET[preset] | {"train_batch_size_per_learner": 8} for preset in _MANY
 }
-_PPO_BY_PRESET = {preset: {"gamma": 0.8} for preset in PRESETS}
+# An embedding says which servers are worth more. Without one, LARGE is not learned.
+_PPO = {"hidden_size": 16, "embedding_size": 4, "lr": _falling(3e-3)}
+_FEW_PPO = {"gamma": 0.5, "num_epochs": 2, "minibatch_size": 1024}
+_MANY_PPO = {"gamma": 0.0, "num_epochs": 1, "minibatch_size": 2048}
+_PPO_BY_PRESET = {
+    **dict.fromkeys(_FEW, _PPO | _FEW_PPO),
+    **dict.fromkeys(_MANY, _PPO | _MANY_PPO),
+}
 TRAINING: dict[str, dict[str, dict[str, Any]]] = {  # {algorithm: {preset: settings}}
     "qmix": _QMIX_BY_PRESET,
     "vdn": _QMIX_BY_PRESET,

@@ -9,7 +9,8 @@
 - `sac_gru`: that of SAC with networks of `gru`; `soft_actor_critic`: what both of SAC share
 - `neural_ucb`: the RLModule of the contextual bandit, whose uncertainty is of `confidence`
 - `masks`: what may be chosen, and the best of it, for all of them
-- `actor_critic`: the RLModule of PPO and A2C, which draws from `action_distributions`
+- `actor_critic`: the RLModule of PPO and A2C, which draws from `action_distributions`; its networks
+  are in `actor_critic_networks`
 """
 
 if __name__ != "marlserve.policies.models":
