@@ -53,23 +53,33 @@ _QMIX_BY_PRESET = {
     **dict.fromkeys(_FEW, _QMIX | _FEW_QMIX),
     **dict.fromkeys(_MANY, _QMIX | _MANY_QMIX),
 }
-# A temperature of 0.1 would take most of the training to fall to where rewards weigh more.
-_SAC = {
-    "hidden_size": 16,
-    "embedding_size": 4,
-    "initial_alpha": 0.01,
-    "updates_per_step": 4,
+# The temperature comes to where it belongs within some hundred updates. If it starts too cold and
+# is slow to rise, all servers soon have the same level, whose own changes are worth little.
+_SAC = {"initial_alpha": 0.05, "alpha_lr": 0.01, "replay_capacity": 2_000}
+_FEW_SAC = {
     "gamma": 0.2,
+    "hidden_size": 32,
+    "embedding_size": 8,
+    "updates_per_step": 4,
+    "lr": _falling(2e-3),
 }
-_MANY_SAC = {"gamma": 0.0, "lr": _falling(3e-3)}
-_SAC_BY_PRESET = {
-    **dict.fromkeys(_FEW, _SAC),
-    **dict.fromkeys(_MANY, _SAC | _MANY_SAC),
+# With embeddings of 4 numbers, some of 24 servers are taken for others.
+_MANY_SAC = {
+    "gamma": 0.0,
+    "hidden_size": 16,
+    "embedding_size": 16,
+    "updates_per_step": 3,
+    "lr": _falling(3e-3),
 }
-# Of its many agents, each row has a sequence for every server.
-_I_SAC_BY_PRESET = _SAC_BY_PRESET | {
-    preset: _SAC_BY_PRESET[preset] | {"train_batch_size_per_learner": 8} for preset in _MANY
-}
+
+
+def _sac_by_preset(few_rows: int, many_rows: int) -> dict[str, dict[str, Any]]:
+    """With so many rows in an update; a row has a sequence for every server of every agent."""
+    few = _SAC | _FEW_SAC | {"train_batch_size_per_learner": few_rows}
+    many = _SAC | _MANY_SAC | {"train_batch_size_per_learner": many_rows}
+    return dict.fromkeys(_FEW, few) | dict.fromkeys(_MANY, many)
+
+
 # An embedding says which servers are worth more. Without one, LARGE is not learned.
 _PPO = {"hidden_size": 16, "embedding_size": 4, "lr": _falling(3e-3)}
 _FEW_PPO = {"gamma": 0.5, "num_epochs": 2, "minibatch_size": 1024}
@@ -82,8 +92,8 @@ TRAINING: dict[str, dict[str, dict[str, Any]]] = {  # {algorithm: {preset: setti
     "qmix": _QMIX_BY_PRESET,
     "vdn": _QMIX_BY_PRESET,
     "independent": _QMIX_BY_PRESET,
-    "sac_gru": _I_SAC_BY_PRESET,
-    "s_sac": _SAC_BY_PRESET,
+    "sac_gru": _sac_by_preset(32, 8),
+    "s_sac": _sac_by_preset(64, 32),
     "ppo": _PPO_BY_PRESET,
 }
 ENV_RUNNERS: dict[str, dict[str, Any]] = {  # {algorithm: AlgorithmConfig.env_runners()}
