@@ -55,22 +55,15 @@ _QMIX_BY_PRESET = {
 }
 # The temperature comes to where it belongs within some hundred updates. If it starts too cold and
 # is slow to rise, all servers soon have the same level, whose own changes are worth little.
-_SAC = {"initial_alpha": 0.05, "alpha_lr": 0.01, "replay_capacity": 2_000}
-_FEW_SAC = {
-    "gamma": 0.2,
-    "hidden_size": 32,
-    "embedding_size": 8,
-    "updates_per_step": 4,
-    "lr": _falling(2e-3),
-}
-# With embeddings of 4 numbers, some of 24 servers are taken for others.
-_MANY_SAC = {
-    "gamma": 0.0,
-    "hidden_size": 16,
-    "embedding_size": 16,
+_SAC = {
+    "initial_alpha": 0.05,
+    "alpha_lr": 0.01,
     "updates_per_step": 3,
-    "lr": _falling(3e-3),
+    "replay_capacity": 2_000,
 }
+_FEW_SAC = {"gamma": 0.2, "hidden_size": 32, "embedding_size": 8, "lr": _falling(2e-3)}
+# With embeddings of 4 numbers, some of 24 servers are taken for others.
+_MANY_SAC = {"gamma": 0.0, "hidden_size": 16, "embedding_size": 16, "lr": _falling(3e-3)}
 
 
 def _sac_by_preset(few_rows: int, many_rows: int) -> dict[str, dict[str, Any]]:
