@@ -5,8 +5,9 @@ generalised advantage estimates. Policies learn by themselves, each from the rew
 agents.
 
 Actions: Discrete, MultiDiscrete and Box, the same space for all agents; action masks are obeyed.
-Observations: Box. Agents share policies, or not, by `policy_mapping_fn(agent, episode)`, which
-must be a fixed mapping.
+Observations: Box; where [M, F] meets an action of M components, the networks are by default the
+same small ones for every component (`network`, `embedding_size`). Agents share policies, or not, by
+`policy_mapping_fn(agent, episode)`, which must be a fixed mapping.
 
     from marlserve import policies
     algo = policies.config("ppo", problem="load_balance", clip_param=0.1).build_algo()
