@@ -5,9 +5,9 @@
 Learning rates are drawn log-uniformly between two bounds, widths from a list; every draw is a
 trial, a training by Ray Tune. Every ninth of the steps, the policy as it is then plays greedily the
 episodes of `validation`: of the training's own traffic, the same ones for all, apart from those
-that are held out. After one and after three ninths of the steps, a trial goes on only if its metric is in the
-best third of those that came as far before it (asynchronous successive halving: Li et al. 2020,
-https://arxiv.org/abs/1810.05934). The learning rate of a trial is constant.
+that are held out. After one and after three ninths of the steps, a trial goes on only if its metric
+is in the best third of those that came as far before it (asynchronous successive halving: Li et al.
+2020, https://arxiv.org/abs/1810.05934). The learning rate of a trial is constant.
 
 Ctrl-C leaves what is there, and the same call goes on. The folder is <out>/<problem>/<preset>/
 sweep/<name>/:

@@ -62,14 +62,14 @@ def run_trials(asked: Sweep, config: AlgorithmConfig, folder: Path, jobs: int) -
         KeyboardInterrupt: with the state saved, if interrupted by SIGINT.
     """
     session.start(num_cpus=jobs)
-    folder = folder.resolve()
+    folder, space = folder.resolve(), _space(asked, config)
     with _quietly():
         if tune.Tuner.can_restore(str(folder)):
-            tuner = tune.Tuner.restore(str(folder), config.algo_class)
+            tuner = tune.Tuner.restore(str(folder), config.algo_class, param_space=space)
         else:
-            tuner = _tuner(asked, config, folder, jobs)
+            tuner = _tuner(asked, config.algo_class, space, folder, jobs)
         results = tuner.fit()
-    done = [result for result in results if result.error or (result.metrics or {}).get("done")]
+    done = [result for result in results if result.error or _is_done(result.metrics)]
     if len(done) < asked.samples:
         print(
             f"stopped after {len(done)} of {asked.samples} trials; the same command goes on "
@@ -92,6 +92,11 @@ def _row(asked: Sweep, result: tune.Result) -> dict[str, Any]:
         metric: metrics.get(_GREEDY, {}).get(metric, math.nan),
         "state": FAILED if result.error else _state(asked, metrics),
     }
+
+
+def _is_done(metrics: dict[str, Any] | None) -> bool:
+    """Whether a trial came to its end; one that was interrupted did not."""
+    return bool((metrics or {}).get("done"))
 
 
 def _steps(metrics: dict[str, Any]) -> int:
@@ -132,29 +137,36 @@ def _quietly() -> Iterator[None]:
             signal.signal(signal.SIGINT, usual)
 
 
-def _tuner(asked: Sweep, config: AlgorithmConfig, folder: Path, jobs: int) -> tune.Tuner:
+def _space(asked: Sweep, config: AlgorithmConfig) -> AlgorithmConfig:
+    """The config with what Tune draws."""
     widths = width_settings(config, tune.choice(list(asked.widths)))
-    steps = asked.experiment.env_steps
+    count = len(widths.get("hidden_sizes", ()))
     if len(widths) == 2:  # one draw for both
-        count = len(config.hidden_sizes)
         widths["hidden_sizes"] = tune.sample_from(lambda spec: [spec.config.hidden_size] * count)
-    elif "hidden_sizes" in widths:
-        count = len(config.hidden_sizes)
-        widths["hidden_sizes"] = tune.choice([[w] * count for w in asked.widths])
+    elif count:
+        widths["hidden_sizes"] = tune.choice([[width] * count for width in asked.widths])
+    config.training(lr=tune.loguniform(*asked.lr), **widths)
+    config.reporting(
+        min_sample_timesteps_per_iteration=-(-asked.experiment.env_steps // ROUNDS),
+        min_time_s_per_iteration=0,
+    )
+    return config.callbacks(on_train_result=_Greedy(asked.experiment))
+
+
+def _tuner(
+    asked: Sweep, algorithm: type, space: AlgorithmConfig, folder: Path, jobs: int
+) -> tune.Tuner:
+    steps = asked.experiment.env_steps
     return tune.Tuner(
-        config.algo_class,
-        param_space=config.training(lr=tune.loguniform(*asked.lr), **widths)
-        .reporting(
-            min_sample_timesteps_per_iteration=-(-steps // ROUNDS),
-            min_time_s_per_iteration=0,
-        )
-        .callbacks(on_train_result=_Greedy(asked.experiment)),
+        algorithm,
+        param_space=space,
         tune_config=tune.TuneConfig(
             metric=f"{_GREEDY}/{asked.metric}",
             mode="max" if asked.larger_is_better else "min",
             num_samples=asked.samples,
-            max_concurrent_trials=jobs,
-            search_alg=BasicVariantGenerator(random_state=asked.experiment.seed),
+            search_alg=BasicVariantGenerator(
+                max_concurrent=jobs, random_state=asked.experiment.seed
+            ),
             scheduler=AsyncHyperBandScheduler(
                 time_attr=_STEPS,
                 max_t=steps,
@@ -212,7 +224,8 @@ class _Report(tune.Callback):
         self._bar.start()
 
     def on_step_end(self, iteration, trials, **info) -> None:
-        budget, done = self._asked.experiment.env_steps, [t.is_finished() for t in trials]
+        budget = self._asked.experiment.env_steps
+        done = [trial.status == Trial.ERROR or _is_done(trial.last_result) for trial in trials]
         steps = [min(_steps(trial.last_result or {}), budget) for trial in trials]
         parts = [1.0 if x else n / budget for x, n in zip(done, steps, strict=True)]
         completed = sum(parts) / self._asked.samples
