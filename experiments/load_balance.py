@@ -73,7 +73,7 @@ class Compare:
     algorithms: tuple[AlgorithmName, ...] = tuple(ALGORITHMS)  # what to train
     seeds: tuple[int, ...] = (0, 1, 2)  # of the trainings
     episodes: int = 100  # to play with each policy
-    env_steps: int | None = None  # of every training; None: 300,000
+    env_steps: int | None = None  # of every training; None: 200,000
     jobs: int = 1  # trainings side by side
     out: Path = RUNS  # where all runs are
     problem: ProblemFlags = MODERATE

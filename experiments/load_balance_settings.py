@@ -26,7 +26,7 @@ ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
     "ppo": ("ppo", {}, {}),
 }
 
-ENV_STEPS = 300_000
+ENV_STEPS = 200_000
 _FEW, _MANY = ("moderate", "degraded"), ("large", "quad")  # servers
 
 

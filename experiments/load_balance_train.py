@@ -24,7 +24,7 @@ class Train:
     algorithm: AgentType = "qmix"  # what to train
     names: Annotated[Names, tyro.conf.arg(name="")] = field(default_factory=Names)
     seed: int = 0  # of networks, exploration and traffic
-    env_steps: int | None = None  # for how long, over all copies; None: 300,000
+    env_steps: int | None = None  # for how long, over all copies; None: 200,000
     settings: tuple[str, ...] = ()  # of the algorithm: name=value, as lr=1e-3 use_gru=false
     num_env_runners: int = 0  # further processes that sample; 0 is fastest on few cores
     checkpoint_every_s: float = 60.0  # between two checkpoints
