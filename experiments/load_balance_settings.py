@@ -39,19 +39,24 @@ def _falling(lr: float) -> tuple[tuple[float, float], ...]:
 _ALL = {"standardize_rewards": True, "lr": _falling(1e-3)}
 # The observation holds statistics of the past, so that a network without memory will do, and costs
 # less than a recurrent one.
-_QMIX = {"use_gru": False, "updates_per_step": 8, "replay_capacity": 2_000}
-# By share of the training.
-_FEW_QMIX = {"gamma": 0.8, "embedding_size": 4, "epsilon": ((0.0, 1.0), (0.1, 0.1))}
-# Each of many components alone changes little: explore with all of them, look one step ahead.
-_MANY_QMIX = {
-    "gamma": 0.2,
-    "hidden_size": 32,
-    "coherence": 0.5,
-    "epsilon": ((0.0, 1.0), (0.13, 0.2)),
-}
+_QMIX = {"use_gru": False, "updates_per_step": 8, "gamma": 0.2, "replay_capacity": 2_000}
+_FEW_QMIX = {"lr": _falling(3e-3), "epsilon": ((0.0, 1.0), (0.17, 0.1))}
+# Each of many components alone changes little: explore with all of them.
+_MANY_QMIX = {"hidden_size": 32, "coherence": 0.5, "epsilon": ((0.0, 1.0), (0.2, 0.2))}
 _QMIX_BY_PRESET = {
-    **dict.fromkeys(_FEW, _QMIX | _FEW_QMIX),
-    **dict.fromkeys(_MANY, _QMIX | _MANY_QMIX),
+    "moderate": _QMIX | _FEW_QMIX | {"embedding_size": 8, "td_lambda": 0.0},
+    "degraded": _QMIX | _FEW_QMIX | {"embedding_size": 4},
+    "quad": _QMIX | _MANY_QMIX,
+    # Where values of weights are this close, they want more samples.
+    "large": _QMIX
+    | _MANY_QMIX
+    | {
+        "lr": _falling(3e-3),
+        "gamma": 0.0,
+        "td_lambda": 0.0,
+        "embedding_size": 16,
+        "replay_capacity": 5_000,
+    },
 }
 # The temperature comes to where it belongs within some hundred updates. If it starts too cold and
 # is slow to rise, all servers soon have the same level, whose own changes are worth little.
