@@ -96,6 +96,13 @@ def qmix():
     return training(config.env_runners(num_envs_per_env_runner=COPIES))
 
 
+def s_sac():
+    """A side: one balancer and 16 servers, with the settings of the comparison."""
+    from marlserve.experiments.load_balance_settings import study
+
+    return training(study().experiment("quad", "s_sac").config())
+
+
 def sampling(trace: str) -> dict[str, partial]:
     """The sides that sample under this traffic."""
     return {
@@ -106,3 +113,4 @@ def sampling(trace: str) -> dict[str, partial]:
 
 
 TRAINING = {"QMIX": qmix}
+RECURRENT_SAC = {"recurrent SAC": s_sac}

@@ -46,6 +46,7 @@ def test_every_side_is_measured(name):
     ("name", "side", "published"),
     [
         ("training", "QMIX", 219.0),
+        ("sac_training", "recurrent SAC", 23.9),
         ("kv_cache_training", "PPO", 349.5),
     ],
 )
