@@ -128,14 +128,20 @@ def learned(folder: Path, interface: Sequence[str] = (), which: str | None = Non
 
     CheckpointPolicy(folder, which)  # a broken one raises before anything is played
     own, folder = {}, Path(folder)
-    run = folder.parent if folder.name in ("best", "checkpoint") else folder
-    if (run / "experiment.json").exists():
+    if (run := run_of(folder)) is not None:
         trained_with = read_experiment(run).get("env_config", {})
         own = {field: trained_with[field] for field in interface if field in trained_with}
     return Baseline(
         policy=lambda problem: CheckpointPolicy(folder, which),
         configure=lambda config: replace(config, **own),
     )
+
+
+def run_of(folder: Path) -> Path | None:
+    """The folder of the run that this is, or is a checkpoint of; None if there is none."""
+    folder = Path(folder)
+    run = folder.parent if folder.name in ("best", "checkpoint") else folder
+    return run if (run / "experiment.json").exists() else None
 
 
 def read_results(file: Path) -> pd.DataFrame:

@@ -1,21 +1,26 @@
 """The policy of a finished run, saved at another place: experiment.json and checkpoint/.
 
-The folder can be played, evaluated and restored as the run itself; it has no history. One that is
-there already is replaced as a whole.
+The folder can be played, evaluated and restored as the run itself; it has no history. One of the
+same experiment that is there already is replaced as a whole.
 """
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from marlserve.experiments.base import Experiment
+from marlserve.experiments.run import read_experiment
 
 _CONTENT = {"experiment.json", "checkpoint"}
 
 
-def check(path: Path, run: Path) -> None:
+def check(path: Path, run: Path, experiment: Experiment) -> None:
     """Whether the policy of a run can be saved at a path; to be called before its training.
 
     Raises:
-        ValueError: if there is something else at the path, or it and the run's folder overlap.
+        ValueError: if there is something else at the path, such as the policy of another
+            experiment, or it and the run's folder overlap.
     """
     path, run = Path(path).resolve(), Path(run).resolve()
     if path.is_relative_to(run) or run.is_relative_to(path):
@@ -27,6 +32,10 @@ def check(path: Path, run: Path) -> None:
             f"save_path is {path}, which holds {sorted(found)[:3]}; only a folder of nothing but "
             f"{sorted(_CONTENT)} is replaced"
         )
+    if path.is_dir() and found and read_experiment(path) != asdict(experiment):
+        raise ValueError(
+            f"save_path is {path}, which holds the policy of another experiment; move it away"
+        )
 
 
 def save(run: Path, path: Path) -> None:
@@ -35,7 +44,7 @@ def save(run: Path, path: Path) -> None:
     Raises:
         ValueError: see `check`.
     """
-    check(path, run)
+    check(path, run, Experiment(**read_experiment(run)))
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:

@@ -89,8 +89,6 @@ def trained_on(folder: Path) -> tuple[str, Config]:
     preset = preset if preset in PRESETS else "moderate"
     standard, problem = PRESETS[preset], experiment.problem_config()
     _, _, own = ALGORITHMS.get(experiment.name.partition(",")[0], ("", {}, {}))
-    # Unless they were asked for, which the name says.
-    own = [name for name in own if f",{name}=" not in experiment.preset]
     return preset, replace(problem, **{name: getattr(standard, name) for name in own})
 
 

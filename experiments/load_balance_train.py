@@ -34,7 +34,7 @@ class Train:
     problem: Annotated[Config, tyro.conf.arg(name="")] = MODERATE
 
     def run(self, preset: str) -> None:
-        self._check_balancers(preset)
+        self._check_balancers()
         steps = self.names.env_steps(self.problem) or self.env_steps
         given = study(steps).experiment(
             preset,
@@ -45,7 +45,7 @@ class Train:
             env_runners={"num_env_runners": self.num_env_runners} if self.num_env_runners else {},
         )
         if self.save_path is not None:
-            export.check(self.save_path, self.out / given.folder)
+            export.check(self.save_path, self.out / given.folder, given)
         folder = train(
             given,
             self.out,
@@ -56,12 +56,11 @@ class Train:
             export.save(folder, self.save_path)
             print(f"saved to {self.save_path}")
 
-    def _check_balancers(self, preset: str) -> None:
+    def _check_balancers(self) -> None:
         """Some algorithms play one balancer, whatever the preset has."""
         own = ALGORITHMS[self.algorithm][2].get("num_balancers")
-        asked = self.problem.num_balancers
-        is_asked = self.names.num_agents is not None or asked != PRESETS[preset].num_balancers
-        if own is not None and is_asked and asked != own:
+        asked = self.names.num_agents
+        if own is not None and asked not in (None, own):
             raise ValueError(
-                f"num_balancers is {asked}; {self.algorithm} plays {own}: leave it out"
+                f"num_agents is {asked}; {self.algorithm} plays {own} balancer: leave it out"
             )

@@ -74,10 +74,20 @@ class Study:
             settings: of the algorithm; they become part of the run's name.
             env_runners: arguments of `AlgorithmConfig.env_runners`.
             evaluation: the fields evaluate_every, evaluation_episodes and evaluation_config.
+
+        Raises:
+            ValueError: if `problem` changes a field that is the algorithm's own, and see
+                `Experiment`.
         """
         standard = self.settings(preset, algorithm)
         module, own_settings, own_fields = self.algorithms[algorithm]
         problem = problem or self.presets[preset]
+        changed = changes(self.presets[preset], problem)
+        for name in own_fields.keys() & changed:
+            if (value := changed.pop(name)) != own_fields[name]:
+                raise ValueError(
+                    f"{name} is {value!r}; {algorithm} has {own_fields[name]!r}: leave it out"
+                )
         return Experiment(
             problem=self.problem,
             algorithm=module,
@@ -86,7 +96,7 @@ class Study:
             env_runners=standard.env_runners | (env_runners or {}),
             env_steps=standard.env_steps if env_steps is None else env_steps,
             seed=seed,
-            preset=label(preset, changes(self.presets[preset], problem)),
+            preset=label(preset, changed),
             name=label(algorithm, settings or {}),
             **(standard.evaluation | (evaluation or {})),
         )
@@ -101,7 +111,8 @@ class Study:
 
         A learned policy plays with the fields of the Config that it was trained with where they
         are in `interface`, or in `own_fields` of its algorithm: {"s_sac": ("num_balancers",)} for
-        one that only plays a system with one balancer.
+        one that only plays a system with one balancer. That is another system, so such a policy is
+        not ranked, as oracles are not.
 
         Args:
             names: of heuristics, or paths.
@@ -114,7 +125,7 @@ class Study:
         """
         heuristics, found, paths = envs.module(self.problem).BASELINES, {}, {}
         for name in dict.fromkeys(map(str, names)):
-            path, key, fields = Path(name), (name, None), self.interface
+            path, key = Path(name), (name, None)
             if name in heuristics:
                 found[key] = heuristics[name]
                 continue
@@ -122,16 +133,22 @@ class Study:
                 raise ValueError(f"policy is {name!r}; allowed are folders and {list(heuristics)}")
             if (path / "experiment.json").exists():
                 run = read_experiment(path)
-                fields = (*fields, *self.own_fields.get(run["name"].split(",")[0], ()))
                 key = (run["name"] if which is None else f"{run['name']},{which}", run["seed"])
             if key in paths:
                 raise ValueError(
                     f"{paths[key]} and {path} are both called {key[0]}, seed {key[1]}: "
                     "evaluate one of them"
                 )
-            played = evaluate.learned(path, fields, which or self.checkpoint)
-            found[key], paths[key] = played, path
+            own = self._own_fields(path)
+            played = evaluate.learned(path, (*self.interface, *own), which or self.checkpoint)
+            found[key], paths[key] = replace(played, oracle=bool(own)), path
         return found
+
+    def _own_fields(self, path: Path) -> tuple[str, ...]:
+        """Of the algorithm of a run, or of the run that a checkpoint is in."""
+        if (run := evaluate.run_of(path)) is None:
+            return ()
+        return self.own_fields.get(read_experiment(run)["name"].split(",")[0], ())
 
     def runs_below(self, folder: Path) -> list[Path]:
         """The runs on this problem in or below a folder; those without a checkpoint are named.

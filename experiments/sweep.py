@@ -108,9 +108,9 @@ def search(
         write(folder / "sweep.json", json.dumps(question, indent=2) + "\n")
         trials = _in_order(run_trials(asked, config, folder / "tune", jobs), asked)
         write(folder / "trials.csv", trials.to_csv(index=False))
-        shutil.rmtree(folder / "tune")
     else:
         print(f"{folder} is finished: not searched again")
+    shutil.rmtree(folder / "tune", ignore_errors=True)  # also one that was left between the two
     trials = pd.read_csv(folder / "trials.csv")
     _show(trials, folder, asked)
     _draw(trials, folder, asked)

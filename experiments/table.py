@@ -1,9 +1,10 @@
 """The table of results: mean, 95 % bootstrap interval, rank, and difference to a reference.
 
 A learned policy is a set of training seeds, each of which played the same episodes. Its interval is
-over both: training seeds are drawn with replacement, and so are episodes. All policies are given
-the same draws of episodes. So the difference of two policies is that of pairs, on the same
-traffic, which is far more certain than either of them.
+over both: training seeds are drawn with replacement, and so are episodes. Draws of three seeds
+spread less than three trainings do, so what they differ by is stretched to what Student's t asks
+for. All policies are given the same draws of episodes. So the difference of two policies is that of
+pairs, on the same traffic, which is far more certain than either of them.
 
 A policy's rank is one more than the number of policies that are better with 97.5 % confidence;
 those that share a rank are tied. Oracles, which are told what no deployment knows, are not ranked.
@@ -21,6 +22,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import norm, t
 
 RESAMPLES = 2000
 _WIDE = 8  # columns, from which on their names are broken into lines
@@ -29,6 +31,8 @@ _WIDE = 8  # columns, from which on their names are broken into lines
 def resampled_means(values: np.ndarray, episodes: np.ndarray, rng: np.random.Generator):
     """Means of `values` [S, E] under draws of seeds, and of `episodes` [R, E]: [R].
 
+    A draw's distance from equal weights of all seeds is multiplied by `stretch`.
+
     Args:
         values: one row per training seed.
         episodes: how often each episode is drawn, in each resample, over E.
@@ -36,7 +40,19 @@ def resampled_means(values: np.ndarray, episodes: np.ndarray, rng: np.random.Gen
     """
     count = len(values)
     seeds = rng.multinomial(count, np.full(count, 1 / count), size=len(episodes)) / count
+    seeds = 1 / count + stretch(count) * (seeds - 1 / count)
     return np.einsum("rs,se,re->r", seeds, values, episodes)
+
+
+def stretch(count: int) -> float:
+    """Half a 95 % interval by Student's t over that of the bootstrap, of so many normal values.
+
+    The bootstrap's standard error is that of the mean times sqrt((n - 1) / n), and its interval
+    has the normal's quantile. 2.7 of 3 values, 1.5 of 5, 1.2 of 10; 1 of a single one.
+    """
+    if count == 1:
+        return 1.0
+    return t.ppf(0.975, count - 1) / norm.ppf(0.975) * np.sqrt(count / (count - 1))
 
 
 def table(
@@ -125,9 +141,7 @@ def best(
     return (max if larger_is_better else min)(means, key=means.get)
 
 
-def ratios(
-    results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]]
-) -> pd.DataFrame:
+def ratios(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """The mean of one policy over that of another, on the same draws of episodes.
 
     Args:

@@ -50,6 +50,10 @@ class EntropyConfig(OffPolicyConfig):
                 setting_name="alpha_lr",
                 description="learning rate",
             )
+            scheduled = isinstance(self.alpha_lr, list | tuple)
+            rates = [rate for _, rate in self.alpha_lr] if scheduled else [self.alpha_lr]
+            if any(isinstance(rate, bool) or not rate > 0 for rate in rates):
+                self._value_error(f"alpha_lr is {self.alpha_lr}; learning rates must be positive")
         if self.target_entropy != "auto" and not isinstance(self.target_entropy, int | float):
             self._value_error(
                 f"target_entropy is {self.target_entropy!r}; it must be a number, or 'auto'"

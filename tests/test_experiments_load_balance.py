@@ -1,5 +1,6 @@
 """The load balancers' commands: names of the source's scripts, policies saved and read, sweeps."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -61,8 +62,9 @@ def test_names_say_what_fields_say():
         ("train --trace-type wiki --trace wikipedia", "--trace-type and --trace are two names"),
         ("train --episodes 2 --env-steps 480", "--episodes and --env-steps are two names"),
         ("train --agent-type vdn --algorithm vdn", "--agent-type and --algorithm are two names"),
-        ("train --agent-type s_sac --num-agents 2", "num_balancers is 2; s_sac plays 1"),
-        ("train --agent-type s_sac --num-balancers 3", "num_balancers is 3; s_sac plays 1"),
+        ("train --agent-type s_sac --num-agents 2", "num_agents is 2; s_sac plays 1 balancer"),
+        ("sweep --algorithm s_sac --num-balancers 3", "num_balancers is 3; s_sac has 1"),
+        ("train --agent-type s_sac --num-balancers 3", "num_balancers is 3; s_sac has 1"),
         ("train --num-servers 0", "num_servers is 0; it must be at least 1"),
         ("train --num-agents -1", "num_agents is -1; it must be at least 1"),
         ("train --episodes 0", "episodes is 0; it must be at least 1"),
@@ -140,6 +142,11 @@ def test_what_was_saved_before_stays_if_saving_fails(tmp_path):
     (run / "checkpoint").mkdir()
     export.save(run, path)
     assert not any((path / "checkpoint").iterdir())
+    another = saved(tmp_path / "another", "vdn")
+    (another / "checkpoint").mkdir()
+    with pytest.raises(ValueError, match="holds the policy of another experiment"):
+        export.save(another, path)
+    shutil.rmtree(another)
     assert sorted(x.name for x in tmp_path.iterdir()) == ["run", "saved"]
 
 
@@ -147,8 +154,8 @@ def test_others_meet_what_the_policy_of_one_balancer_was_trained_on(tmp_path):
     folder = saved(tmp_path / "s_sac", "s_sac")
     assert read_experiment(folder)["env_config"]["num_balancers"] == 1
     assert trained_on(folder) == ("moderate", MODERATE)
-    one = problem_of(["train", "--num-agents", "1"], MODERATE)
-    assert trained_on(saved(tmp_path / "asked", "s_sac", problem=one)) == ("moderate", one)
+    one = problem_of(["train", "--num-agents", "1"], MODERATE)  # as it has anyway
+    assert trained_on(saved(tmp_path / "asked", "s_sac", problem=one)) == ("moderate", MODERATE)
     (folder / "experiment.json").write_text('{"problem": "kv_cache", "algorithm": "ppo"}')
     with pytest.raises(ValueError, match="is a run on kv_cache; expected load_balance"):
         trained_on(folder)

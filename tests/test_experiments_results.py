@@ -109,20 +109,6 @@ def test_results_with_other_columns_are_left_alone(tmp_path):
     assert file.read_bytes() == before
 
 
-def test_an_interval_over_two_episodes():
-    # Means of two draws with replacement: 0, 0.5, 0.5 and 1 with probability 1/4 each.
-    result = table.table(rows_of("a", {None: [0.0, 1.0]}), ["m"])
-    assert row(result, "a")[["m", "m_low", "m_high"]].tolist() == [0.5, 0.0, 1.0]
-
-
-def test_an_interval_over_training_seeds():
-    # Episodes do not matter here; two draws of seeds: 0, 1, 1 and 2.
-    result = table.table(rows_of("a", {0: [0.0] * 9, 1: [2.0] * 9}), ["m"])
-    assert row(result, "a")[["m", "m_low", "m_high"]].tolist() == [1.0, 0.0, 2.0]
-    assert row(result, "a")["training_seeds"] == 2
-    assert "over 2 training seeds and 9 episodes" in table.caption(result)
-
-
 @pytest.mark.parametrize("episodes", [10, 59])
 def test_the_mean_is_within_the_interval_of_equal_values(episodes):
     # Plots refuse an interval that rounding puts beside its mean.

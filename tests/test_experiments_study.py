@@ -1,6 +1,7 @@
 """What experiments share: shares of a gap, names of policies, summaries, and plots."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from test_experiments_results import LIMIT_BYTES, row, rows_of
 from toy_problem import Drift, DriftConfig
 
-from marlserve.envs.load_balance import BASELINES
+from marlserve.envs.load_balance import BASELINES, MODERATE
 from marlserve.experiments import plot, table
 from marlserve.experiments.base import Experiment
 from marlserve.experiments.command_line import flags
@@ -224,3 +225,21 @@ def test_episodes_of_one_window_count_as_one():
     row = table.table(results, ["m"]).iloc[0]
     assert row[["m", "m_low", "m_high"]].tolist() == pytest.approx([0.1, 0.0, 1.0])
     assert "10 episodes in 2 windows." in table.caption(table.table(results, ["m"]))
+
+
+def test_one_balancer_is_another_system_also_by_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("marlserve.policies.checkpoint.CheckpointPolicy", lambda *_: None)
+    experiment = study().experiment("moderate", "s_sac", seed=4)
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "experiment.json").write_text(experiment.to_json())
+    for path in (tmp_path, tmp_path / "checkpoint"):
+        (found,) = study().contestants([path]).values()
+        assert found.configure(MODERATE).num_balancers == 1
+        assert found.oracle
+
+
+def test_a_field_that_is_the_algorithm_s_own_cannot_be_changed():
+    same = replace(MODERATE, reward_scope="agent")
+    assert study().experiment("moderate", "sac_gru", problem=same).preset == "moderate"
+    with pytest.raises(ValueError, match="num_balancers is 3; s_sac has 1"):
+        study().experiment("moderate", "s_sac", problem=replace(MODERATE, num_balancers=3))

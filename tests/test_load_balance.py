@@ -269,3 +269,14 @@ def test_the_bounds_of_real_weights_are_allowed():
     env = envs.make("load_balance", action="weights", episode_s=1.0)
     env.reset(seed=0)
     env.step({"lb_0": [0.1] * 7, "lb_1": [10.0] * 7})
+
+
+@pytest.mark.parametrize("preset", [MODERATE, DEGRADED])
+def test_one_balancer_by_cores_is_the_oracle_of_several(preset):
+    """The same traffic and slow servers for any number of balancers."""
+    config = replace(preset, episode_s=15.0)
+    one, _ = play(replace(config, num_balancers=1), "sed", 2)
+    several, _ = play(replace(config, num_balancers=3), "global_sed", 2)
+    np.testing.assert_array_equal(one.cluster.jobs["arrival_s"], several.cluster.jobs["arrival_s"])
+    latency_s = [problem.metrics()["mean_latency_s"] for problem in (one, several)]
+    np.testing.assert_allclose(*latency_s)

@@ -184,6 +184,7 @@ def test_critics_may_divide_a_value_among_components_as_they_like():
         ({"initial_alpha": -1.0}, "initial_alpha is -1.0"),
         ({"target_entropy": "none"}, "target_entropy is 'none'"),
         ({"alpha_lr": "fast"}, r"Invalid `alpha_lr` \(fast\)"),
+        ({"alpha_lr": 0.0}, "alpha_lr is 0.0"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
