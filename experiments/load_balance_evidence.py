@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from marlserve.envs.load_balance import BASELINES, PRESETS
-from marlserve.experiments.evaluate import read_results
+from marlserve.experiments.evaluate import KEYS, read_results
 from marlserve.experiments.load_balance_settings import METRICS, PROBLEM, study
 from marlserve.experiments.run import read_progress
 from marlserve.experiments.table import ratios
@@ -36,7 +36,11 @@ def reference_of(policy: str) -> str:
 
 
 def read_all(out: Path) -> Results:
-    """All results at an end of a preset's load, of files that have all heuristics."""
+    """All results at an end of a preset's load, of files that have all heuristics.
+
+    Raises:
+        ValueError: if a file is broken, or its policies have not played the same episodes.
+    """
     found = {}
     for preset, config in PRESETS.items():
         for end, load in zip(ENDS, config.load, strict=True):
@@ -44,11 +48,23 @@ def read_all(out: Path) -> Results:
             file = study().folder(out, preset, played) / "results.csv"
             if file.exists() and set(BASELINES) <= set((rows := read_results(file))["policy"]):
                 found[preset, end] = rows
+                _check_episodes(file, rows)
     return found
 
 
+def _check_episodes(file: Path, rows: pd.DataFrame) -> None:
+    played = rows.groupby(KEYS, dropna=False)["episode_seed"].agg(frozenset)
+    longest = max(played, key=len)
+    if fewer := {policy: len(x) for (policy, _), x in played.items() if x != longest}:
+        raise ValueError(
+            f"{file} has {len(longest)} episodes of some policies, and not the same ones of "
+            f"others, which have {fewer}: play all with the same number of episodes"
+        )
+
+
 def order(results: Results) -> list[str]:
-    """The policies: learned ones, heuristics, oracles, each by mean rank over all results."""
+    """The policies: learned ones, those of them that play another system (see `reference_of`),
+    heuristics, oracles, each by mean rank over all results."""
     ranks, kinds = {}, {}
     for key, rows in results.items():
         by_policy = rows.groupby("policy")
@@ -56,7 +72,11 @@ def order(results: Results) -> list[str]:
         learned = by_policy["training_seed"].count() > 0
         kinds |= (1 - learned + by_policy["oracle"].any()).to_dict()  # 0, 1, 2
     mean = pd.DataFrame(ranks).mean(axis=1)
-    return sorted(mean.index, key=lambda policy: (kinds[policy], mean[policy], policy))
+
+    def place(policy: str) -> tuple:
+        return kinds[policy], reference_of(policy) != "sed", mean[policy], policy
+
+    return sorted(mean.index, key=place)
 
 
 def differences(results: Results) -> pd.DataFrame:

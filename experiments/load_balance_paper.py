@@ -1,9 +1,13 @@
 """What the paper measured whose balancers these are, for comparison with ours by ratios.
 
 Yao, Ding and Clausen, "Multi-Agent Reinforcement Learning for Network Load Balancing in Data
-Center", CIKM 2022, https://doi.org/10.1145/3511808.3557133: mean job completion times in ms, each
-the mean of 5 runs, on servers of their own. Moderate is 2 balancers and 7 servers under wiki pages,
-large 6 balancers and 24 servers under Poisson flows; rates are offered flows per second.
+Center", CIKM 2022, https://doi.org/10.1145/3511808.3557133: mean job completion times, each the
+mean of 5 runs, on servers of their own. The captions of its tables give no unit; that it is ms is
+inferred from the axes of its figures.
+
+Moderate is 2 balancers and 7 servers under a replay that mixes wiki and static pages; its numbers
+are those of the column of wiki pages alone. Large is 6 balancers and 24 servers under Poisson flows
+of one kind. Rates are offered flows per second, of all kinds.
 """
 
 import pandas as pd

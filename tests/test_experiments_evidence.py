@@ -1,26 +1,24 @@
-"""The evidence on load balancers from files whose numbers a hand computes, and ablations."""
+"""The evidence on load balancers from files whose numbers a hand computes."""
 
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_experiments_results import LIMIT_BYTES, rows_of
 
-from marlserve.envs.load_balance import BASELINES, DEGRADED, MODERATE, PRESETS
+from marlserve.envs.load_balance import BASELINES, MODERATE
 from marlserve.experiments import load_balance, load_balance_settings
-from marlserve.experiments.evaluate import read_results
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.load_balance_evidence import order, read_all
+from marlserve.experiments.load_balance_paper import COMPLETION_MS
 from marlserve.experiments.load_balance_tables import percent, write_evidence
-from marlserve.experiments.load_balance_variations import FACTORS, STANDARD, variations
-from marlserve.experiments.run import read_experiment
 from marlserve.experiments.study import Study
 from marlserve.experiments.table import ratios
 
 SED_S = np.array([0.02, 0.06])  # of two episodes
 FACTOR = {"global_sed": 0.8, "lsq": 1.25, "wcmp": 2.0, "random": 10.0}  # of sed's
-REWARDS = ("excess_slowdown", "latency")
 
 
 def played(policy, values, *, rejected=0.0):
@@ -80,8 +78,11 @@ def test_ratios_are_of_pairs():
     rows = pd.concat([rows_of(*x) for x in values.items()])
     result = ratios(rows, "m", [("slow", "sed"), ("learned", "sed")])
     assert result["reference"].tolist() == ["sed", "sed"]
-    found = result[["ratio", "ratio_low", "ratio_high"]].to_numpy(float)
-    np.testing.assert_allclose(found, [[1.5, 1.5, 1.5], [0.9, 0.8, 1.0]])
+    slow, learned = result[["ratio", "ratio_low", "ratio_high"]].to_numpy(float)
+    np.testing.assert_allclose(slow, 1.5)
+    mean, low, high = learned  # as far as its seeds are apart, whatever the episodes
+    np.testing.assert_allclose([mean, (low + high) / 2], 0.9)
+    assert low < 0.81
     with pytest.raises(ValueError, match=r"\['lsq'\] are not among"):
         ratios(rows, "m", [("slow", "lsq")])
 
@@ -94,7 +95,7 @@ def test_percent_has_no_minus_zero():
 def test_evidence_of_small_files(out):
     text = write_evidence(out).read_text()
     lower, higher = (cells(text, f"At the {end} load") for end in ("lower", "higher"))
-    assert list(lower)[:3] == ["s_sac", "qmix", "sed"]
+    assert list(lower)[:3] == ["qmix", "s_sac", "sed"]
     assert list(lower)[-2:] == ["global_sed (oracle)", "join_shortest_queue (oracle)"]
     # Means of 20 and 60 ms, resampled: from 20 to 60; the worst p99 is 600, the mean of both 400.
     assert lower["sed"]["moderate, load 0.8"] == "40 [20, 60] / 400 / 0.750 / 0.0 %"
@@ -106,7 +107,7 @@ def test_evidence_of_small_files(out):
     assert "1 or 2 training seeds and 2 held-out episodes" in text
     against = cells(text, "Against sed")
     assert "sed" not in against
-    assert against["qmix"]["moderate, load 0.8"] == "-10.0 [-20.0, +0.0]"
+    assert against["qmix"]["moderate, load 0.8"].startswith("-10.0 [")
     assert against["qmix"]["moderate, load 0.95"] == "+50.0 [+50.0, +50.0]"
     assert against["qmix"]["large, load 0.95"] == "+10.0 [+10.0, +10.0]"
     assert against["s_sac"]["moderate, load 0.8"] == "+10.0 [+10.0, +10.0]"  # of global_sed
@@ -135,7 +136,11 @@ def test_costs_and_the_papers_ratios(out):
     # 63.4 / 67.2, 63.4 / 78.7, 63.4 / 92.6, 63.4 / 529.4
     assert "| moderate | paper, 518.8/s | 0.94 | 0.81 | 0.68 | 0.12 |" in part
     assert "| large | paper, 419.3/s | 1.02 | 1.00 | 0.41 | 0.05 |" in part
-    assert "| moderate | here, load 0.8 | 0.90 [0.80, 1.00] | 0.72 [0.64, 0.80] |" in part
+    assert re.search(r"\| moderate \| here, load 0.8 \| 0.90 \[.*\] \| 0.72 \[.*\] \|", part)
+    assert "| large | here, load 0.95 | 1.10 [1.10, 1.10] | 0.88 [0.88, 0.88] |" in part
+    assert "ours is feed-forward" in part
+    training = load_balance_settings.TRAINING["qmix"]
+    assert not any(training[preset]["use_gru"] for preset in COMPLETION_MS)
     assert part.count("| here, load") == 3
     assert "doi:10.1145/3511808.3557133" in part
 
@@ -150,9 +155,36 @@ def test_without_results_there_is_no_evidence(tmp_path):
 
 
 def test_policies_are_ordered_by_mean_rank(out):
-    # s_sac is second twice; qmix is third at 0.8, behind it, fifth at 0.95, and third on large.
-    expected = ["s_sac", "qmix", "sed", "lsq", "wcmp"]
-    assert order(read_all(out))[:5] == expected
+    # s_sac is second twice, better than qmix, but plays another system. qmix is third at 0.8, and
+    # fifth at 0.95; vdn, where it plays, is behind it.
+    leave(out, "quad", 0.8, {"qmix": {0: SED_S}, "vdn": {0: 1.1 * SED_S}})
+    assert order(read_all(out))[:6] == ["qmix", "vdn", "s_sac", "sed", "lsq", "wcmp"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "seed", "few"), [("qmix", 1, "{'qmix': 1}"), ("sed", None, "{'sed': 1}")]
+)
+def test_unequal_episodes_are_refused(policy, seed, few, out):
+    file = out / "load_balance" / "moderate,load=0.8-0.8" / "results.csv"
+    rows = pd.read_csv(file)
+    of_seed = rows["training_seed"].isna() if seed is None else rows["training_seed"] == seed
+    gone = (rows["policy"] == policy) & of_seed & (rows["episode_seed"] == 0)
+    assert gone.sum() == 1
+    rows[~gone].to_csv(file, index=False)
+    message = f"{file} has 2 episodes of some policies, and not the same ones .* have {few}:"
+    with pytest.raises(ValueError, match=message):
+        write_evidence(out)
+    assert not (out / "load_balance" / "evidence.md").exists()
+
+
+def test_captions_count_the_episodes_that_were_used(out):
+    file = out / "load_balance" / "large,load=0.95-0.95" / "results.csv"
+    rows = pd.read_csv(file)
+    rows.loc[(rows["policy"] == "qmix") & (rows["episode_seed"] == 0), "mean_latency_s"] = np.nan
+    rows.to_csv(file, index=False)
+    lower, higher = write_evidence(out).read_text().split("## At the higher load")
+    assert "2 held-out episodes" in lower
+    assert "1 or 2 held-out episodes" in higher
 
 
 @pytest.mark.parametrize(
@@ -176,77 +208,3 @@ def test_compare_plays_at_loads_or_over_a_range(flags, loads, tmp_path, monkeypa
     monkeypatch.setattr(load_balance.Plot, "run", lambda self, preset: None)
     assert main(["compare", "--presets", "moderate", *flags.split()]) == 0
     assert played == [replace(MODERATE, split="test", load=load) for load in loads]
-
-
-def test_a_variation_changes_one_thing():
-    found = variations("degraded", "qmix", None, REWARDS)
-    assert list(found) == list(FACTORS)
-    shared = [x for f in found.values() for x in f.values() if x.name == STANDARD]
-    assert len(shared) == len(FACTORS)
-    assert all(x == shared[0] for x in shared)
-    assert shared[0].problem == DEGRADED
-    assert shared[0].played == replace(DEGRADED, split="test")
-    usual = shared[0].experiment("degraded", "qmix", 0, 1_000)
-    assert usual == load_balance_settings.study(1_000).experiment("degraded", "qmix")
-    for factor, of_factor in found.items():
-        name, values = FACTORS[factor]
-        assert len(of_factor) == len(REWARDS if factor == "reward" else values)
-        for x in (x for x in of_factor.values() if x.name != STANDARD):
-            other = asdict(x.experiment("degraded", "qmix", 0, 1_000))
-            changed = {k for k, v in asdict(usual).items() if v != other[k]}
-            where = "settings" if factor == "gru" else "env_config"
-            assert changed == {where, "name" if factor == "gru" else "preset"}
-            before = getattr(usual, where)
-            assert [k for k, v in other[where].items() if v != before.get(k)] == [name]
-            is_met = factor == "balancers"
-            assert (x.played != shared[0].played) == is_met
-            assert x.reference == ("sed," + x.name if is_met else "sed")
-
-
-@pytest.mark.parametrize(("algorithm", "factor"), [("ppo", "gru"), ("s_sac", "balancers")])
-def test_algorithms_lack_some_factors(algorithm, factor, tmp_path, capsys):
-    assert factor not in variations("degraded", algorithm, None, REWARDS)
-    words = ["ablate", "--algorithm", algorithm, "--factors", factor, "--out", str(tmp_path)]
-    assert main(words) == 2
-    assert f"error: factors has {factor!r}; allowed for {algorithm} are" in capsys.readouterr().err
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Trainings of two iterations, episodes of two seconds, and two numbers of balancers."""
-    training = {"learning_starts": 32, "train_batch_size_per_learner": 4, "sequence_length": 4}
-    runners = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 8}
-    settings = load_balance_settings
-    monkeypatch.setattr(settings, "TRAINING", {"vdn": {"moderate": training}})
-    monkeypatch.setattr(settings, "ENV_RUNNERS", {"vdn": runners})
-    monkeypatch.setitem(FACTORS, "balancers", ("num_balancers", (1, 2)))
-    monkeypatch.setitem(PRESETS, "moderate", replace(MODERATE, episode_s=2.0))
-
-
-def test_an_ablation_trains_plays_and_draws(ray_session, quick, tmp_path, capsys):
-    words = ["ablate", "--preset", "moderate", "--algorithm", "vdn", "--env-steps", "64"]
-    words += ["--seeds", "0", "--episodes", "2", "--out", str(tmp_path)]
-    words += ["--factors", "balancers", "reward", "--rewards", "excess_slowdown"]
-    assert main(words) == 0
-    runs = sorted(tmp_path.rglob("experiment.json"))
-    trained = {read_experiment(x.parent)["env_config"]["num_balancers"]: x.parent for x in runs}
-    below = tmp_path / "ablation" / "load_balance"
-    assert trained == {
-        1: below / "moderate,num_balancers=1" / "vdn" / "seed_0",
-        2: below / "moderate" / "vdn" / "seed_0",
-    }
-    folder = tmp_path / "load_balance" / "moderate" / "ablation" / "vdn"
-    results = read_results(folder / "results.csv")
-    names = {"standard", "sed", "num_balancers=1", "sed,num_balancers=1"}
-    assert set(results["policy"]) == names
-    text = (folder / "table.md").read_text()
-    shown = cells(text, "balancers")
-    assert list(shown) == ["1", "**2** (standard)"]
-    assert shown["1"]["mean latency, %"].endswith("] vs sed,num_balancers=1")
-    means = results.groupby("policy")["mean_latency_s"].mean()
-    share = 100 * (means["standard"] / means["sed"] - 1)
-    assert shown["**2** (standard)"]["mean latency, %"].startswith(f"{share:+,.1f} [")
-    assert "## reward" not in text  # nothing but the standard one
-    picture = folder / "plots" / "ablation_balancers.png"
-    assert [*folder.glob("plots/*")] == [picture]
-    assert 1_000 < picture.stat().st_size < LIMIT_BYTES
