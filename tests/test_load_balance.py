@@ -84,6 +84,16 @@ def test_the_order_of_the_baselines():
     }
 
 
+def test_adapting_weights_spare_slow_servers_and_cost_little_else():
+    latency_s = {
+        (name, slow): play(config, name)[0].metrics()["mean_latency_s"].mean()
+        for name in ("sed", "adaptive_sed")
+        for slow, config in ((True, DEGRADED), (False, MODERATE))
+    }
+    assert latency_s["adaptive_sed", True] < 0.95 * latency_s["sed", True]
+    assert latency_s["adaptive_sed", False] < 1.02 * latency_s["sed", False]
+
+
 def test_the_policy_changes_what_happens_but_not_what_arrives():
     one, other = Problem(MODERATE, 2), Problem(MODERATE, 2)
     for problem in (one, other):

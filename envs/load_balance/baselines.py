@@ -7,6 +7,7 @@ import numpy as np
 
 from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
+from marlserve.envs.load_balance.problem import FEATURES
 
 
 def equal(config: Config) -> np.ndarray:
@@ -56,6 +57,25 @@ def probing(problem) -> Policy:
     return act
 
 
+def adapting(problem) -> Policy:
+    """Weights by cores over the time that own flows take, cores / (0.1 s + discounted mean).
+
+    So a server that became slow is spared before it is full. The mean is of all durations, those of
+    flows in progress included; of 0.02, 0.05, 0.1 and 0.2 s and of completed flows alone, this was
+    the fastest over the presets' training traffic.
+    """
+    cores, column = by_cores(problem.config), FEATURES.index("duration_discounted_mean")
+
+    def act(observations):
+        return {
+            # The observation shows t seconds as t / (t + 0.1).
+            agent: (cores * (1.0 - seen[..., column])).clip(MIN_WEIGHT).astype(np.float32)
+            for agent, seen in observations.items()
+        }
+
+    return act
+
+
 def _under(dispatch: str) -> Callable[[Config], Config]:
     """The problem with this rule of dispatch, and real weights."""
     return lambda config: replace(config, dispatch=dispatch, action="weights")
@@ -72,6 +92,7 @@ BASELINES = {
     "power_of_two": Baseline(constant(equal), _under("power_of_two")),
     "lsq": Baseline(constant(equal), _SED),  # local shortest queue
     "sed": Baseline(constant(by_cores), _SED),
+    "adaptive_sed": Baseline(adapting, _SED),
     "join_shortest_queue": Baseline(constant(equal), _GLOBAL, oracle=True),
     "global_sed": Baseline(constant(by_cores), _GLOBAL, oracle=True),
 }
