@@ -42,23 +42,26 @@ _ALL = {"standardize_rewards": True, "lr": _falling(1e-3)}
 # The observation holds statistics of the past, so that a network without memory will do, and costs
 # less than a recurrent one.
 _QMIX = {"use_gru": False, "updates_per_step": 8, "gamma": 0.2, "replay_capacity": 2_000}
-_FEW_QMIX = {"lr": _falling(3e-3), "epsilon": ((0.0, 1.0), (0.17, 0.1))}
+_FEW_QMIX = {
+    "lr": _falling(3e-3),
+    "td_lambda": 0.0,
+    "embedding_size": 8,
+    "epsilon": ((0.0, 1.0), (0.17, 0.1)),
+}
 # Each of many components alone changes little: explore with all of them.
 _MANY_QMIX = {"hidden_size": 32, "coherence": 0.5, "epsilon": ((0.0, 1.0), (0.2, 0.2))}
+# Where values of weights are close, they want more samples.
+_LARGE_QMIX = {
+    "lr": _falling(3e-3),
+    "gamma": 0.0,
+    "td_lambda": 0.0,
+    "embedding_size": 16,
+    "replay_capacity": 5_000,
+}
 _QMIX_BY_PRESET = {
-    "moderate": _QMIX | _FEW_QMIX | {"embedding_size": 8, "td_lambda": 0.0},
-    "degraded": _QMIX | _FEW_QMIX | {"embedding_size": 4},
+    **dict.fromkeys(_FEW, _QMIX | _FEW_QMIX),
     "quad": _QMIX | _MANY_QMIX,
-    # Where values of weights are this close, they want more samples.
-    "large": _QMIX
-    | _MANY_QMIX
-    | {
-        "lr": _falling(3e-3),
-        "gamma": 0.0,
-        "td_lambda": 0.0,
-        "embedding_size": 16,
-        "replay_capacity": 5_000,
-    },
+    "large": _QMIX | _MANY_QMIX | _LARGE_QMIX,
 }
 # The temperature comes to where it belongs within some hundred updates. If it starts too cold and
 # is slow to rise, all servers soon have the same level, whose own changes are worth little.
