@@ -206,6 +206,8 @@ def caption(result: pd.DataFrame) -> str:
     text = f"Mean [95 % {kind} interval] over {over}{result['episodes'].iloc[0]} {drawn}"
     windows = result["windows"].iloc[0]
     text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows."
+    if kind == "bootstrap" and counts and max(counts) > 1:
+        text += " Over seeds, it is as wide as Student's t asks for."
     if reference := result.attrs["reference"]:
         text += f" vs {reference}: paired difference in {result.attrs['by']}."
     if gap := result.attrs["gap"]:
