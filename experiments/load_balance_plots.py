@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from marlserve.experiments.plot import new_figure, save
 
 SHOWN_PERCENT = 40.0  # what is farther to the right is an arrow at the edge, with its value
+_SHOWN = ("adaptive_sed", "lsq")  # heuristics; the others are beyond
 _COLOURS = {"lower": "C0", "higher": "C3"}  # of loads
 
 
@@ -48,14 +49,14 @@ def draw_ratios(
 
 
 def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) -> Path:
-    """Learned policies and `lsq` against `sed` at both loads: plots/evidence.png.
+    """Learned policies and the nearest heuristics against `sed` at both loads: plots/evidence.png.
 
     Args:
         folder: runs/load_balance.
         against: see `load_balance_evidence.differences`.
         presets: {name: Config}; those of `against` have a panel each.
     """
-    against = against[against["learned"] | (against["policy"] == "lsq")]
+    against = against[against["learned"] | against["policy"].isin(_SHOWN)]
     names = list(dict.fromkeys(against["policy"]))[::-1]  # the first one is on top
     shown = [preset for preset in presets if preset in set(against["preset"])]
     figure, row = new_figure(columns=len(shown), height=1.5 + 0.34 * len(names), sharey=True)
