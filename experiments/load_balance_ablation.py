@@ -22,7 +22,7 @@ from marlserve.experiments import compare, evaluate
 from marlserve.experiments.base import RUNS, label
 from marlserve.experiments.load_balance_plots import ablation
 from marlserve.experiments.load_balance_settings import ALGORITHMS, METRICS, PROBLEM, study
-from marlserve.experiments.load_balance_tables import lines, percent
+from marlserve.experiments.load_balance_tables import percent
 from marlserve.experiments.load_balance_variations import (
     FACTORS,
     REWARDS_COMPARED,
@@ -30,6 +30,7 @@ from marlserve.experiments.load_balance_variations import (
     Variation,
     variations,
 )
+from marlserve.experiments.markdown import markdown_lines
 from marlserve.experiments.run import write
 from marlserve.experiments.table import number, ratios, table
 
@@ -143,7 +144,7 @@ def _markdown(name: str, result: pd.DataFrame, against: pd.DataFrame, reached: p
                 *([str(policy["training_seeds"])] if unequal else []),
             ]
         )
-    return lines([*header, *(["training seeds"] if unequal else [])], cells)
+    return markdown_lines([*header, *(["training seeds"] if unequal else [])], cells)
 
 
 def _caption(tables: Sequence[pd.DataFrame]) -> str:

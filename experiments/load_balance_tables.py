@@ -20,6 +20,7 @@ from marlserve.experiments.load_balance_evidence import (
 )
 from marlserve.experiments.load_balance_plots import evidence
 from marlserve.experiments.load_balance_settings import METRICS, PROBLEM
+from marlserve.experiments.markdown import markdown_lines
 from marlserve.experiments.run import write
 from marlserve.experiments.table import number, table
 
@@ -113,7 +114,7 @@ def _ratios(results: Results) -> str:
             cells = [f"{x:.2f} [{low:.2f}, {high:.2f}]" for x, low, high in shown]
             found.append([preset, f"here, load {load:g}", *cells])
     header = ["scale", "measured", *(f"QMIX/{name}" for name in paper.REFERENCES)]
-    return lines(header, found) if found else ""
+    return markdown_lines(header, found) if found else ""
 
 
 def _markdown(columns: dict[str, dict[str, str]], policies: Sequence[str]) -> str:
@@ -122,16 +123,11 @@ def _markdown(columns: dict[str, dict[str, str]], policies: Sequence[str]) -> st
         [x, *(cells.get(y, "-") for cells in columns.values())]
         for x, y in zip(shown, policies, strict=True)
     ]
-    return lines(["policy", *columns], rows)
+    return markdown_lines(["policy", *columns], rows)
 
 
 def _oracle(policy: str) -> bool:
     return policy in BASELINES and BASELINES[policy].oracle
-
-
-def lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(x)} |" for x in (header, ["---"] * len(header), *rows))
 
 
 def _caption(reached: dict[str, pd.DataFrame]) -> str:

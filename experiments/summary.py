@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from marlserve.experiments.base import Experiment
+from marlserve.experiments.markdown import markdown_lines
 from marlserve.experiments.run import RETURN, read_experiment, read_progress, write
 
 _SAMPLED = "episode_return_mean"
@@ -107,8 +108,7 @@ def _metrics(rows: pd.DataFrame) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---:"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_lines(header, rows, ["---:"] * len(header))
 
 
 def _changed(standard: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from rich.table import Table
 
 from marlserve.experiments import plot
 from marlserve.experiments.base import Experiment
+from marlserve.experiments.markdown import markdown_lines
 from marlserve.experiments.run import write
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ def _show(trials: pd.DataFrame, folder: Path, asked: Sweep) -> None:
     for row in rows:
         pretty.add_row(*row)
     Console(highlight=False).print(pretty)
-    lines = [header, ["---:"] * (len(header) - 1) + ["---"], *rows]
-    write(folder / "table.md", "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    align = ["---:"] * (len(header) - 1) + ["---"]
+    write(folder / "table.md", markdown_lines(header, rows, align) + "\n")
 
 
 def _draw(trials: pd.DataFrame, folder: Path, asked: Sweep) -> Path:

@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm, t
 
+from marlserve.experiments.markdown import markdown_lines
+
 RESAMPLES = 2000
 _WIDE = 8  # columns, from which on their names are broken into lines
 
@@ -173,9 +175,8 @@ def ratios(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]])
 def markdown(result: pd.DataFrame, metrics: Sequence[str]) -> str:
     """A table as Markdown, with its caption."""
     header, rows = _cells(result, metrics)
-    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
-    body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return f"{body}\n{caption(result)}\n"
+    align = ["---"] * 2 + ["---:"] * (len(header) - 2)
+    return f"{markdown_lines(header, rows, align)}\n\n{caption(result)}\n"
 
 
 def show(

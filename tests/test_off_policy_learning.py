@@ -1,7 +1,7 @@
 """DQN, SAC and TD3 learn: the identity in every space they play, a pole, and a pendulum."""
 
-import numpy as np
 import pytest
+from learners import check_two_stay_alike
 
 from marlserve import policies
 from marlserve.policies.sampling.gymnasium_env import GymnasiumEnv
@@ -81,18 +81,4 @@ def test_pendulum(algorithm):
 
 @pytest.mark.slow
 def test_learners_that_work_together_stay_alike():
-    algorithm = identity("td3", "box").learners(num_learners=2).build_algo()
-    before = algorithm.get_module("shared").get_state()
-    for _ in range(12):
-        result = algorithm.train()
-    states = [
-        each.get()["shared"]
-        for each in algorithm.learner_group.foreach_learner(
-            lambda learner: learner.module.get_state()
-        ).result_or_errors
-    ]
-    algorithm.stop()
-    assert result["learners"]["shared"]["critic_loss"] > 0
-    for name, weights in states[0].items():
-        np.testing.assert_array_equal(weights, states[1][name])
-        assert name not in before or (weights != before[name]).any(), name
+    check_two_stay_alike(identity("td3", "box"), iterations=12)
