@@ -34,16 +34,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from marlserve.experiments import benchmark_kv_cache as kv_cache
-from marlserve.experiments import benchmark_kv_compression as kv_compression
-from marlserve.experiments.base import RUNS
-from marlserve.experiments.benchmark_learning import (
+from marlserve.experiments.benchmarks import kv_cache, kv_compression
+from marlserve.experiments.benchmarks.learning import (
     RECURRENT_SAC,
     RLLIB,
     TRAINING,
     sampling,
 )
-from marlserve.experiments.benchmark_simulator import PLAIN, SIMULATOR
+from marlserve.experiments.benchmarks.simulator import PLAIN, SIMULATOR
+from marlserve.experiments.harness.experiment import RUNS
 
 # Env-steps per CPU-second.
 PUBLISHED = {"published QMIX, repaired": 219.0}

@@ -26,14 +26,14 @@ import pandas as pd
 import tyro
 
 from marlserve.envs.contextual_bandit import BASELINES, INNER_PRODUCT, PRESETS, Config, Problem
-from marlserve.experiments import regret
-from marlserve.experiments.base import RUNS, Experiment, label
-from marlserve.experiments.command_line import carry_out, read_settings
-from marlserve.experiments.compare import train_all
-from marlserve.experiments.evaluate import FIRST_TEST_SEED
-from marlserve.experiments.plot_regret import cumulative_regret
-from marlserve.experiments.run import write
-from marlserve.experiments.study import Settings, Study, changes
+from marlserve.experiments.harness.command_line import carry_out, read_settings
+from marlserve.experiments.harness.evaluate import FIRST_TEST_SEED
+from marlserve.experiments.harness.experiment import RUNS, Experiment, label
+from marlserve.experiments.harness.jobs import train_all
+from marlserve.experiments.harness.run import write
+from marlserve.experiments.reports import regret
+from marlserve.experiments.reports.regret_plot import cumulative_regret
+from marlserve.experiments.studies.study import Settings, Study, changes
 
 PROBLEM = "contextual_bandit"
 # What is learned: (algorithm, its settings, fields of the problem).

@@ -23,13 +23,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from marlserve.envs.kv_cache import BASELINES, SYNTHETIC, Config
-from marlserve.experiments import compare, evaluate, kv_cache_settings
-from marlserve.experiments.base import RUNS
-from marlserve.experiments.command_line import carry_out, flags, read_settings
-from marlserve.experiments.kv_cache_plots import draw
-from marlserve.experiments.kv_cache_settings import ALGORITHMS, CONFIGS, study
-from marlserve.experiments.study import changes
-from marlserve.experiments.summary import write_summary
+from marlserve.experiments.harness import evaluate, jobs
+from marlserve.experiments.harness.command_line import carry_out, flags, read_settings
+from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.reports.summary import write_summary
+from marlserve.experiments.studies.kv_cache import settings as kv_cache_settings
+from marlserve.experiments.studies.kv_cache.plots import draw
+from marlserve.experiments.studies.kv_cache.settings import ALGORITHMS, CONFIGS, study
+from marlserve.experiments.studies.study import changes
 
 ConfigName = Annotated[Literal[tuple(CONFIGS)], tyro.conf.arg(aliases=["--preset"])]
 AlgorithmName = Literal[tuple(ALGORITHMS)]
@@ -75,7 +76,7 @@ class Train:
             for algorithm in self.algorithms
             for seed in self.seeds
         ]
-        compare.train_all(
+        jobs.train_all(
             experiments,
             self.out,
             self.jobs,
@@ -148,7 +149,7 @@ class Compare:
             for name in self.algorithms
             for seed in self.seeds
         ]
-        folders = compare.train_all(
+        folders = jobs.train_all(
             experiments,
             self.out,
             self.jobs,

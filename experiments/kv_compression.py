@@ -23,16 +23,22 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from marlserve.envs.kv_compression import UNTAGGED, Config
-from marlserve.experiments import compare, evaluate
-from marlserve.experiments import kv_compression_settings as standard
-from marlserve.experiments.base import RUNS, Experiment, train
-from marlserve.experiments.command_line import carry_out, read_settings
-from marlserve.experiments.kv_compression_model import MakeModel
-from marlserve.experiments.kv_compression_plots import draw
-from marlserve.experiments.kv_compression_regret import baselines, write_regrets
-from marlserve.experiments.kv_compression_settings import ALGORITHMS, AUTO, CONFIGS
-from marlserve.experiments.kv_compression_tables import SPLITS, MakeTable, named_table, with_table
-from marlserve.experiments.run import read_experiment
+from marlserve.experiments.harness import evaluate, jobs
+from marlserve.experiments.harness.command_line import carry_out, read_settings
+from marlserve.experiments.harness.experiment import RUNS, Experiment
+from marlserve.experiments.harness.run import read_experiment
+from marlserve.experiments.harness.training import train
+from marlserve.experiments.studies.kv_compression import settings as standard
+from marlserve.experiments.studies.kv_compression.model import MakeModel
+from marlserve.experiments.studies.kv_compression.plots import draw
+from marlserve.experiments.studies.kv_compression.regret import baselines, write_regrets
+from marlserve.experiments.studies.kv_compression.settings import ALGORITHMS, AUTO, CONFIGS
+from marlserve.experiments.studies.kv_compression.tables import (
+    SPLITS,
+    MakeTable,
+    named_table,
+    with_table,
+)
 
 ConfigName = Annotated[Literal[tuple(CONFIGS)], tyro.conf.arg(aliases=["--preset"])]
 AlgorithmName = Literal[tuple(ALGORITHMS)]
@@ -93,7 +99,7 @@ class Train:
             for seed in self.seeds
         ]
         how = {"overwrite": self.overwrite, "checkpoint_every_s": self.checkpoint_every_s}
-        compare.train_all(experiments, self.out, self.jobs, **how)
+        jobs.train_all(experiments, self.out, self.jobs, **how)
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ class Compare:
             for algorithm in self.algorithms
             for seed in self.seeds
         ]
-        folders = compare.train_all(experiments, self.out, self.jobs)
+        folders = jobs.train_all(experiments, self.out, self.jobs)
         tested_on = replace(problem, split="test")
         study = standard.study(config, problem)
         contestants = study.contestants(folders) | baselines(problem, self.seeds)

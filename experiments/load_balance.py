@@ -26,28 +26,25 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from marlserve.envs.load_balance import BASELINES, MODERATE, PRESETS, Config
-from marlserve.experiments import (
-    compare,
-    evaluate,
-    load_balance_evaluate,
-    load_balance_names,
-    plot,
-)
-from marlserve.experiments.base import RUNS
-from marlserve.experiments.command_line import carry_out
-from marlserve.experiments.load_balance_ablation import Ablate
-from marlserve.experiments.load_balance_evaluate import Evaluate
-from marlserve.experiments.load_balance_evidence import at_load
-from marlserve.experiments.load_balance_settings import (
+from marlserve.experiments.harness import evaluate, jobs
+from marlserve.experiments.harness.command_line import carry_out
+from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.reports import plot
+from marlserve.experiments.studies.load_balance import evaluate as load_balance_evaluate
+from marlserve.experiments.studies.load_balance import names as load_balance_names
+from marlserve.experiments.studies.load_balance.ablation import Ablate
+from marlserve.experiments.studies.load_balance.evaluate import Evaluate
+from marlserve.experiments.studies.load_balance.evidence import at_load
+from marlserve.experiments.studies.load_balance.settings import (
     ALGORITHMS,
     METRICS,
     PERCENTILES,
     PROBLEM,
     study,
 )
-from marlserve.experiments.load_balance_sweep import SweepCommand
-from marlserve.experiments.load_balance_tables import write_evidence
-from marlserve.experiments.load_balance_train import Train
+from marlserve.experiments.studies.load_balance.sweep import SweepCommand
+from marlserve.experiments.studies.load_balance.tables import write_evidence
+from marlserve.experiments.studies.load_balance.train import Train
 
 COMPARED = tuple(PRESETS)
 
@@ -86,7 +83,7 @@ class Compare:
         ]
         evaluate.held_out_seeds(self.episodes)  # a bad number is an error before the training
         problems = self._played(preset)
-        folders = compare.train_all(experiments, self.out, self.jobs)
+        folders = jobs.train_all(experiments, self.out, self.jobs)
         contestants = study().contestants([*folders, *BASELINES])
         for problem in problems:
             folder = study().report(self.out, preset, problem, contestants, self.episodes)

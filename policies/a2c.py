@@ -22,9 +22,9 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from marlserve.policies.models.actor_critic import ACTION_SPACES
-from marlserve.policies.on_policy import OnPolicy
-from marlserve.policies.on_policy_config import OnPolicyConfig
-from marlserve.policies.on_policy_learner import ADVANTAGES, OnPolicyLearner, mean
+from marlserve.policies.training.on_policy import OnPolicy
+from marlserve.policies.training.on_policy_config import OnPolicyConfig
+from marlserve.policies.training.on_policy_learner import ADVANTAGES, OnPolicyLearner, mean
 
 __all__ = ["A2C", "ACTION_SPACES", "A2CConfig", "A2CLearner", "config"]
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from marlserve.policies.models.dqn import CHOSEN, NEXT, DQNModule
-from marlserve.policies.off_policy import OffPolicy
-from marlserve.policies.off_policy_config import OffPolicyConfig
-from marlserve.policies.off_policy_learner import (
+from marlserve.policies.training.off_policy import OffPolicy
+from marlserve.policies.training.off_policy_config import OffPolicyConfig
+from marlserve.policies.training.off_policy_learner import (
     OffPolicyLearner,
     loss_weights,
     masked_mean,

@@ -36,10 +36,10 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
-from marlserve.policies.neural_ucb_config import ACTION_SPACES, NeuralUCBConfig
-from marlserve.policies.neural_ucb_learner import NeuralUCBLearner, rounds_by_policy
-from marlserve.policies.off_policy import OffPolicy
 from marlserve.policies.sampling.sequences import Sequences
+from marlserve.policies.training.neural_ucb_config import ACTION_SPACES, NeuralUCBConfig
+from marlserve.policies.training.neural_ucb_learner import NeuralUCBLearner, rounds_by_policy
+from marlserve.policies.training.off_policy import OffPolicy
 
 __all__ = ["ACTION_SPACES", "NeuralUCB", "config"]
 
@@ -53,7 +53,7 @@ def config(**training) -> NeuralUCBConfig:
     Args:
         training: arguments of `NeuralUCBConfig.training`, such as `features="gradient"`.
     """
-    return NeuralUCBConfig().of_one_policy().training(**training)
+    return NeuralUCBConfig(NeuralUCB).of_one_policy().training(**training)
 
 
 class NeuralUCB(OffPolicy):
@@ -61,7 +61,7 @@ class NeuralUCB(OffPolicy):
 
     @classmethod
     def get_default_config(cls) -> NeuralUCBConfig:
-        return NeuralUCBConfig()
+        return NeuralUCBConfig(NeuralUCB)
 
     def setup(self, config: NeuralUCBConfig) -> None:
         super().setup(config)

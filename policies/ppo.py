@@ -24,9 +24,9 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from marlserve.policies.models.actor_critic import ACTION_SPACES
-from marlserve.policies.on_policy import OnPolicy
-from marlserve.policies.on_policy_config import OnPolicyConfig
-from marlserve.policies.on_policy_learner import (
+from marlserve.policies.training.on_policy import OnPolicy
+from marlserve.policies.training.on_policy_config import OnPolicyConfig
+from marlserve.policies.training.on_policy_learner import (
     ADVANTAGES,
     OLD_VALUES,
     VALUE_TARGETS,

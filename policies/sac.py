@@ -19,10 +19,10 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from marlserve.policies.entropy_config import EntropyConfig
 from marlserve.policies.models.sac import SACModule
-from marlserve.policies.off_policy import OffPolicy
-from marlserve.policies.sac_learner import SACLearner
+from marlserve.policies.training.entropy_config import EntropyConfig
+from marlserve.policies.training.off_policy import OffPolicy
+from marlserve.policies.training.sac_learner import SACLearner
 
 ACTION_SPACES = (Discrete, MultiDiscrete, Box)
 

@@ -26,11 +26,11 @@ from typing import ClassVar
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from marlserve.policies.entropy_config import EntropyConfig
 from marlserve.policies.models.sac_gru import SACGRUModule
-from marlserve.policies.off_policy import OffPolicy
-from marlserve.policies.recurrent_config import RecurrentConfig
-from marlserve.policies.sac_learner import SACLearner
+from marlserve.policies.training.entropy_config import EntropyConfig
+from marlserve.policies.training.off_policy import OffPolicy
+from marlserve.policies.training.recurrent_config import RecurrentConfig
+from marlserve.policies.training.sac_learner import SACLearner
 
 ACTION_SPACES = (Discrete, MultiDiscrete, Box)
 

@@ -19,9 +19,9 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
 
 from marlserve.policies.models.td3 import CHOSEN, NEXT, TD3Module
-from marlserve.policies.off_policy import OffPolicy
-from marlserve.policies.off_policy_config import OffPolicyConfig
-from marlserve.policies.off_policy_learner import (
+from marlserve.policies.training.off_policy import OffPolicy
+from marlserve.policies.training.off_policy_config import OffPolicyConfig
+from marlserve.policies.training.off_policy_learner import (
     OffPolicyLearner,
     loss_weights,
     masked_mean,

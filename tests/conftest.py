@@ -1,6 +1,6 @@
 """What all tests share: one thread per process, repeatable examples, and one quiet Ray.
 
-`ray_session` is the Ray of the tests that need one; only those pay for it. This folder is
+`ray_session` is the Ray of the tests that need one; only those pay for it. `support/` is
 importable, in Ray's workers too, so that the toy environments are found by `import toys`.
 """
 
@@ -8,12 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-_HERE = str(Path(__file__).parent)
+_SUPPORT = str(Path(__file__).parent / "support")
 # Before numba, torch and matplotlib are imported, which read these once.
 os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", MPLBACKEND="Agg")
 os.environ.setdefault("PYTHONHASHSEED", "0")  # of the processes that tests start
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HERE, os.environ.get("PYTHONPATH")]))
-sys.path.insert(0, _HERE)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_SUPPORT, os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, _SUPPORT)
 
 import pytest
 import torch

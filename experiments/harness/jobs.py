@@ -1,0 +1,181 @@
+"""Train what is missing, play everything on the same episodes, and say who is best.
+
+Trainings run one after the other, or `jobs` of them side by side in processes of their own.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from marlserve.envs.base import Baseline
+from marlserve.experiments.harness.evaluate import evaluate
+from marlserve.experiments.harness.experiment import Experiment
+from marlserve.experiments.harness.run import Run, read_progress
+from marlserve.experiments.harness.training import train
+
+_POLL_S = 1.0
+
+
+def train_all(
+    experiments: Sequence[Experiment],
+    out: Path,
+    jobs: int = 1,
+    *,
+    overwrite: bool = False,
+    checkpoint_every_s: float = 60.0,
+    finished: Callable[[Path], object] = lambda folder: None,
+) -> list[Path]:
+    """Train every experiment that is not finished; their folders.
+
+    Args:
+        experiments: what to train.
+        out: where all runs are.
+        jobs: how many side by side.
+        overwrite: begin all of them anew.
+        checkpoint_every_s: seconds between two checkpoints of each.
+        finished: told the folder of each run that is finished, when it is.
+
+    Raises:
+        ValueError: for less than one job, and before any training if a folder is not as it
+            should be.
+        ChildProcessError: if a training in another process failed; it says itself why. Those under
+            way are finished, no other is begun.
+        KeyboardInterrupt: after checkpoints, if interrupted.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be at least 1")
+    runs = [Run(experiment, out) for experiment in experiments]
+    done = [0 if overwrite else run.counters()["env_steps"] for run in runs]
+    waiting = []
+    for run, steps in zip(runs, done, strict=True):
+        if steps < run.experiment.env_steps:
+            waiting.append(run)
+        else:
+            print(f"{run.folder} is finished: not trained again")
+            finished(run.folder)
+    how = {"overwrite": overwrite, "checkpoint_every_s": checkpoint_every_s}
+    if jobs == 1 or len(waiting) == 1:
+        for run in waiting:
+            finished(train(run.experiment, out, **how))
+    elif waiting:
+        _side_by_side(waiting, out, jobs, how, finished)
+    return [run.folder for run in runs]
+
+
+def play_all(
+    contestants: Mapping[tuple[str, int | None], Baseline],
+    problem: str,
+    config: Any,
+    episodes: int,
+    num_envs: int = 32,
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """The rows of results.csv for {(policy, training seed or None): contestant}, of which so many
+    episodes are played side by side."""
+    console, began_s = console or Console(highlight=False), time.monotonic()
+    columns = (
+        TextColumn("playing {task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} episodes"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    parts = []
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=episodes * len(contestants))
+        for (name, seed), contestant in contestants.items():
+            bar.update(task, description=name if seed is None else f"{name}, seed {seed}")
+            parts.append(
+                evaluate(
+                    name,
+                    contestant,
+                    problem,
+                    config,
+                    episodes,
+                    training_seed=seed,
+                    num_envs=num_envs,
+                    advance=lambda count: bar.advance(task, count),
+                )
+            )
+    seconds = time.monotonic() - began_s
+    console.print(f"played {len(parts)} x {episodes} episodes in {seconds:.1f} s", soft_wrap=True)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _side_by_side(
+    waiting: list[Run], out: Path, jobs: int, how: dict[str, Any], finished: Callable
+) -> None:
+    context, queue = get_context("spawn"), list(waiting)
+    active: dict = {}  # process: its run
+    failed = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %  return {task.fields[value]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, speed_estimate_period=300.0) as bar:
+        tasks = {
+            run: bar.add_task(
+                f"{run.experiment.name}, seed {run.experiment.seed}",
+                total=run.experiment.env_steps,
+                value="-",
+                start=False,
+            )
+            for run in waiting
+        }
+        try:
+            while active or (queue and not failed):
+                while queue and len(active) < jobs and not failed:
+                    run = queue.pop(0)
+                    process = context.Process(target=_train_here, args=(run.experiment, out, how))
+                    process.start()
+                    active[process] = run
+                    bar.start_task(tasks[run])
+                time.sleep(_POLL_S)
+                for process, run in list(active.items()):
+                    _report(bar, tasks[run], run)
+                    if process.exitcode is not None:
+                        del active[process]
+                        if process.exitcode:
+                            failed.append(run.folder)
+                        else:
+                            finished(run.folder)
+        except KeyboardInterrupt:
+            bar.console.print("stopping with checkpoints; the same command goes on from there")
+            for process in active:
+                os.kill(process.pid, signal.SIGINT)
+            for process in active:
+                process.join()
+            raise
+    if failed:
+        raise ChildProcessError(f"training failed in {', '.join(map(str, failed))}")
+
+
+def _report(bar: Progress, task, run: Run) -> None:
+    rows = read_progress(run.folder)
+    if len(rows):
+        returns = rows["episode_return_mean"].dropna()
+        value = f"{returns.iloc[-1]:.4g}" if len(returns) else "-"
+        bar.update(task, completed=rows["env_steps"].iloc[-1], value=value)
+
+
+def _train_here(experiment: Experiment, out: Path, how: dict[str, Any]) -> None:
+    """What a process of `_side_by_side` does."""
+    os.setpgrp()  # the terminal's Ctrl-C reaches the parent, which passes it on once
+    try:
+        train(experiment, out, **how, show=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ValueError as error:
+        print(f"{experiment.folder}: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,191 @@
+"""What the algorithms here share: settings, sampling, and a restore that reaches all env runners.
+
+RLlib (2.60) sends restored weights to remote env runners without waiting, and drops the message
+if another is under way; the runners then sample with their random first weights. A runner also
+ignores weights that are older than what it has, as when an earlier checkpoint is restored into a
+running algorithm.
+"""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    TIMERS,
+    WEIGHTS_SEQ_NO,
+)
+
+from marlserve.policies.sampling.acting import agent_groups
+from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.runner import VectorEnvRunner
+from marlserve.policies.sampling.sequences import Sequences
+from marlserve.policies.training.rewards import RewardStandardizer
+
+_REWARDS = "reward_standardizer"
+
+
+def shared_policy(agent_id: str, episode=None, **kwargs) -> str:
+    """A `policy_mapping_fn`: one policy, "shared", for all agents."""
+    return "shared"
+
+
+class PolicyConfig(AlgorithmConfig):
+    """An `AlgorithmConfig` for the vectorised runner, and for policies that each have an agent.
+
+    Attributes:
+        ACTION_SPACES: the spaces that the algorithm plays.
+        MODEL_FIELDS: names of settings that the modules are given.
+    """
+
+    ACTION_SPACES: ClassVar[tuple[type, ...]]
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, algo_class: type):
+        super().__init__(algo_class=algo_class)
+        self.env_runner_cls = VectorEnvRunner
+        self.num_env_runners = 0
+        self.batch_mode = "truncate_episodes"
+        self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
+        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def of_one_policy(self) -> "PolicyConfig":
+        """The same config, with one policy, "shared", for all agents."""
+        return self.multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.is_multi_agent:
+            name = self.algo_class.__name__
+            self._value_error(f"{name} needs .multi_agent(policies=..., policy_mapping_fn=...)")
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in self.MODEL_FIELDS}
+        return super()._model_config_auto_includes | own
+
+    def get_multi_rl_module_spec(self, *, spaces=None, **kwargs) -> MultiRLModuleSpec:
+        """The policies' modules.
+
+        Raises:
+            ValueError: if a policy plays for no agent, or in a space that the algorithm cannot.
+        """
+        if spaces is not None:
+            idle = set(self.policies) - set(spaces)
+            if idle:
+                raise ValueError(
+                    f"policies {sorted(idle)} play for no agent; every one must have one"
+                )
+            for module_id in self.policies:
+                self._check_spaces(module_id, *spaces[module_id])
+        return super().get_multi_rl_module_spec(spaces=spaces, **kwargs)
+
+    def _check_spaces(
+        self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
+    ) -> None:
+        name = self.algo_class.__name__
+        if not isinstance(observations, gymnasium.spaces.Box):
+            raise ValueError(
+                f"{name} observes Box; the observation space of policy {module_id!r} is "
+                f"{observations}"
+            )
+        if not isinstance(actions, self.ACTION_SPACES):
+            allowed = " and ".join(cls.__name__ for cls in self.ACTION_SPACES)
+            raise ValueError(
+                f"{name} plays {allowed}; the action space of policy {module_id!r} is {actions}"
+            )
+
+    def _check_sizes(self, field: str) -> None:
+        """The setting is a list of layers' widths."""
+        sizes = getattr(self, field)
+        if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+            self._value_error(f"{field} is {sizes!r}; it must be integers of at least 1")
+
+    def _set(self, arguments: dict) -> None:
+        """Set the fields that are given among the `locals()` of a `training` method."""
+        for name, value in arguments.items():
+            if value is not NotProvided and name not in ("self", "kwargs", "__class__"):
+                setattr(self, name, value)
+
+
+class PolicyAlgorithm(Algorithm):
+    """Samples rows of all agents, and saves what it standardises rewards by.
+
+    Attributes:
+        groups: {module_id: indices of its agents}
+        reward_standardizer: saved with a checkpoint
+    """
+
+    def setup(self, config: PolicyConfig) -> None:
+        super().setup(config)
+        agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
+        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
+        self.reward_standardizer = RewardStandardizer()
+
+    def sampled(self) -> list[Sequences]:
+        """The rows of one sample of each env runner; none if no env runner is left."""
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            samples, results = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                concat=True,
+                sample_timeout_s=self.config.sample_timeout_s,
+                _uses_new_env_runners=True,
+                _return_metrics=True,
+            )
+        self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        return samples
+
+    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_REWARDS, components, not_components):
+            state[_REWARDS] = self.reward_standardizer.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if _REWARDS in state:
+            self.reward_standardizer.set_state(state[_REWARDS])
+
+    def restore_from_path(self, path, *args, **kwargs) -> None:
+        super().restore_from_path(path, *args, **kwargs)
+        self.sync_all_env_runners()
+
+    def sync_all_env_runners(self) -> None:
+        """Give all env runners, local, remote and those of evaluation, the learners' weights."""
+        self.sync_env_runners(self.env_runner_group, self.eval_env_runner_group)
+
+    def sync_env_runners(self, *groups: EnvRunnerGroup | None) -> None:
+        """Give the env runners of these groups the learners' weights.
+
+        Returns when they have them. The number of environment steps goes with the weights, for
+        exploration schedules.
+        """
+        learner = self.learner_group.get_state(
+            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+        )[COMPONENT_LEARNER]
+        steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+        state = ray.put(
+            {
+                COMPONENT_RL_MODULE: learner[COMPONENT_RL_MODULE],
+                WEIGHTS_SEQ_NO: learner[WEIGHTS_SEQ_NO],
+                NUM_ENV_STEPS_SAMPLED_LIFETIME: int(steps),
+            }
+        )
+
+        def accept(runner: EnvRunner) -> None:
+            runner._weights_seq_no = 0  # older weights are welcome too
+            runner.set_state(ray.get(state))
+
+        for group in groups:
+            if group is not None:
+                group.foreach_env_runner(accept)

@@ -1,0 +1,199 @@
+"""The settings of NeuralUCB: fields, defaults, checks.
+
+`NeuralUCBConfig.training()` explains every field.
+"""
+
+import math
+from typing import ClassVar
+
+import gymnasium
+from gymnasium.spaces import Discrete
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from marlserve.policies.models.neural_ucb import (
+    FEATURES,
+    MAX_FULL_WEIGHTS,
+    NeuralUCBModule,
+    layer_shapes,
+)
+from marlserve.policies.training.neural_ucb_learner import NeuralUCBLearner
+from marlserve.policies.training.off_policy_config import OffPolicyConfig
+
+ACTION_SPACES = (Discrete,)
+
+
+class NeuralUCBConfig(OffPolicyConfig):
+    """Settings of `NeuralUCB`, with defaults that run; `training()` explains them."""
+
+    ACTION_SPACES = ACTION_SPACES
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = (
+        "features",
+        "hidden_sizes",
+        "num_networks",
+        "ucb_beta",
+        "ridge",
+        "uncertainty_coef",
+        "standardize_contexts",
+    )
+    AT_LEAST: ClassVar[dict[str, int]] = OffPolicyConfig.AT_LEAST | {
+        "episodes_per_update": 1,
+        "num_networks": 1,
+        "rebuild_every": 1,
+    }
+
+    def __init__(self, algo_class: type):
+        super().__init__(algo_class=algo_class)
+        self.features = "neural_linear"
+        self.hidden_sizes = [64, 64]
+        self.num_networks = 1
+        self.ucb_beta = 1.0
+        self.ridge = 1.0
+        self.uncertainty_coef = 0.0
+        self.weight_decay = 1.0
+        self.episodes_per_update = 32
+        self.rebuild_every = 1
+        self.seeds_by_steps = False
+        self.updates_per_step = 32
+        self.standardize_rewards = True
+        self.standardize_contexts = True
+        self.learning_starts = 0
+        # RLlib's own settings, where NeuralUCB wants other values.
+        self.lr = 4e-3
+        self.train_batch_size_per_learner = 64
+        self.num_envs_per_env_runner = 32
+        self.rollout_fragment_length = "auto"
+        self.torch_ddp_kwargs = {"broadcast_buffers": False}  # all learners count the same rounds
+
+    def training(
+        self,
+        *,
+        features: str = NotProvided,
+        hidden_sizes: list[int] = NotProvided,
+        num_networks: int = NotProvided,
+        ucb_beta: float = NotProvided,
+        ridge: float = NotProvided,
+        uncertainty_coef: float = NotProvided,
+        weight_decay: float = NotProvided,
+        episodes_per_update: int = NotProvided,
+        rebuild_every: int = NotProvided,
+        standardize_contexts: bool = NotProvided,
+        seeds_by_steps: bool = NotProvided,
+        **kwargs,
+    ) -> "NeuralUCBConfig":
+        """Set what concerns training; other arguments are those of `OffPolicyConfig.training`.
+
+        Those of targets have no effect, as there are none: gamma, td_lambda, tau and
+        target_network_update_freq. A is rebuilt from what is in the replay: of more rounds than
+        its capacity, the oldest are forgotten, and in a checkpoint without it, all are.
+
+        Args:
+            features: what uncertainty is computed from, "neural_linear", "gradient",
+                "gradient_full" or "linear"; see `models.neural_ucb`.
+            hidden_sizes: widths of the network's layers.
+            num_networks: for "neural_linear", how many networks, from different first weights, have
+                their last layers side by side: what one of them overlooks, another may see.
+            ucb_beta: standard deviations of uncertainty that are added to the mean to explore.
+                Rewards are standardised, so it need not follow their scale.
+            ridge: what the diagonal of A begins with: the less, the more uncertain is what was
+                never tried; see `models.neural_ucb`.
+            uncertainty_coef: weight, in the loss, of the variance of what was done. It keeps the
+                features near those that were seen. Not for "linear", which has no loss.
+            weight_decay: as in AdamW, times the learning rate.
+            episodes_per_update: rounds in each `training_step`, of all env runners together:
+                copies x steps per sample x env runners. With `rollout_fragment_length` "auto",
+                the number of steps follows from it. Where they are more than 100, the window of
+                RLlib's metrics becomes as wide, so that no round is left out.
+            rebuild_every: `training_step`s between two rebuilds of A from all of the replay, for
+                features that move; in between, new rows are added. "linear" only adds, unless
+                contexts are standardised. One takes 0.2 s per 100,000 rows, with 25 arms and the
+                default network.
+            standardize_contexts: every number of a context less its mean so far, in units of its
+                deviation so far.
+            seeds_by_steps: every sample begins new episodes, whose seeds follow from the number of
+                steps before, so that a restored training takes the course of an unbroken one. For
+                one-step episodes; longer ones would be cut.
+        """
+        self._set(locals())
+        if episodes_per_update is not NotProvided:  # RLlib's window of 100 would leave some out
+            self.metrics_num_episodes_for_smoothing = max(100, episodes_per_update)
+        return super().training(**kwargs)
+
+    @property
+    def has_network(self) -> bool:
+        return self.features != "linear"
+
+    @property
+    def features_move(self) -> bool:
+        """Whether what A was made of changes in the course of a training."""
+        return self.has_network or self.standardize_contexts
+
+    def validate(self) -> None:
+        super().validate()
+        self._check_sizes("hidden_sizes")
+        if self.features not in FEATURES:
+            self._value_error(f"features is {self.features!r}; allowed are {FEATURES}")
+        for name in ("ucb_beta", "uncertainty_coef", "weight_decay"):
+            self._check_number(name, getattr(self, name) >= 0, "at least 0")
+        self._check_number("ridge", self.ridge > 0, "more than 0")
+        if self.uncertainty_coef and not self.has_network:
+            self._value_error(
+                f"uncertainty_coef is {self.uncertainty_coef}; it must be 0 with features "
+                "'linear', which are not learned"
+            )
+        if self.num_networks != 1 and self.features != "neural_linear":
+            self._value_error(
+                f"num_networks is {self.num_networks}; it must be 1 with features {self.features!r}"
+            )
+        if self.sequence_length != 1:
+            self._value_error(
+                f"sequence_length is {self.sequence_length}; it must be 1: a row is a round"
+            )
+        if not self.in_evaluation:
+            self._check_rounds()
+
+    def _check_number(self, name: str, good: bool, allowed: str) -> None:
+        value = getattr(self, name)
+        if not (good and math.isfinite(value)):
+            self._value_error(f"{name} is {value}; it must be {allowed}, and finite")
+
+    def _check_rounds(self) -> None:
+        """All env runners' rounds in a sample are those of an update."""
+        steps, copies = self.rollout_fragment_length, self.num_envs_per_env_runner
+        at_once = copies * max(1, self.num_env_runners)
+        if steps == "auto" and self.episodes_per_update % at_once:
+            self._value_error(
+                f"episodes_per_update is {self.episodes_per_update}; it must be a multiple of "
+                f"{at_once}, num_envs_per_env_runner ({copies}) times the env runners"
+            )
+        if steps != "auto" and self.episodes_per_update != steps * at_once:
+            self._value_error(
+                f"episodes_per_update is {self.episodes_per_update}; rollout_fragment_length "
+                f"{steps!r} makes it {steps * at_once}, or may be 'auto'"
+            )
+
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
+        """Steps per copy and sample; "auto" makes them `episodes_per_update` in all."""
+        if self.rollout_fragment_length != "auto":
+            return self.rollout_fragment_length
+        at_once = self.num_envs_per_env_runner * max(1, self.num_env_runners)
+        return max(1, self.episodes_per_update // at_once)
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=NeuralUCBModule)
+
+    def get_default_learner_class(self) -> type:
+        return NeuralUCBLearner
+
+    def _check_spaces(
+        self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
+    ) -> None:
+        super()._check_spaces(module_id, observations, actions)
+        layers = layer_shapes(observations, int(actions.n), self.hidden_sizes)
+        weights = sum(outputs * inputs for outputs, inputs in layers)
+        if self.features == "gradient_full" and weights > MAX_FULL_WEIGHTS:
+            raise ValueError(
+                f"hidden_sizes is {self.hidden_sizes}: the network of policy {module_id!r} has "
+                f"{weights} weights; features 'gradient_full' allow {MAX_FULL_WEIGHTS}, "
+                "'gradient' any number"
+            )

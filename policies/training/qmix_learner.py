@@ -1,0 +1,130 @@
+"""How QMIX learns from a batch of sequences: targets and loss.
+
+The reward of the team is the mean over the agents that are active at that step, so a reward that
+is given to all of them alike counts once. Without mixing ("none") every agent's heads learn from
+that agent's own reward.
+
+The targets are Peng's Q(lambda) returns within a row, from the target networks' values of the best
+next actions. The last step of a row is bootstrapped from its last observation, unless the episode
+terminated there: a truncated one goes on as far as values are concerned. For independent learners
+an agent that becomes inactive has terminated.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from torch import Tensor
+
+from marlserve.policies.models.joint import AGENTS, CHOSEN, NEXT
+from marlserve.policies.sampling.runner import MIXER
+from marlserve.policies.sampling.sequences import (
+    ACTION_MASK,
+    ACTIVE,
+    FIRST,
+    HIDDEN,
+    LENGTH,
+    REWARDS,
+    STATE,
+    TERMINATED,
+    Sequences,
+)
+from marlserve.policies.training.off_policy_learner import OffPolicyLearner
+from marlserve.policies.training.returns import lambda_returns
+
+
+def learner_batch(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiAgentBatch:
+    """What the learners are given: one entry for the team and one per policy, R rows each.
+
+    Args:
+        sequences: R rows.
+        groups: {module_id: indices of its agents}.
+    """
+    team = {name: sequences[name] for name in (STATE, ACTIVE, REWARDS, TERMINATED, LENGTH, FIRST)}
+    batches = {MIXER: SampleBatch(team)}
+    for module_id, index in groups.items():
+        # One policy for all agents needs no copies.
+        agents = slice(None) if len(groups) == 1 else index
+        actions = sequences[Columns.ACTIONS][:, :, agents]
+        columns = {
+            Columns.OBS: sequences[Columns.OBS][:, :, agents],
+            Columns.ACTIONS: actions if actions.ndim == 4 else actions[..., None],
+            AGENTS: np.tile(index, (len(sequences), 1)),
+            FIRST: sequences[FIRST],
+        }
+        if ACTION_MASK in sequences:
+            columns[ACTION_MASK] = sequences[ACTION_MASK][:, :, agents]
+        if HIDDEN in sequences:
+            columns[HIDDEN] = sequences[HIDDEN][:, agents]
+        batches[module_id] = SampleBatch(columns)
+    return MultiAgentBatch(batches, env_steps=sequences.env_steps())
+
+
+class QMIXLearner(OffPolicyLearner):
+    """One loss for all policies and the mixer."""
+
+    def compute_losses(
+        self, *, fwd_out: dict[str, Any], batch: dict[str, Any]
+    ) -> dict[str, Tensor]:
+        chosen, following = fwd_out[MIXER][CHOSEN], fwd_out[MIXER][NEXT]
+        targets, weights = self._targets(batch[MIXER], following)
+        total = weights.sum().clamp(min=1.0)
+        error = (chosen - targets) * weights
+        loss = error.square().sum() / total
+        with torch.no_grad():
+            self.metrics.log_dict(
+                {
+                    "td_error_abs": error.abs().sum() / total,
+                    "value_mean": (chosen * weights).sum() / total,
+                    "target_mean": (targets * weights).sum() / total,
+                },
+                key=MIXER,
+                window=1,
+            )
+        return {MIXER: loss}
+
+    @torch.no_grad()
+    def _targets(self, team: dict[str, Tensor], following: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets and loss weights (0 or 1), both shaped as the mixed values."""
+        config = self.config
+        active = team[ACTIVE].transpose(0, 1).float()  # [T+1, R, N]
+        rewards = team[REWARDS].transpose(0, 1)  # [T, R, N]
+        step = torch.arange(len(rewards), device=rewards.device)[:, None]  # [T, 1]
+        is_last = step == team[LENGTH] - 1  # [T, R]
+        goes_on = 1.0 - (is_last & team[TERMINATED]).float()
+        # The state stored with a row may be stale, except at the start of an episode.
+        burn_in = torch.where(team[FIRST], 0, config.burn_in)
+        weights = ((step < team[LENGTH]) & (step >= burn_in)).float()
+        if config.mixer == "none":
+            components = following.shape[-1] // rewards.shape[-1]
+
+            def per_head(values: Tensor) -> Tensor:
+                return values.repeat_interleave(components, -1)
+
+            rewards = per_head(rewards)
+            goes_on = goes_on[..., None] * per_head(active[1:])
+            weights = weights[..., None] * per_head(active[:-1])
+            is_last = is_last[..., None]
+        else:
+            acting = active[:-1]
+            rewards = (rewards * acting).sum(-1) / acting.sum(-1).clamp(min=1.0)
+        targets = lambda_returns(
+            rewards, following, goes_on, is_last, config.gamma, config.td_lambda
+        )
+        return targets, weights
+
+    def compute_loss_for_module(self, **kwargs):
+        raise NotImplementedError("the loss is joint: see compute_losses")
+
+    def postprocess_gradients(self, gradients_dict: dict) -> dict:
+        """Clip by the norm over all modules together, where RLlib would clip each by itself."""
+        config = self.config
+        if not config.grad_clip or config.grad_clip_by != "global_norm":
+            return super().postprocess_gradients(gradients_dict)
+        norm = self._get_clip_function()(
+            gradients_dict, grad_clip=config.grad_clip, grad_clip_by=config.grad_clip_by
+        )
+        self.metrics.log_value((MIXER, "gradients_global_norm"), norm, window=1)
+        return gradients_dict

@@ -1,0 +1,198 @@
+"""The command line of the KV-compression experiments, end to end, on few prompts and arms."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from marlserve.envs.kv_compression import Config, table
+from marlserve.envs.kv_compression.baselines import BANDITS
+from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.run import RETURN, read_experiment, read_progress
+from marlserve.experiments.kv_compression import main
+from marlserve.experiments.studies.kv_compression import settings as kv_compression_settings
+from marlserve.experiments.studies.kv_compression import tables as kv_compression_tables
+from marlserve.experiments.studies.kv_compression.tables import SPLITS
+from marlserve.policies.checkpoint import CheckpointPolicy
+
+ARMS = ("h2o", "sigmoid_0.1_16", "window_4")
+FEW = ["--num-prompts=24", "--arms", *ARMS, "--episodes-per-update=8", "--eval-frequency=2"]
+TINY = [x for x in FEW if not x.startswith(("--episodes", "--eval"))]
+CONFIG = Config(num_prompts=24, arms=ARMS)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> str:
+    """A table of both splits."""
+    folder = tmp_path_factory.mktemp("tables") / "few"
+    kv_compression_tables.make(CONFIG, folder)
+    return str(folder)
+
+
+def run_of(out: Path, algorithm: str = "neural_ucb") -> Path:
+    (found,) = out.glob(f"kv_compression/*/{algorithm}*/seed_0")
+    return found
+
+
+def trained(out: Path, tables: str, *more: str) -> int:
+    return main(["train", *FEW, f"--table-path={tables}", "--out", str(out), *more])
+
+
+def test_a_stopped_run_takes_the_course_of_an_unbroken_one(
+    ray_session, tables, tmp_path, monkeypatch
+):
+    assert trained(tmp_path / "unbroken", tables, "--iterations=6") == 0
+    unbroken = run_of(tmp_path / "unbroken")
+    from marlserve.experiments.harness import training
+
+    usual, iterations = training._row, []
+
+    def interrupted(*arguments):
+        iterations.append(1)
+        if len(iterations) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return usual(*arguments)
+
+    monkeypatch.setattr(training, "_row", interrupted)
+    assert trained(tmp_path / "broken", tables, "--iterations=6") == 130
+    broken = run_of(tmp_path / "broken")
+    assert read_progress(broken)["env_steps"].tolist() == [8, 16, 24]
+    assert main(["train", "--resume", str(broken)]) == 0
+    there, here = read_progress(unbroken), read_progress(broken)
+    same = [name for name in there if name not in ("seconds", "cpu_seconds")]
+    for name in same:
+        assert_array_equal(here[name], there[name], err_msg=name)
+    assert RETURN in same
+    assert "regret" in same
+    seen = {"compressor": np.random.default_rng(0).normal(size=(50, 55)).astype(np.float32)}
+    chosen = [CheckpointPolicy(run, "final")(seen)["compressor"] for run in (unbroken, broken)]
+    assert_array_equal(*chosen)
+    lines = (broken / "evaluation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["env_steps"] for line in lines] == [16, 32, 48]
+    assert all("regret" in json.loads(line) for line in lines)
+
+
+def test_flags_reach_the_algorithm(ray_session, tables, tmp_path):
+    given = ["--iterations=1", "--lr=0.01", "--ucb-beta=0.5", "--uncertainty-coef=0.1"]
+    assert trained(tmp_path, tables, *given, "--save-dir", str(tmp_path / "saved")) == 0
+    settings = read_experiment(run_of(tmp_path / "saved"))["settings"]
+    wanted = {"lr": 0.01, "ucb_beta": 0.5, "uncertainty_coef": 0.1, "episodes_per_update": 8}
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_compare_evaluate_and_plot(ray_session, tables, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("marlserve.envs.kv_compression.baselines.ROUNDS", 30)
+    given = [*TINY, f"--table-path={tables}", "--out", str(tmp_path)]
+    algorithms = ["--algorithms", "neural_ucb", "neural_ucb_linear", "--seeds", "0", "1"]
+    assert main(["compare", *given, *algorithms, "--iterations=2", "--n-eval-episodes=40"]) == 0
+    (folder,) = (x for x in (tmp_path / "kv_compression").iterdir() if x.name != "tables")
+    results = read_results(folder / "results.csv")
+    learned = {"neural_ucb", "neural_ucb_linear", *BANDITS}
+    assert {*ARMS, *learned, "random", "best_fixed", "best_per_type", "oracle"} == set(
+        results["policy"]
+    )
+    seeds = results[results["training_seed"].notna()].groupby("policy")["training_seed"].nunique()
+    assert seeds.to_dict() == dict.fromkeys(learned, 2)
+    oracle = results[results["policy"] == "oracle"]
+    assert (oracle["regret"] == 0).all()
+    assert "| rank | policy | agreement" in (folder / "table.md").read_text()
+    assert "random" in (folder / "regret.md").read_text()
+    drawn = {"learning_curves", "regret", "comparison", "reward_by_type", "arms_by_type"}
+    pictures = {path.stem: path.stat().st_size for path in (folder / "plots").iterdir()}
+    assert set(pictures) == drawn
+    assert min(pictures.values()) > 1_000
+    capsys.readouterr()
+    evaluated = ["evaluate", *given, "--models-dir", str(folder), "--policy", "oracle"]
+    assert main([*evaluated, "--n-eval-episodes=40"]) == 0
+    assert "neural_ucb" in capsys.readouterr().out
+    assert main(["plot", *given]) == 0
+
+
+def test_without_a_table_the_model_is_asked(ray_session, tables, tmp_path, capsys):
+    given = [*TINY, "--table-path=", "--out", str(tmp_path)]
+    few = ["--iterations=1", "--episodes-per-update=4", "--eval-frequency=0"]
+    assert main(["train", *given, *few]) == 0
+    (folder,) = (tmp_path / "kv_compression").iterdir()
+    assert ",table_path=," in folder.name
+    played = ["--policy", "all", "--n-eval-episodes=3", "--models-dir", str(folder)]
+    assert main(["evaluate", *given, *played]) == 0
+    results = read_results(folder / "results.csv")
+    assert set(results["policy"]) == {*ARMS, "random", "oracle", "neural_ucb,episodes_per_update=4"}
+    assert "regret" not in results
+    assert main(["plot", *given]) == 0
+    # By prompts that are looked up, it has other results, in another folder.
+    run = str(next(folder.glob("neural_ucb*/seed_0")))
+    tabled = [*TINY, f"--table-path={tables}", "--out", str(tmp_path)]
+    assert main(["evaluate", *tabled, "--policy", "h2o", run, "--n-eval-episodes=3"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", *tabled, "--tagged", "--policy", run]) == 2
+    assert "was trained with tagged=False" in capsys.readouterr().err
+    assert main(["train", "--resume", run, "--iterations=5"]) == 2
+    assert "was begun for 4" in capsys.readouterr().err
+
+
+def test_tables_are_made_side_by_side_and_only_once(tmp_path, tables, capsys):
+    folder = tmp_path / "table"
+    given = [*TINY, f"--table-path={folder}", "--out", str(tmp_path)]
+    assert main(["make-table", *given, "--devices", "cpu", "cpu"]) == 0
+    assert str(folder) in capsys.readouterr().out
+    for split in ("train", "test"):
+        with (
+            np.load(f"{folder}/{split}-000000.npz") as made,
+            np.load(f"{tables}/{split}-000000.npz") as there,
+        ):
+            assert made.files == there.files
+            for name in made.files:
+                assert_array_equal(made[name], there[name])
+    assert {path.name.split("-")[0] for path in folder.glob("*.npz")} == set(SPLITS)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert main(["make-table", *given]) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert table.missing(folder, CONFIG) == []
+
+
+def test_tables_are_named_by_what_they_depend_on(tmp_path):
+    folder = kv_compression_settings.table_folder(tmp_path, CONFIG)
+    assert folder.parent == tmp_path / "kv_compression" / "tables"
+    assert "num_prompts=24" in folder.name
+    other = Config(num_prompts=24, arms=ARMS, reward="cosine", context=("hidden",), split="test")
+    assert kv_compression_settings.table_folder(tmp_path, other) == folder
+    other = Config(num_prompts=24, arms=ARMS, budgets=(32,))
+    assert kv_compression_settings.table_folder(tmp_path, other) != folder
+
+
+def test_a_model_is_made_and_kept(tmp_path, capsys):
+    folder = tmp_path / "model"
+    assert main(["make-model", "--steps=1", "--to", str(folder)]) == 0
+    assert (folder / "model.safetensors").exists()
+    assert main(["make-model", "--steps=1", "--to", str(folder)]) == 2
+    assert "holds a model already" in capsys.readouterr().err
+
+
+def test_mistakes_are_named(tables, tmp_path, capsys):
+    given = [*TINY, "--out", str(tmp_path)]
+
+    def refused(words, message):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+
+    refused(["train", *given, "--table-path", str(tmp_path)], "holds no table")
+    refused(["train", *given, f"--table-path={tables}", "--recent=2"], "recent is 4 there, 2 is")
+    refused(["compare", *given, "--split=test"], "compare trains on 'train'")
+    refused(["compare", *given, "--table-path="], "need a table")
+    refused(["make-table", *given, "--table-path="], "name a folder for the table")
+    refused(["train", *given, f"--model-name={tmp_path}/none"], "none' cannot be loaded")
+    refused(["plot", *given], "train or evaluate first")
+    refused(["train", "--resume", str(tmp_path)], "is not a run")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "plot", "make-table"])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--num-prompts" in text
+    assert "what to" in text or "whose" in text

@@ -1,0 +1,267 @@
+"""Episodes are played alike by all, results are merged, intervals are what a hand computes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from result_rows import LIMIT_BYTES, row, rows_of
+from toy_problem import Drift, DriftConfig
+
+from marlserve.envs.load_balance import BASELINES, MODERATE
+from marlserve.experiments import load_balance
+from marlserve.experiments.harness import evaluate
+from marlserve.experiments.harness.evaluate import merge_results, play, read_results
+from marlserve.experiments.harness.experiment import Experiment
+from marlserve.experiments.harness.run import read_progress
+from marlserve.experiments.load_balance import main
+from marlserve.experiments.reports import table
+from marlserve.experiments.studies.load_balance import settings as load_balance_settings
+
+FAST = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 8}
+LEARNED = ("vdn", "s_sac")
+
+
+def push(observations, masks=None):
+    return {agent: (seen[..., 0] > 0).astype(int) for agent, seen in observations.items()}
+
+
+def test_a_batch_plays_the_episodes_of_single_copies():
+    seeds = [7, 8, 9, 10, 11]
+    together = play(Drift(DriftConfig(), len(seeds)), push, seeds)
+    alone = [play(Drift(DriftConfig(), 1), push, [seed]) for seed in seeds]
+    pd.testing.assert_frame_equal(together, pd.concat(alone, ignore_index=True))
+    assert together["episode_seed"].tolist() == seeds
+
+
+def test_the_return_is_the_mean_over_agents_summed_over_steps():
+    copies, total = Drift(DriftConfig(num_agents=3), 1), 0.0
+    seen, over = copies.reset([5]), False
+    while not over:
+        actions = np.stack([push({"x": seen[:, i]})["x"] for i in range(3)], axis=1)
+        seen, rewards, terminated, truncated = copies.step(actions)
+        total += rewards[0].mean()
+        over = terminated[0] or truncated[0]
+    played = play(Drift(DriftConfig(num_agents=3), 1), push, [5])
+    assert played["return"].tolist() == [pytest.approx(total)]
+
+
+def test_as_many_seeds_as_copies_are_needed():
+    with pytest.raises(ValueError, match="2 seeds for 3 copies"):
+        play(Drift(DriftConfig(), 3), push, [1, 2])
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_rows_do_not_depend_on_the_size_of_the_batch(name):
+    config = replace(MODERATE, episode_s=1.0, split="test")
+    some, one = (
+        evaluate.evaluate(name, BASELINES[name], "load_balance", config, 3, num_envs=n)
+        for n in (2, 1)
+    )
+    pd.testing.assert_frame_equal(some, one)
+    assert some["episode_seed"].tolist() == evaluate.held_out_seeds(3)
+    assert some["training_seed"].isna().all()
+    assert (some["oracle"] == BASELINES[name].oracle).all()
+
+
+def test_results_take_the_place_of_the_same_policy_and_seed(tmp_path):
+    file = tmp_path / "deep" / "results.csv"
+    merge_results(file, rows_of("sed", {None: [1.0, 2.0]}))
+    merge_results(file, rows_of("qmix", {0: [3.0, 4.0], 1: [5.0, 6.0]}))
+    merge_results(file, rows_of("sed", {None: [7.0]}))
+    merged = merge_results(file, rows_of("qmix", {1: [8.0, 9.0]}))
+    pd.testing.assert_frame_equal(read_results(file), merged, check_dtype=False)
+    kept = merged.groupby(["policy", "training_seed"], dropna=False)["m"].apply(list)
+    assert kept.tolist() == [[3.0, 4.0], [8.0, 9.0], [7.0]]
+    assert not list(file.parent.glob(".*"))
+
+
+def test_results_with_other_columns_are_left_alone(tmp_path):
+    file = tmp_path / "results.csv"
+    merge_results(file, rows_of("sed", {None: [1.0]}))
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=r"\['k', 'm'\] are not in both"):
+        merge_results(file, rows_of("lsq", {None: [1.0]}).rename(columns={"m": "k"}))
+    file.with_name("broken.csv").write_text("policy\nsed\n")
+    with pytest.raises(ValueError, match="has no columns"):
+        read_results(file.with_name("broken.csv"))
+    with pytest.raises(ValueError, match="evaluate something first"):
+        read_results(file.with_name("missing.csv"))
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("episodes", [10, 59])
+def test_the_mean_is_within_the_interval_of_equal_values(episodes):
+    # Plots refuse an interval that rounding puts beside its mean.
+    result = row(table.table(rows_of("a", {i: [0.1] * episodes for i in range(3)}), ["m"]), "a")
+    assert result["m_low"] <= result["m"] <= result["m_high"]
+
+
+def test_an_interval_of_many_episodes_is_that_of_the_normal_law():
+    values = np.random.default_rng(0).normal(size=400)
+    result = row(table.table(rows_of("a", {None: values}), ["m"]), "a")
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert result["m_high"] - result["m"] == pytest.approx(half, rel=0.1)
+    assert result["m"] - result["m_low"] == pytest.approx(half, rel=0.1)
+
+
+def test_pairs_tell_apart_what_intervals_do_not():
+    noise = np.random.default_rng(0).normal(size=30)
+    results = pd.concat(
+        [
+            rows_of("best", {None: noise}),
+            rows_of("worse", {None: noise + 0.01}),
+            rows_of("told", {None: noise - 1.0}, oracle=True),
+            rows_of("tied", {None: np.roll(noise, 1) + 0.01}),
+        ]
+    )
+    result = table.table(results, ["m"], reference="best")
+    worse = row(result, "worse")
+    assert worse["m_low"] < row(result, "best")["m"] < worse["m_high"]
+    differences = worse[["difference", "difference_low", "difference_high"]]
+    assert differences.tolist() == [pytest.approx(0.01)] * 3
+    assert row(result, "best")["rank"] == 1
+    assert row(result, "tied")["rank"] == 1
+    assert row(result, "worse")["rank"] == 2
+    assert row(result, "tied")["tied"]
+    assert not row(result, "worse")["tied"]
+    assert pd.isna(row(result, "told")["rank"])
+    assert result["policy"].iloc[0] == "told"
+    text = table.markdown(result, ["m"])
+    assert "| oracle | told |" in text
+    assert "| 1= | tied |" in text
+    assert "| 2 | worse |" in text
+    assert "vs best" in text
+
+
+def test_larger_can_be_better():
+    results = pd.concat([rows_of("low", {None: [1.0, 2.0]}), rows_of("high", {None: [3.0, 4.0]})])
+    result = table.table(results, ["m"], larger_is_better=True, reference="low")
+    assert result["policy"].tolist() == ["high", "low"]
+    assert result["rank"].tolist() == [1, 2]
+    assert row(result, "high")["difference"] == pytest.approx(2.0)
+
+
+def test_only_common_episodes_count():
+    results = pd.concat([rows_of("a", {None: [1.0, 5.0]}), rows_of("b", {None: [2.0]})])
+    result = table.table(results, ["m"])
+    assert row(result, "a")["m"] == 1.0
+    assert set(result["episodes"]) == {1}
+    apart = rows_of("c", {None: [1.0]}).assign(episode_seed=77)
+    with pytest.raises(ValueError, match="no episode was played by all"):
+        table.table(pd.concat([results, apart]), ["m"])
+
+
+def test_unknown_columns_and_policies_are_errors():
+    results = rows_of("a", {None: [1.0]})
+    with pytest.raises(ValueError, match="no metric 'n'"):
+        table.table(results, ["n"])
+    with pytest.raises(ValueError, match="'b' is not among"):
+        table.table(results, ["m"], reference="b")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Trainings of two iterations."""
+    training = {"learning_starts": 32, "train_batch_size_per_learner": 4, "sequence_length": 4}
+    settings = load_balance_settings
+    monkeypatch.setattr(settings, "ENV_STEPS", 64)
+    monkeypatch.setattr(settings, "TRAINING", {name: {"moderate": training} for name in LEARNED})
+    monkeypatch.setattr(settings, "ENV_RUNNERS", dict.fromkeys(LEARNED, FAST))
+    monkeypatch.setitem(load_balance.PRESETS, "moderate", MODERATE)
+
+
+def test_compare_trains_plays_and_draws_what_is_missing(ray_session, quick, tmp_path, capsys):
+    out = ["--out", str(tmp_path)]
+    arguments = ["compare", "--presets", "moderate", "--episodes", "2", "--episode-s", "2", *out]
+    arguments += ["--algorithms", *LEARNED]
+    assert main([*arguments, "--seeds", "0"]) == 0
+    trained = tmp_path / "load_balance" / "moderate"
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("progress.jsonl")}
+    assert {p.parent.parent.name for p in before} == set(LEARNED)
+    assert "1 training seed and 2 episodes" in " ".join(capsys.readouterr().out.split())
+    assert main([*arguments, "--seeds", "0", "1"]) == 0
+    assert capsys.readouterr().out.count("is finished: not trained again") == len(LEARNED)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert not (trained / "results.csv").exists()
+    for load in (0.8, 0.95):  # both ends of the preset's
+        played = tmp_path / "load_balance" / f"moderate,load={load}-{load},episode_s=2.0"
+        results = read_results(played / "results.csv")
+        assert set(results["policy"]) == {*LEARNED, *BASELINES}
+        sizes = results.groupby(["policy", "training_seed"], dropna=False).size()
+        assert sizes.tolist() == [2] * (len(LEARNED) * 2 + len(BASELINES))
+        assert "| oracle | global_sed |" in (played / "table.md").read_text()
+        assert (played / "plots" / "latency_percentiles.png").stat().st_size < LIMIT_BYTES
+    run, _ = str(trained / "vdn" / "seed_1"), capsys.readouterr()
+    flags = ["--load", "0.95", "0.95", "--episodes", "2", "--episode-s", "2", *out]
+    assert main(["evaluate", "--policy", run, "sed", *flags]) == 0
+    assert "vdn" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(read_results(played / "results.csv"), results)
+
+
+def test_learning_curves_are_drawn_from_the_files(tmp_path, capsys):
+    folder = tmp_path / "load_balance" / "moderate"
+    for seed in (0, 1, 2):
+        run = folder / Experiment("load_balance", "qmix", seed=seed).folder.relative_to(
+            "load_balance/default"
+        )
+        run.mkdir(parents=True)
+        lines = [f'{{"env_steps": {n}, "mean_latency_s": {1 / n + seed}}}\n' for n in (8, 16, 24)]
+        (run / "progress.jsonl").write_text("".join(lines))
+        assert len(read_progress(run)) == 3
+    assert main(["plot", "--presets", "moderate", "--out", str(tmp_path)]) == 0
+    picture = folder / "plots" / "learning_curves.png"
+    assert 1_000 < picture.stat().st_size < LIMIT_BYTES
+
+
+def test_recorded_flows_are_results_of_their_own(tmp_path):
+    times_s = np.cumsum(np.random.default_rng(0).exponential(0.02, 4_000))
+    lines = [f"{t}\t/dummy.php/?n=3670000\n" for t in times_s]
+    file = tmp_path / "rate_50.csv"
+    file.write_text("time\tquery\n" + "".join(lines))
+    flags = ["--trace", "flows", "--trace-path", str(file), "--episode-s", "2", "--episodes", "2"]
+    assert main(["evaluate", "--policy", "sed", "lsq", "--out", str(tmp_path), *flags]) == 0
+    name = "moderate,trace=flows,trace_path=rate_50.csv,episode_s=2.0"
+    assert len(read_results(tmp_path / "load_balance" / name / "results.csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evaluate --policy nobody", "policy is 'nobody'; allowed are folders and"),
+        ("evaluate --policy {tmp}", "neither a run folder nor a checkpoint"),
+        ("evaluate --policy sed --episodes 0", "episodes is 0; it must be at least 1"),
+        ("evaluate --policy sed --load 0.9 0.5", "load is (0.9, 0.5); allowed is"),
+        ("evaluate --policy sed --trace flows --trace-path none.csv", "none.csv"),
+        ("train --settings lr", "settings has 'lr'; expected name=value"),
+        ("train --settings no_such=1", "no_such"),
+        ("train --env-steps 0", "env_steps is 0"),
+        ("compare --presets moderate --loads 0", "load is (0.0, 0.0); allowed is"),
+        ("compare --presets moderate --loads 1 --load 0.5 0.6", "loads is (1.0,), load is (0.5, "),
+        ("compare --presets moderate --jobs 0", "jobs is 0; it must be at least 1"),
+        ("plot --presets nowhere", "there is no folder"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, tmp_path, capsys):
+    words = [word.format(tmp=tmp_path) for word in arguments.split()]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("experiment.json"))
+
+
+@pytest.mark.parametrize("arguments", ["--help", "demo -h", "train -h", "evaluate -h", "plot -h"])
+def test_help_explains(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments.split())
+    assert end.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_help_shows_the_values_of_the_preset(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--preset", "degraded", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--slow-servers INT how many are slow at a time, unannounced (default: 2)" in text
