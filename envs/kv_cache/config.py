@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from marlserve.envs.kv_cache.rewards import REWARDS
 
-_CHOICES = {
+CHOICES = {
     "action": ("discrete", "continuous"),
     "reward": tuple(REWARDS),
     "arrivals": ("recorded", "thinned"),
@@ -61,7 +61,7 @@ class Config:
     episode_hours: float = 24.0
 
     def __post_init__(self):
-        for name, allowed in _CHOICES.items():
+        for name, allowed in CHOICES.items():
             self._check(name, getattr(self, name) in allowed, f"one of {allowed}")
         for name, low in _WHOLE:
             value = getattr(self, name)

@@ -10,7 +10,7 @@ from marlserve.envs.sims.reservoir import RULES
 
 MIN_WEIGHT, MAX_WEIGHT = 0.1, 10.0  # of action="weights"
 
-_CHOICES = {
+CHOICES = {
     "dispatch": tuple(DISPATCH),
     "reach": ("all", "own"),
     "trace": tuple(traces.names(column="work_s")),
@@ -62,7 +62,7 @@ class Config:
         for field in fields(self):  # JSON and the command line give lists
             if isinstance(getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        for name, allowed in _CHOICES.items():
+        for name, allowed in CHOICES.items():
             self._check(name, getattr(self, name) in allowed, f"one of {allowed}")
         self._check("num_balancers", self.num_balancers >= 1, "at least 1")
         self._check("cores", len(self.cores) >= 1 and min(self.cores) > 0, "positive numbers")

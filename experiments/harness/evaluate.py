@@ -4,20 +4,22 @@ All policies meet the same held-out episodes: split="test" of the traffic, and s
 where training, which draws its seeds below, never comes. A learned policy plays greedily.
 
 results.csv has the columns policy, training_seed (empty for heuristics), episode_seed, oracle,
-return, window where episodes play parts of a recording, and the problem's metrics.
+system, return, window where episodes play parts of a recording, and the problem's metrics.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from marlserve import envs
-from marlserve.envs.base import Baseline, Policy, Problem
-from marlserve.experiments.harness.run import read_experiment, write
+from marlserve.envs.base import Policy, Problem
+from marlserve.experiments.harness.contestant import Contestant
+from marlserve.experiments.harness.run import write
 
 FIRST_TEST_SEED = 2**31
 KEYS = ["policy", "training_seed"]
@@ -39,8 +41,7 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
 
     Args:
         problem: B copies.
-        policy: new, or reset. If the problem has action masks, it gets them as {agent: [B, ...]}
-            in a second argument.
+        policy: new, or reset.
         seeds: B of them.
 
     Returns:
@@ -55,8 +56,9 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
     returns = np.zeros(problem.num_envs)
     while None in rows:
         masks = problem.action_masks()
-        by_agent = [_by_agent(problem, x) for x in (observations, masks) if x is not None]
-        actions = policy(*by_agent)
+        actions = policy(
+            _by_agent(problem, observations), None if masks is None else _by_agent(problem, masks)
+        )
         joint = np.stack([actions[agent] for agent in problem.agents], axis=1)
         observations, rewards, terminated, truncated = problem.step(joint)
         returns += rewards.mean(axis=1, dtype=float)
@@ -75,73 +77,69 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
 
 
 def evaluate(
-    name: str,
-    contestant: Baseline,
+    contestant: Contestant,
     problem: str,
-    config: Any,
     episodes: int,
     *,
-    training_seed: int | None = None,
     num_envs: int = 32,
     advance: Callable[[int], object] = lambda episodes: None,
 ) -> pd.DataFrame:
     """Play the held-out episodes: rows as in results.csv.
 
     Args:
-        name: of the policy.
-        contestant: a heuristic, or what `learned` makes of a run.
+        contestant: who plays.
         problem: its name.
-        config: its Config; `contestant.configure` may change how the policy acts.
         episodes: how many.
-        training_seed: of a learned policy.
         num_envs: episodes that are played side by side, at most.
         advance: told how many more are done, for a progress bar.
     """
-    seeds = held_out_seeds(episodes)
+    seeds, parts = held_out_seeds(episodes), []
     make = envs.module(problem).Problem
-    config, parts = contestant.configure(config), []
     for chunk in np.array_split(seeds, -(-episodes // num_envs)):
-        copies = make(config, len(chunk))
+        copies = make(contestant.config, len(chunk))
         parts.append(play(copies, contestant.policy(copies), chunk.tolist()))
         copies.close()
         advance(len(chunk))
     rows = pd.concat(parts, ignore_index=True)
-    rows.insert(0, "policy", name)
-    rows.insert(1, "training_seed", pd.array([training_seed] * len(rows), dtype="Int64"))
+    seed = pd.array([contestant.training_seed] * len(rows), dtype="Int64")
+    rows.insert(0, "policy", contestant.name)
+    rows.insert(1, "training_seed", seed)
     rows.insert(3, "oracle", contestant.oracle)
+    rows.insert(4, "system", contestant.system)
     return rows
 
 
-def learned(folder: Path, interface: Sequence[str] = (), which: str | None = None) -> Baseline:
-    """The policy of a run, or of any checkpoint of RLlib.
-
-    Args:
-        folder: of the run, or of the checkpoint.
-        interface: fields of the problem's Config that say how the policy acts, and not what it
-            meets; it plays with those that it was trained with.
-        which: of a run's checkpoints, "best" or "final"; None: the best one if there is one.
-
-    Raises:
-        ValueError: for a broken or missing checkpoint.
-    """
-    from marlserve.policies.checkpoint import CheckpointPolicy
-
-    CheckpointPolicy(folder, which)  # a broken one raises before anything is played
-    own, folder = {}, Path(folder)
-    if (run := run_of(folder)) is not None:
-        trained_with = read_experiment(run).get("env_config", {})
-        own = {field: trained_with[field] for field in interface if field in trained_with}
-    return Baseline(
-        policy=lambda problem: CheckpointPolicy(folder, which),
-        configure=lambda config: replace(config, **own),
+def play_all(
+    contestants: Sequence[Contestant],
+    problem: str,
+    episodes: int,
+    num_envs: int = 32,
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """The rows of results.csv of all contestants, of which so many episodes are played side by
+    side; with a progress bar."""
+    console, began_s = console or Console(highlight=False), time.monotonic()
+    columns = (
+        TextColumn("playing {task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} episodes"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
+    parts = []
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=episodes * len(contestants))
 
+        def advance(count: int) -> None:
+            bar.advance(task, count)
 
-def run_of(folder: Path) -> Path | None:
-    """The folder of the run that this is, or is a checkpoint of; None if there is none."""
-    folder = Path(folder)
-    run = folder.parent if folder.name in ("best", "checkpoint") else folder
-    return run if (run / "experiment.json").exists() else None
+        for x in contestants:
+            seed = "" if x.training_seed is None else f", seed {x.training_seed}"
+            bar.update(task, description=f"{x.name}{seed}")
+            parts.append(evaluate(x, problem, episodes, num_envs=num_envs, advance=advance))
+    seconds = time.monotonic() - began_s
+    console.print(f"played {len(parts)} x {episodes} episodes in {seconds:.1f} s", soft_wrap=True)
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_results(file: Path) -> pd.DataFrame:

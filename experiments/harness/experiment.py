@@ -40,10 +40,17 @@ class Experiment:
     seed: int = 0
     preset: str = "default"  # what the env_config is called in the folder
     name: str = ""  # what the algorithm is called there; its own name by default
+    based_on: str = ""  # the preset that the env_config started from; `preset` by default
+    candidate: str = ""  # what a study calls it, without changes; `name` by default
 
     def __post_init__(self):
-        if not self.name:
-            object.__setattr__(self, "name", self.algorithm)
+        for key, standard in (
+            ("name", self.algorithm),
+            ("based_on", self.preset),
+            ("candidate", self.name or self.algorithm),
+        ):
+            if not getattr(self, key):
+                object.__setattr__(self, key, standard)
         for key in ("env_config", "settings", "env_runners", "evaluation_config"):
             try:  # as JSON gives them back
                 value = json.loads(json.dumps(getattr(self, key)))

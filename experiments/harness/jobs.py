@@ -1,23 +1,16 @@
-"""Train what is missing, play everything on the same episodes, and say who is best.
-
-Trainings run one after the other, or `jobs` of them side by side in processes of their own.
-"""
+"""Trainings, one after the other, or `jobs` of them side by side in processes of their own."""
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from marlserve.envs.base import Baseline
-from marlserve.experiments.harness.evaluate import evaluate
 from marlserve.experiments.harness.experiment import Experiment
 from marlserve.experiments.harness.run import Run, read_progress
 from marlserve.experiments.harness.training import train
@@ -69,46 +62,6 @@ def train_all(
     elif waiting:
         _side_by_side(waiting, out, jobs, how, finished)
     return [run.folder for run in runs]
-
-
-def play_all(
-    contestants: Mapping[tuple[str, int | None], Baseline],
-    problem: str,
-    config: Any,
-    episodes: int,
-    num_envs: int = 32,
-    console: Console | None = None,
-) -> pd.DataFrame:
-    """The rows of results.csv for {(policy, training seed or None): contestant}, of which so many
-    episodes are played side by side."""
-    console, began_s = console or Console(highlight=False), time.monotonic()
-    columns = (
-        TextColumn("playing {task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} episodes"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    parts = []
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=episodes * len(contestants))
-        for (name, seed), contestant in contestants.items():
-            bar.update(task, description=name if seed is None else f"{name}, seed {seed}")
-            parts.append(
-                evaluate(
-                    name,
-                    contestant,
-                    problem,
-                    config,
-                    episodes,
-                    training_seed=seed,
-                    num_envs=num_envs,
-                    advance=lambda count: bar.advance(task, count),
-                )
-            )
-    seconds = time.monotonic() - began_s
-    console.print(f"played {len(parts)} x {episodes} episodes in {seconds:.1f} s", soft_wrap=True)
-    return pd.concat(parts, ignore_index=True)
 
 
 def _side_by_side(

@@ -1,11 +1,12 @@
-"""What is compared on one problem, and how: the part that the scripts of all problems share.
+"""What is compared on one problem, and how: the part that the experiments of all problems share.
 
-A script such as `load_balance` says what there is to train (presets, algorithms, settings) and what
-counts (metrics, reference) in a `Study`, and has the flags of the commands; how experiments follow
-from that, how they are played and shown is here.
+A problem describes itself in a subclass of `Study`: what there is to train (presets, candidates and
+their settings), what counts (metrics, references) and, by methods that do nothing here, what is its
+own (files that must be there, baselines that learn, plots). The commands do the rest: see `train`,
+`evaluate`, `compare`, `plot` and `sweep`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,20 @@ from typing import Any
 import pandas as pd
 
 from marlserve import envs
-from marlserve.envs.base import Baseline
-from marlserve.experiments.harness import evaluate, jobs
+from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.harness.experiment import Experiment, label
-from marlserve.experiments.harness.run import read_experiment
-from marlserve.experiments.reports import table
+from marlserve.experiments.reports import plot, table
+from marlserve.experiments.studies import runs
 
-Contestants = dict[tuple[str, int | None], Baseline]  # {(policy, training seed or None): ...}
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is trained under one name: an algorithm with settings and fields of its own."""
+
+    algorithm: str  # a module of marlserve.policies
+    settings: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)  # of the Config
+    system: str = ""  # if `fields` make another system, also where it is played: what that is
 
 
 @dataclass(frozen=True)
@@ -30,34 +38,81 @@ class Settings:
     training: dict[str, Any] = field(default_factory=dict)  # settings of the algorithm
     env_runners: dict[str, Any] = field(default_factory=dict)  # of AlgorithmConfig.env_runners()
     evaluation: dict[str, Any] = field(default_factory=dict)  # Experiment's evaluat*: when and how
+    fields: dict[str, Any] = field(default_factory=dict)  # of the Config, in training only
 
 
-@dataclass(frozen=True)
 class Study:
     """What is trained on a problem, and what counts in the results."""
 
     problem: str
     presets: Mapping[str, Any]  # {name: Config}
-    algorithms: Mapping[str, tuple[str, dict, dict]]  # {name: (algorithm, settings, Config fields)}
-    settings: Callable[[str, str], Settings]  # of a preset and the name of an algorithm
-    interface: tuple[str, ...]  # fields of the Config: how a policy acts, not what it meets
+    candidates: Mapping[str, Candidate]
     metrics: tuple[str, ...]  # columns of the table; the first one ranks
+    interface: tuple[str, ...] = ()  # fields of the Config: how a policy acts, not what it meets
     references: tuple[str, ...] = ()  # policies; the best one is that of the differences
     gap: tuple[tuple[str, ...], str] | None = None  # (policies, oracle): see `table`
-    larger_is_better: bool = False  # in what ranks
-    rank_by: Mapping[str, str] = field(default_factory=dict)  # {reward: metric that ranks instead}
-    num_envs: int = 32  # episodes that are played side by side
+    larger_is_better = False  # in what ranks
+    rank_by: Mapping[str, str] = {}  # {reward: metric that ranks instead}
     checkpoint: str | None = None  # of runs that is played: "best" or "final"; None: best, if any
-    own_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see `contestants`
+
+    # Defaults of the commands.
+    trained: tuple[str, ...] = ()  # candidates that `train` trains; all by default
+    compared: tuple[str, ...] = ()  # presets that `compare` plays; the first one by default
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # that `compare` trains
+    episodes = 100  # that are played
+    commands: tuple[str, ...] = ("train", "evaluate", "compare", "plot", "sweep")
+    choices: Mapping[str, Sequence[Any]] = {}  # {field of the Config: allowed values}
+    aliases: Mapping[str, Sequence[str]] = {}  # {field of a command: the source system's flags}
+    source_flags: Mapping[str, type] = {}  # {command: a `SourceFlags`}
+
+    def settings(
+        self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
+    ) -> Settings:
+        """How a candidate is trained; env_steps None: as long as is usual."""
+        raise NotImplementedError
+
+    def check(self, preset: str, problem: Any, command: str) -> None:
+        """Raise a ValueError if something that a Config names is not there, or a command cannot
+        play it."""
+        for name, value in vars(problem).items():
+            if name.endswith("_path") and value and not Path(value).exists():
+                raise ValueError(f"{name} is {value!r}; there is no such file or folder")
+
+    def prepared(self, problem: Any, out: Path, splits: Sequence[str]) -> Any:
+        """The Config with what it needs made; `splits` are those that will be played."""
+        return problem
+
+    def baselines(self, problem: Any, seeds: Sequence[int]) -> list[Contestant]:
+        """The heuristics; those that learn, once for each seed."""
+        return [
+            Contestant(name, x.policy, x.configure(problem), oracle=x.oracle)
+            for name, x in envs.module(self.problem).BASELINES.items()
+        ]
+
+    def check_run(self, folder: Path, problem: Any) -> None:
+        """Raise a ValueError if the policy of a run cannot play this problem."""
+
+    def variants(self, preset: str, problem: Any) -> list[Any]:
+        """What `compare` plays, each with results of its own."""
+        return [problem]
+
+    def concluded(self, compared: "Compared") -> None:
+        """Write what else `compare` writes, when everything was played."""
+
+    def draw(self, out: Path, folder: Path, problem: Any, policies: Sequence[str]) -> list[Path]:
+        """The plots that the files of a results' folder allow."""
+        by = self.ranks_by(problem)
+        if not plot.knows(folder, by):
+            return []
+        return [plot.learning_curves(folder, by, log=not self.larger_is_better)]
 
     def experiment(
         self,
         preset: str,
-        algorithm: str,
+        candidate: str,
         seed: int = 0,
         *,
         problem: Any = None,
-        fields: dict[str, Any] | None = None,
         env_steps: int | None = None,
         settings: dict[str, Any] | None = None,
         env_runners: dict[str, Any] | None = None,
@@ -67,56 +122,82 @@ class Study:
 
         Args:
             preset: one of `presets`.
-            algorithm: one of `algorithms`.
+            candidate: one of `candidates`.
             seed: of the training.
             problem: the preset's Config by default.
-            fields: of the Config, in training only; they are not part of the run's name.
             env_steps: of the whole training.
             settings: of the algorithm; they become part of the run's name.
             env_runners: arguments of `AlgorithmConfig.env_runners`.
             evaluation: the fields evaluate_every, evaluation_episodes and evaluation_config.
 
         Raises:
-            ValueError: if `problem` changes a field that is the algorithm's own, and see
+            ValueError: if `problem` changes a field that is the candidate's own, and see
                 `Experiment`.
         """
-        standard = self.settings(preset, algorithm)
-        module, own_settings, own_fields = self.algorithms[algorithm]
         problem = problem or self.presets[preset]
-        changed = changes(self.presets[preset], problem)
-        for name in own_fields.keys() & changed:
-            if (value := changed.pop(name)) != own_fields[name]:
+        own, changed = self.candidates[candidate], self.changed(self.presets[preset], problem)
+        standard = self.settings(preset, candidate, problem, seed, env_steps)
+        for name in own.fields.keys() & changed:
+            if (value := changed.pop(name)) != own.fields[name]:
                 raise ValueError(
-                    f"{name} is {value!r}; {algorithm} has {own_fields[name]!r}: leave it out"
+                    f"{name} is {value!r}; {candidate} has {own.fields[name]!r}: leave it out"
                 )
         return Experiment(
             problem=self.problem,
-            algorithm=module,
-            env_config=vars(problem) | own_fields | (fields or {}),
-            settings=standard.training | own_settings | (settings or {}),
+            algorithm=own.algorithm,
+            env_config=vars(problem) | standard.fields | own.fields,
+            settings=standard.training | own.settings | (settings or {}),
             env_runners=standard.env_runners | (env_runners or {}),
-            env_steps=standard.env_steps if env_steps is None else env_steps,
+            env_steps=standard.env_steps,
             seed=seed,
             preset=label(preset, changed),
-            name=label(algorithm, settings or {}),
+            name=label(candidate, settings or {}),
+            based_on=preset,
+            candidate=candidate,
             **(standard.evaluation | (evaluation or {})),
         )
 
+    def trained_on(self, folder: Path) -> tuple[str, Any]:
+        """The preset and the Config that a run was trained on.
+
+        What is a candidate's own, or changed in training only, is as in the preset: others play
+        the same problem with as many balancers, and for as long.
+
+        Raises:
+            ValueError: if the folder is no run, or one on another problem.
+        """
+        experiment = runs.experiment_of(folder)
+        if experiment.problem != self.problem:
+            raise ValueError(f"{folder} is a run on {experiment.problem}; expected {self.problem}")
+        preset, candidate = experiment.based_on, experiment.candidate
+        if preset not in self.presets:
+            preset = next(iter(self.presets))
+        standard, problem, own = self.presets[preset], experiment.problem_config(), set[str]()
+        if candidate in self.candidates:
+            training = self.settings(preset, candidate, standard, experiment.seed, None)
+            own = set(self.candidates[candidate].fields) | set(training.fields)
+        return preset, replace(problem, **{name: getattr(standard, name) for name in own})
+
     def folder(self, out: Path, preset: str, problem: Any) -> Path:
         """Where results are: of policies that were played under this Config."""
-        standard = replace(self.presets[preset], split="test")
-        return Path(out) / self.problem / label(preset, changes(standard, problem))
+        standard = self.presets[preset]
+        if hasattr(standard, "split"):
+            standard = replace(standard, split="test")
+        return Path(out) / self.problem / label(preset, self.changed(standard, problem))
 
-    def contestants(self, names: Sequence[str | Path], which: str | None = None) -> Contestants:
-        """Heuristics by name, and the learned policies of runs and checkpoints by folder.
-
-        A learned policy plays with the fields of the Config that it was trained with where they
-        are in `interface`, or in `own_fields` of its algorithm: {"s_sac": ("num_balancers",)} for
-        one that only plays a system with one balancer. That is another system, so such a policy is
-        not ranked, as oracles are not.
+    def contestants(
+        self,
+        problem: Any,
+        names: Sequence[str | Path],
+        seeds: Sequence[int] = (0,),
+        which: str | None = None,
+    ) -> list[Contestant]:
+        """Baselines by name ("all" of them), and learned policies by folder: see `runs.learned`.
 
         Args:
-            names: of heuristics, or paths.
+            problem: the Config that is played.
+            names: of baselines, or paths.
+            seeds: of the baselines that learn.
             which: of a run's checkpoints, "best" or "final"; it becomes part of the policy's name.
                 None: `checkpoint`.
 
@@ -124,79 +205,32 @@ class Study:
             ValueError: for a name that is neither, a broken checkpoint, and two runs of one name
                 and seed.
         """
-        heuristics, found, paths = envs.module(self.problem).BASELINES, {}, {}
+        known = self.baselines(problem, seeds)
+        heuristics = list(dict.fromkeys(x.name for x in known))
+        wanted = set(map(str, names))
+        found = [x for x in known if {x.name, "all"} & wanted]
         for name in dict.fromkeys(map(str, names)):
-            path, key = Path(name), (name, None)
-            if name in heuristics:
-                found[key] = heuristics[name]
+            if name == "all" or name in heuristics:
                 continue
-            if not path.is_dir():
-                raise ValueError(f"policy is {name!r}; allowed are folders and {list(heuristics)}")
-            if (path / "experiment.json").exists():
-                run = read_experiment(path)
-                key = (run["name"] if which is None else f"{run['name']},{which}", run["seed"])
-            if key in paths:
-                raise ValueError(
-                    f"{paths[key]} and {path} are both called {key[0]}, seed {key[1]}: "
-                    "evaluate one of them"
-                )
-            own = self._own_fields(path)
-            played = evaluate.learned(path, (*self.interface, *own), which or self.checkpoint)
-            found[key], paths[key] = replace(played, oracle=bool(own)), path
+            if not Path(name).is_dir():
+                raise ValueError(f"policy is {name!r}; allowed are folders and {heuristics}")
+            self.check_run(Path(name), problem)
+            found.append(self._learned(Path(name), problem, which))
+        runs.check_names(found)
         return found
 
-    def _own_fields(self, path: Path) -> tuple[str, ...]:
-        """Of the algorithm of a run, or of the run that a checkpoint is in."""
-        if (run := evaluate.run_of(path)) is None:
-            return ()
-        return self.own_fields.get(read_experiment(run)["name"].split(",")[0], ())
-
-    def runs_below(self, folder: Path) -> list[Path]:
-        """The runs on this problem in or below a folder; those without a checkpoint are named.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        runs = []
-        for file in sorted(Path(folder).rglob("experiment.json")):
-            if read_experiment(file.parent).get("problem") != self.problem:
-                continue
-            if (file.parent / "checkpoint").is_dir():
-                runs.append(file.parent)
-            else:
-                print(f"{file.parent} has no checkpoint yet: it is not played")
-        if not runs:
-            raise ValueError(f"there is no run on {self.problem} in {folder}: train one first")
-        return runs
-
-    def play(
-        self, out: Path, preset: str, problem: Any, contestants: Contestants, episodes: int
-    ) -> tuple[Path, pd.DataFrame]:
-        """Play the held-out episodes: the folder of results.csv, and the new rows."""
-        folder = self.folder(out, preset, problem)
-        rows = jobs.play_all(contestants, self.problem, problem, episodes, self.num_envs)
-        evaluate.merge_results(folder / "results.csv", rows)
-        return folder, rows
-
-    def report(
-        self, out: Path, preset: str, problem: Any, contestants: Contestants, episodes: int
-    ) -> Path:
-        """Play, print the table of all results there are now, and write it to table.md.
-
-        Returns:
-            the folder of results.csv.
-        """
-        folder, _ = self.play(out, preset, problem, contestants, episodes)
-        rows = evaluate.read_results(folder / "results.csv")
-        text = self.show(rows, problem, f"{self.problem}, {folder.name}")
-        (folder / "table.md").write_text(text)
-        print(f"all results: {folder / 'results.csv'}")
-        return folder
+    def _learned(self, folder: Path, problem: Any, which: str | None) -> Contestant:
+        own, system = self.interface, ""
+        if (run := runs.run_of(folder)) is not None:
+            candidate = self.candidates.get(runs.experiment_of(run).candidate)
+            if candidate is not None and candidate.system:
+                own, system = (*own, *candidate.fields), candidate.system
+        return runs.learned(folder, problem, own, which, self.checkpoint, system)
 
     def show(self, rows: pd.DataFrame, problem: Any, title: str) -> str:
         """Print the table of results under this Config; the same as Markdown."""
         by, played = self.ranks_by(problem), set(rows["policy"])
-        metrics = list(dict.fromkeys([by, *self.metrics]))
+        metrics = list(dict.fromkeys([by, *self.shown(problem)]))
 
         def best(names: Sequence[str]) -> str | None:
             names = [name for name in names if name in played]
@@ -220,7 +254,26 @@ class Study:
         """The metric that ranks under this Config."""
         return self.rank_by.get(problem.reward, self.metrics[0])
 
+    def shown(self, problem: Any) -> tuple[str, ...]:
+        """The metrics that the table of this Config has."""
+        return self.metrics
 
-def changes(standard: Any, problem: Any) -> dict[str, Any]:
-    """Fields of a Config that are not as in a preset's."""
-    return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}
+    def copies(self, problem: Any) -> int:
+        """How many episodes are played side by side."""
+        return 32
+
+    def changed(self, standard: Any, problem: Any) -> dict[str, Any]:
+        """Fields of a Config that are not as in a preset's; folders are named after them."""
+        return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `compare` has done with one preset."""
+
+    out: Path  # where all runs are
+    preset: str
+    problem: Any  # that was trained on
+    folder: Path  # of the results
+    trained: list[Path]  # the runs
+    seeds: tuple[int, ...]

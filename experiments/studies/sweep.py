@@ -1,219 +1,71 @@
-"""A search for the learning rate and the width of an algorithm's networks.
-
-    folder, trials = search(Sweep(experiment, "mean_latency_s", widths=(32, 64)), Path("runs"))
-
-Learning rates are drawn log-uniformly between two bounds, widths from a list; every draw is a
-trial, a training by Ray Tune. Every ninth of the steps, the policy as it is then plays greedily the
-episodes of `validation`: of the training's own traffic, the same ones for all, apart from those
-that are held out. After one and after three ninths of the steps, a trial goes on only if its metric
-is in the best third of those that came as far before it (asynchronous successive halving: Li et al.
-2020, https://arxiv.org/abs/1810.05934). The learning rate of a trial is constant.
-
-Ctrl-C leaves what is there, and the same call goes on. The folder is <out>/<problem>/<preset>/
-sweep/<name>/:
-
-    sweep.json        what was asked for
-    tune/             Ray Tune's state, until all trials are done
-    trials.csv        a row per trial, the best first: lr, width, env_steps, seconds, the metric,
-                      and state: "finished", "stopped early" or "failed"
-    table.md          the same
-    plots/sweep.png   the metric against the learning rate
-"""
+"""The command `sweep`: what is searched for, and what to do with the best."""
 
 import json
-import math
-import shutil
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
-from marlserve.experiments.harness.experiment import Experiment
-from marlserve.experiments.harness.run import write
-from marlserve.experiments.reports import plot
-from marlserve.experiments.reports.markdown import markdown_lines
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
+from marlserve.experiments.harness.command_line import read_settings
+from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.harness.flags import words
+from marlserve.experiments.studies.options import NONE, SourceFlags, asked
+from marlserve.experiments.studies.study import Study
+from marlserve.experiments.studies.sweep_plan import Sweep
+from marlserve.experiments.studies.sweep_search import best_settings, search
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What is searched for.
+class SweepCommand:
+    """Search for the learning rate and the width of the networks, with trials of Ray Tune.
 
-    Raises:
-        ValueError: on construction, for a bad value.
+    Most trials are stopped early, those that are behind in the metric that ranks, of greedy
+    episodes on the training's own traffic. Ctrl-C leaves what is there, and the same command goes
+    on.
     """
 
-    experiment: Experiment  # with all settings but those that are searched for
-    metric: str  # of the problem, that ranks
-    lr: tuple[float, float] = (1e-4, 1e-2)  # bounds
-    widths: tuple[int, ...] = (32, 64, 128)  # of the networks' layers
+    preset: str = ""  # what to train on; the flags of the problem change it
+    algorithm: str = ""  # what to train
+    lr: tuple[float, float] = (1e-4, 1e-2)  # bounds of the learning rate
+    hidden_sizes: tuple[int, ...] = (32, 64, 128)  # widths to choose from
     samples: int = 12  # trials
-    larger_is_better: bool = False  # in the metric
+    env_steps: int = 100_000  # of a trial that is not stopped early
+    evaluation_episodes: int = 16  # greedy ones, nine times in a trial
+    seed: int = 100  # of draws, networks and traffic; not among those of compare
+    settings: tuple[str, ...] = ()  # further ones of the algorithm: name=value
+    jobs: int = 1  # trials side by side
+    overwrite: bool = False  # begin anew, whatever is there
+    out: Path = RUNS  # where all runs are
+    source: SourceFlags = NONE
+    problem: Any = None
 
-    def __post_init__(self):
-        low, high = self.lr
-        if not 0.0 < low < high <= 1.0:
-            raise ValueError(f"lr is {self.lr}; allowed is (low, high) with 0 < low < high <= 1")
-        if not self.widths or min(self.widths) < 1 or len(set(self.widths)) < len(self.widths):
-            raise ValueError(f"widths is {self.widths}; they must be different, and at least 1")
-        if self.samples < 1:
-            raise ValueError(f"samples is {self.samples}; it must be at least 1")
-
-    @property
-    def folder(self) -> Path:
-        """Relative to where all runs are."""
-        return self.experiment.folder.parent.parent / "sweep" / self.experiment.name
-
-
-def search(
-    asked: Sweep, out: Path, jobs: int = 1, *, overwrite: bool = False
-) -> tuple[Path, pd.DataFrame]:
-    """Do all trials that are not done, and write and print what came out.
-
-    Args:
-        asked: what is searched for.
-        out: where all runs are.
-        jobs: trials side by side; of a search that goes on, not more than it began with.
-        overwrite: begin anew, whatever is there.
-
-    Returns:
-        the folder, and the rows of trials.csv.
-
-    Raises:
-        ValueError: before anything is changed, for less than one job, for settings that the
-            algorithm refuses, and if the folder holds another search.
-        ChildProcessError: if all trials failed.
-        KeyboardInterrupt: with the state saved, if interrupted by SIGINT.
-    """
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}; it must be at least 1")
-    folder, question = Path(out) / asked.folder, json.loads(json.dumps(asdict(asked)))
-    if not overwrite:
-        _check(folder, question)
-    if overwrite or not (folder / "trials.csv").exists():
-        from marlserve.experiments.studies.sweep_trials import config_of, run_trials
-
-        config = config_of(asked)
-        if overwrite:
-            _clear(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write(folder / "sweep.json", json.dumps(question, indent=2) + "\n")
-        trials = _in_order(run_trials(asked, config, folder / "tune", jobs), asked)
-        write(folder / "trials.csv", trials.to_csv(index=False))
-    else:
-        print(f"{folder} is finished: not searched again")
-    shutil.rmtree(folder / "tune", ignore_errors=True)  # also one that was left between the two
-    trials = pd.read_csv(folder / "trials.csv")
-    _show(trials, folder, asked)
-    _draw(trials, folder, asked)
-    return folder, trials
-
-
-def best_settings(asked: Sweep, trials: pd.DataFrame) -> dict[str, Any]:
-    """Settings of the algorithm: those of the first row of trials.csv."""
-    best = trials.iloc[0]
-    lr = float(f"{best['lr']:.3g}")
-    return {"lr": lr, **width_settings(asked.experiment.config(), int(best["width"]))}
-
-
-def width_settings(config: "AlgorithmConfig", width: Any) -> dict[str, Any]:
-    """The settings that make the layers of an algorithm's networks as wide as that.
-
-    Raises:
-        ValueError: if it has none.
-    """
-    settings = {}
-    if hasattr(config, "hidden_size"):
-        settings["hidden_size"] = width
-    if hasattr(config, "hidden_sizes"):
-        settings["hidden_sizes"] = [width] * len(config.hidden_sizes)
-    if not settings:
-        raise ValueError(f"{config.algo_class.__name__} has no hidden_size and no hidden_sizes")
-    return settings
-
-
-def _check(folder: Path, question: dict[str, Any]) -> None:
-    if not (folder / "sweep.json").exists():
-        return
-    there = json.loads((folder / "sweep.json").read_text())
-    for name, value in question.items():
-        if there.get(name) == value:
-            continue
-        pair = (there.get(name), value)
-        if name == "experiment":
-            name, *pair = next(
-                (f"{name}.{k}", there[name].get(k), v)
-                for k, v in value.items()
-                if there[name].get(k) != v
-            )
-        raise ValueError(
-            f"{folder} holds another search: {name} is {pair[0]!r} there, {pair[1]!r} is asked "
-            "for; choose another folder, or overwrite it"
+    def run(self, study: Study) -> None:
+        settings = read_settings(self.settings)
+        if searched := {"lr", "hidden_size", "hidden_sizes"} & set(settings):
+            raise ValueError(f"settings has {sorted(searched)}, which the sweep looks for")
+        problem = asked(study.presets[self.preset], self)
+        study.check(self.preset, problem, "sweep")
+        experiment = study.experiment(
+            self.preset,
+            self.algorithm,
+            self.seed,
+            problem=study.prepared(problem, self.out, ("train", "validation")),
+            env_steps=self.env_steps,
+            settings=settings,
+            evaluation={"evaluation_episodes": self.evaluation_episodes},
         )
-
-
-def _clear(folder: Path) -> None:
-    if (folder / "tune").exists():
-        shutil.rmtree(folder / "tune")
-    for name in ("sweep.json", "trials.csv", "table.md", "plots/sweep.png"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _in_order(trials: pd.DataFrame, asked: Sweep) -> pd.DataFrame:
-    """Finished trials first, then those that came farthest; the best first among them."""
-    order = trials.assign(
-        _state=trials["state"].map([FINISHED, STOPPED, FAILED].index),
-        _steps=-trials["env_steps"].where(trials["state"] == STOPPED, 0),
-        _metric=trials[asked.metric] * (-1 if asked.larger_is_better else 1),
-    )
-    return order.sort_values(["_state", "_steps", "_metric"])[list(trials)]
-
-
-def _show(trials: pd.DataFrame, folder: Path, asked: Sweep) -> None:
-    """Print the table, and write it as Markdown."""
-    header = ["lr", "width", "env_steps", "seconds", asked.metric, "state"]
-    rows = [
-        [
-            f"{row['lr']:.3g}",
-            f"{row['width']}",
-            f"{row['env_steps']:,}",
-            f"{row['seconds']:,.0f}",
-            "-" if math.isnan(row[asked.metric]) else f"{row[asked.metric]:.4g}",
-            row["state"],
-        ]
-        for _, row in trials.iterrows()
-    ]
-    pretty = Table(title=f"{asked.folder}", box=SIMPLE_HEAD)
-    for name in header:
-        pretty.add_column(name, justify="left" if name == "state" else "right")
-    for row in rows:
-        pretty.add_row(*row)
-    Console(highlight=False).print(pretty)
-    align = ["---:"] * (len(header) - 1) + ["---"]
-    write(folder / "table.md", markdown_lines(header, rows, align) + "\n")
-
-
-def _draw(trials: pd.DataFrame, folder: Path, asked: Sweep) -> Path:
-    figure, axes = plot.new_figure()
-    shown = trials[np.isfinite(trials[asked.metric])]
-    for i, width in enumerate(sorted(asked.widths)):
-        for state, face in ((FINISHED, f"C{i}"), (STOPPED, "none")):
-            rows = shown[(shown["width"] == width) & (shown["state"] == state)]
-            axes.scatter(rows["lr"], rows[asked.metric], c=face, edgecolors=f"C{i}")
-        axes.scatter([], [], c=f"C{i}", label=f"width {width}")
-    axes.scatter([], [], c="none", edgecolors="k", label=STOPPED)
-    axes.set(xscale="log", xlabel="learning rate", ylabel=f"{asked.metric}, greedy episodes")
-    if (shown[asked.metric] > 0).all():
-        axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small", frameon=False)
-    return plot.save(figure, folder, "sweep.png")
+        plan = Sweep(
+            experiment,
+            study.ranks_by(problem),
+            self.lr,
+            self.hidden_sizes,
+            self.samples,
+            study.larger_is_better,
+        )
+        folder, trials = search(plan, self.out, self.jobs, overwrite=self.overwrite)
+        best = [f"{k}={json.dumps(v)}" for k, v in (settings | best_settings(plan, trials)).items()]
+        command = ["python", f"experiments/{study.problem}.py", "train", "--preset", self.preset]
+        command += ["--algorithms", self.algorithm, "--settings", *best]
+        command += words(study.changed(study.presets[self.preset], problem))
+        print(f"all trials: {folder / 'trials.csv'}, {folder / 'plots' / 'sweep.png'}")
+        print(f"train with the best settings:\n{shlex.join(command)}")

@@ -27,7 +27,13 @@ from marlserve import envs
 from marlserve.experiments.harness.evaluate import play
 from marlserve.experiments.harness.experiment import Experiment
 from marlserve.experiments.harness.validation import FIRST_VALIDATION_SEED
-from marlserve.experiments.studies.sweep import FAILED, FINISHED, STOPPED, Sweep, width_settings
+from marlserve.experiments.studies.sweep_plan import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    Sweep,
+    width_settings,
+)
 from marlserve.policies import session
 from marlserve.policies.checkpoint import CheckpointPolicy
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from marlserve import envs
-from marlserve.envs.kv_cache import Config, Problem
+from marlserve.envs.kv_cache import BASELINES, Config, Problem
 from marlserve.experiments.harness.evaluate import held_out_seeds, read_results
 from marlserve.experiments.reports import plot
 from marlserve.experiments.reports.pareto import pareto
@@ -24,7 +23,7 @@ def draw(study: Study, folder: Path, problem: Config, policies: Sequence[str]) -
 
     Args:
         study: with the policies to choose from.
-        folder: of the config, with runs and perhaps results.
+        folder: of the preset, with runs and perhaps results.
         problem: what the timeline plays: its first held-out episode.
         policies: of the timeline: heuristics, names of what was trained, or folders; if there are
             none, the best one whose runs are in the folder, load_aware and the oracle.
@@ -82,9 +81,9 @@ def _recorded(
     played = {}
     for name in policies:
         runs = sorted(folder.glob(f"{name}/seed_*/experiment.json"))
-        path = runs[0].parent if runs and name not in envs.module(study.problem).BASELINES else name
-        ((_, contestant),) = study.contestants([path]).items()
-        copy = Problem(contestant.configure(config))
+        path = runs[0].parent if runs and name not in BASELINES else name
+        (contestant,) = study.contestants(config, [path])
+        copy = Problem(contestant.config)
         rows = record(copy, contestant.policy(copy), held_out_seeds(1)[0], _before, _after)
         rows.attrs["actions"] = copy.action_names
         played[Path(name).name] = rows

@@ -1,37 +1,33 @@
-"""What is trained and compared on the KV cache: configs, algorithms, their settings, what counts.
+"""How policies are trained on the KV cache, and where the recorded files of presets are.
 
 All hyper-parameters are in TRAINING and ENV_RUNNERS, all budgets in ENV_STEPS.
 """
 
 import os
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from marlserve.envs.kv_cache import (
-    BASELINES,
     REALISTIC,
     SOURCE_COMPATIBLE,
     SYNTHETIC,
     Config,
 )
-from marlserve.envs.kv_cache.baselines import CONSTANTS
-from marlserve.experiments.harness.experiment import Experiment
-from marlserve.experiments.studies.study import Settings, Study
+from marlserve.experiments.studies.schedule import Schedule, falling, in_steps
+from marlserve.experiments.studies.study import Settings
 
-PROBLEM = "kv_cache"
 DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of the recorded files
 
 # A quarter of the hour lasts long enough to fill and empty the servers some twenty times.
 CODE_2023 = Config(split_hours=0.25, episode_hours=0.2)
-CONFIGS = {
+PRESETS = {
     "synthetic": SYNTHETIC,
     "realistic": REALISTIC,
     "code_2023": CODE_2023,
     "source_compatible": replace(SOURCE_COMPATIBLE, split="train"),
 }
-# Where the files of a config are, below DATA.
+# Where the files of a preset are, below DATA.
 _PROFILE = "kv_profiles/gov_report"
 FILES = {
     "realistic": {
@@ -46,23 +42,14 @@ FILES = {
     },
 }
 
-# What is learned: (algorithm, its settings, fields of the problem).
-ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
-    "ppo": ("ppo", {}, {}),
-    "a2c": ("a2c", {}, {}),
-    "dqn": ("dqn", {}, {}),
-    "sac": ("sac", {}, {}),
-    "td3": ("td3", {}, {"action": "continuous"}),
-}
 # A decision shows in what completes until a minute later, and in the queue until that is empty.
-_ALL = {"gamma": 0.95, "standardize_rewards": True}
-_LR = 1e-3  # in the first half of a training; it falls to a tenth in the second
+_ALL = {"gamma": 0.95, "standardize_rewards": True, "lr": falling(1e-3)}
 # Entropy keeps PPO and A2C from a constant before they have met the busy hours.
-_ON_POLICY = {"entropy_coeff": ((0.0, 0.05), (0.6, 0.001))}  # by share of the training
+_ON_POLICY = {"entropy_coeff": Schedule(((0.0, 0.05), (0.6, 0.001)))}
 TRAINING: dict[str, dict[str, Any]] = {
     "ppo": _ON_POLICY,
     "a2c": _ON_POLICY,
-    "dqn": {"epsilon": ((0.0, 1.0), (0.1, 0.05)), "updates_per_step": 8},
+    "dqn": {"epsilon": Schedule(((0.0, 1.0), (0.1, 0.05))), "updates_per_step": 8},
     "sac": {"updates_per_step": 8},
     "td3": {"updates_per_step": 8},
 }
@@ -85,105 +72,45 @@ ENV_STEPS = {
 }
 EVALUATIONS, EVALUATION_EPISODES, EVALUATION_HOURS = 10, 16, 6.0  # in the course of a training
 
-INTERFACE = ("action", "enable_deny", "step_s")  # how a policy acts, not what it meets
-METRICS = (
-    "profit_usd",
-    "mean_source_reward",
-    "success_rate",
-    "timeout_rate",
-    "p95_latency_s",
-    "mean_score",
-    "energy_mwh",
-    "energy_cost_usd",
-)
 
-
-def configs() -> dict[str, Config]:
-    """The configs by name, with the recorded files where DATA is set."""
+def presets() -> dict[str, Config]:
+    """The presets, with the recorded files where DATA is set."""
     if not (folder := os.environ.get(DATA)):
-        return CONFIGS
+        return PRESETS
     found = {
-        name: replace(CONFIGS[name], **{field: str(Path(folder, x)) for field, x in files.items()})
+        name: replace(PRESETS[name], **{field: str(Path(folder, x)) for field, x in files.items()})
         for name, files in FILES.items()
     }
-    return CONFIGS | found
+    return PRESETS | found
 
 
-def study(env_steps: int | None = None) -> Study:
-    """What is compared, after trainings of so many steps; None: the config's own number."""
-    return Study(
-        problem=PROBLEM,
-        presets=configs(),
-        algorithms=ALGORITHMS,
-        settings=partial(_settings, env_steps=env_steps),
-        interface=INTERFACE,
-        metrics=METRICS,
-        references=tuple(name for name, x in BASELINES.items() if not x.oracle),
-        gap=(CONSTANTS, "oracle"),
-        larger_is_better=True,
-        rank_by={"source": "mean_source_reward"},
-    )
-
-
-def experiment(
-    config: str,
-    algorithm: str,
-    seed: int,
-    problem: Config,
-    evaluate_every: int | None,
-    *,
-    env_steps: int | None = None,
-    **given,
-) -> Experiment:
-    """As `Study.experiment`, but training and evaluations are in shorter episodes.
-
-    Raises:
-        ValueError: if the config is one of recorded files, and these are not given.
-    """
-    check_files(config, problem)
-    hours = min(EVALUATION_HOURS, problem.episode_hours)
-    evaluation: dict[str, Any] = {"evaluation_config": {"episode_hours": hours}}
-    if evaluate_every is not None:
-        evaluation["evaluate_every"] = evaluate_every
-    fields = {"episode_hours": min(TRAINING_HOURS, problem.episode_hours)}
-    return study(env_steps).experiment(
-        *(config, algorithm, seed),
-        problem=problem,
-        fields=fields,
-        evaluation=evaluation,
-        **given,
-    )
-
-
-def check_files(config: str, problem: Config) -> None:
-    """Recorded files must be given where a config is made of them.
+def check_files(preset: str, problem: Config) -> None:
+    """Recorded files must be given where a preset is made of them.
 
     Raises:
         ValueError: if one is not.
     """
-    missing = [field for field in FILES.get(config, {}) if not getattr(problem, field)]
+    missing = [field for field in FILES.get(preset, {}) if not getattr(problem, field)]
     if missing:
         flags = " and ".join(f"--{field.replace('_', '-')}" for field in missing)
-        files = ", ".join(FILES[config].values())
+        files = ", ".join(FILES[preset].values())
         raise ValueError(
-            f"config {config} plays recorded files: give {flags}, or set {DATA} to the folder "
+            f"preset {preset} plays recorded files: give {flags}, or set {DATA} to the folder "
             f"that has {files}"
         )
 
 
-def _settings(config: str, algorithm: str, env_steps: int | None) -> Settings:
-    """Schedules are by the length of the training, so a shorter one has all of them too."""
-    steps = ENV_STEPS[config] if env_steps is None else env_steps
-    training: dict[str, Any] = {"lr": [[0, _LR], [steps // 2, _LR], [steps, _LR / 10]]}
-    for name, value in TRAINING[algorithm].items():
-        schedule = isinstance(value, tuple)
-        training[name] = [[round(at * steps), x] for at, x in value] if schedule else value
+def settings(preset: str, candidate: str, problem: Config, env_steps: int | None) -> Settings:
+    """How a candidate is trained on a preset: in short episodes, with evaluations on the way."""
+    steps = ENV_STEPS[preset] if env_steps is None else env_steps
     return Settings(
         steps,
-        training=_ALL | training,
-        env_runners=ENV_RUNNERS[algorithm],
+        training=in_steps(_ALL | TRAINING[candidate], steps),
+        env_runners=ENV_RUNNERS[candidate],
         evaluation={
             "evaluate_every": max(1, steps // EVALUATIONS),
             "evaluation_episodes": EVALUATION_EPISODES,
+            "evaluation_config": {"episode_hours": min(EVALUATION_HOURS, problem.episode_hours)},
         },
+        fields={"episode_hours": min(TRAINING_HOURS, problem.episode_hours)},
     )

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from marlserve.envs.sims.kv_compression import small_llama
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class MakeModel:
     steps: int = 1000  # of some 6,000 tokens each
     to: Path = RUNS / "kv_compression" / "small_llama"  # the folder
 
-    def run(self, config: str) -> None:
+    def run(self, study: Study) -> None:
         if (self.to / "model.safetensors").exists():
             raise ValueError(f"{self.to} holds a model already; give another folder with --to")
         columns = (

@@ -30,7 +30,7 @@ def draw(study: Study, folder: Path, problem: Config) -> list[Path]:
         drawn.append(cumulative_regret(folder))
     if (folder / "results.csv").exists():
         results, copy = read_results(folder / "results.csv"), Problem(problem)
-        drawn.append(plot.panels(folder, study.metrics, "comparison", larger_is_better=True))
+        drawn.append(plot.panels(folder, study.shown(problem), "comparison", larger_is_better=True))
         learned = _learned(results, by)
         shown = [name for name in (*learned, *_BESIDE) if name in set(results["policy"])]
         drawn.append(reward_by_type(folder, results, by, copy.types, shown))

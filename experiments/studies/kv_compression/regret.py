@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from marlserve.envs.base import Baseline
 from marlserve.envs.kv_compression import Config, Problem
 from marlserve.envs.kv_compression.baselines import (
     BANDITS,
@@ -18,20 +17,25 @@ from marlserve.envs.kv_compression.baselines import (
     trained,
     training_rewards,
 )
+from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.reports import regret
-from marlserve.experiments.studies.study import Contestants
 
 
-def baselines(problem: Config, seeds: Sequence[int]) -> Contestants:
+def baselines(problem: Config, seeds: Sequence[int]) -> list[Contestant]:
     """A constant for each of the problem's arms, and the other baselines; those that learn, once
     for each seed. Without a table, none that needs the training prompts' outcomes."""
-    found = {name: Baseline(decides(partial(constant, arm=name))) for name in problem.arms}
-    found |= {name: BASELINES[name] for name in ("random", "oracle")}
-    if not problem.table_path:
-        return {(name, None): x for name, x in found.items()}
-    found |= {name: BASELINES[name] for name in ("best_fixed", "best_per_type")}
-    learning = {(name, seed): Baseline(learns(name, seed)) for name in BANDITS for seed in seeds}
-    return {(name, None): x for name, x in found.items()} | learning
+    found = [Contestant(x, decides(partial(constant, arm=x)), problem) for x in problem.arms]
+    rules = ("random", "oracle", "best_fixed", "best_per_type")
+    for name in rules if problem.table_path else rules[:2]:
+        rule = BASELINES[name]
+        found.append(Contestant(name, rule.policy, problem, oracle=rule.oracle))
+    if problem.table_path:
+        found += [
+            Contestant(name, learns(name, seed), problem, training_seed=seed)
+            for name in BANDITS
+            for seed in seeds
+        ]
+    return found
 
 
 def write_regrets(

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import torch
-import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from marlserve.envs.kv_compression import Config, table
 from marlserve.experiments.harness.experiment import RUNS
-from marlserve.experiments.studies.kv_compression.settings import AUTO, CONFIGS, table_folder
+from marlserve.experiments.studies.kv_compression.settings import AUTO, table_folder
+from marlserve.experiments.studies.options import NONE, SourceFlags, asked
+from marlserve.experiments.studies.study import Study
 
 SPLITS = ("train", "validation", "test")
 _POLL_S = 0.5
@@ -40,13 +41,14 @@ class MakeTable:
     """Try every arm on every prompt and write down what becomes of it. Stopped, it goes on where
     it was; the prompts do not depend on the context, the reward or the price."""
 
-    config: Literal[tuple(CONFIGS)] = "untagged"  # whose prompts; the other flags change them
+    preset: str = ""  # whose prompts; the flags of the problem change them
     devices: tuple[str, ...] = ()  # a worker for each, as cuda:0 cuda:1; none: --device, here
     out: Path = RUNS  # where all runs are
-    problem: Annotated[Config, tyro.conf.arg(name="")] = CONFIGS["untagged"]
+    source: SourceFlags = NONE
+    problem: Any = None
 
-    def run(self, config: str) -> None:
-        problem = named_table(self.problem, self.out)
+    def run(self, study: Study) -> None:
+        problem = named_table(asked(study.presets[self.preset], self), self.out)
         if not problem.table_path:
             raise ValueError("table_path is ''; leave it out, or name a folder for the table")
         make(problem, Path(problem.table_path), self.devices)

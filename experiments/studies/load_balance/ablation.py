@@ -1,6 +1,6 @@
 """What makes the difference: an ablation of a preset's standard experiment.
 
-Every variation (see `load_balance_variations`) is trained for as many env-steps, with the other
+Every variation (see `variations`) is trained for as many env-steps, with the other
 settings as they are, and plays the held-out episodes of the preset, over its range of loads. What
 counts is its mean latency over that of `sed`, and over that of the standard variation, on the same
 episodes.
@@ -11,20 +11,26 @@ every factor, plots/ablation_<factor>.png.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import pandas as pd
 
-from marlserve.envs.load_balance import BASELINES, PRESETS, REWARDS
-from marlserve.experiments.harness import evaluate, jobs
+from marlserve.envs.load_balance import REWARDS
+from marlserve.experiments.harness.evaluate import (
+    held_out_seeds,
+    merge_results,
+    play_all,
+    read_results,
+)
 from marlserve.experiments.harness.experiment import RUNS, label
+from marlserve.experiments.harness.jobs import train_all
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.table import number, ratios, table
 from marlserve.experiments.studies.load_balance.plots import ablation
-from marlserve.experiments.studies.load_balance.settings import ALGORITHMS, METRICS, PROBLEM, study
+from marlserve.experiments.studies.load_balance.study import STUDY
 from marlserve.experiments.studies.load_balance.tables import percent
 from marlserve.experiments.studies.load_balance.variations import (
     FACTORS,
@@ -33,10 +39,9 @@ from marlserve.experiments.studies.load_balance.variations import (
     Variation,
     variations,
 )
+from marlserve.experiments.studies.study import Study
 
-FactorName = Literal[tuple(FACTORS)]
-RewardName = Literal[tuple(REWARDS)]
-LATENCY, P99, JAIN, _ = METRICS
+LATENCY, P99, JAIN, _ = STUDY.metrics
 
 
 @dataclass(frozen=True)
@@ -47,42 +52,48 @@ class Ablate:
     env-steps are kept, and shown with the new ones.
     """
 
-    preset: Literal[tuple(PRESETS)] = "degraded"  # whose standard experiment is changed
-    algorithm: Literal[tuple(ALGORITHMS)] = "qmix"  # what to train
-    factors: tuple[FactorName, ...] | None = None  # to change; None: all the algorithm has
-    rewards: tuple[RewardName, ...] = REWARDS_COMPARED  # to learn from, for the factor reward
+    preset: str = "degraded"  # whose standard experiment is changed
+    algorithm: str = "qmix"  # what to train
+    factors: tuple[str, ...] | None = None  # to change; None: all the algorithm has
+    rewards: tuple[str, ...] = REWARDS_COMPARED  # to learn from, for the factor reward
     seeds: tuple[int, ...] = (0, 1, 2)  # of the trainings
     episodes: int = 100  # to play with each policy
     env_steps: int = 100_000  # of every training
     jobs: int = 1  # trainings side by side
     out: Path = RUNS  # where all runs are
 
-    def run(self, preset: str) -> None:
-        evaluate.held_out_seeds(self.episodes)  # a bad number is an error before the training
-        found = variations(preset, self.algorithm, self.factors, self.rewards)
+    CHOICES: ClassVar[dict[str, Sequence[str]]] = {
+        "factors": tuple(FACTORS),
+        "rewards": tuple(REWARDS),
+    }
+
+    def run(self, study: Study) -> None:
+        held_out_seeds(self.episodes)  # a bad number is an error before the training
+        found = variations(self.preset, self.algorithm, self.factors, self.rewards)
         unique = {x.name: x for of_factor in found.values() for x in of_factor.values()}
         experiments = {
-            (name, seed): variation.experiment(preset, self.algorithm, seed, self.env_steps)
-            for name, variation in unique.items()
+            (name, seed): x.experiment(self.preset, self.algorithm, seed, self.env_steps)
+            for name, x in unique.items()
             for seed in self.seeds
         }
         runs = self.out / "ablation" / f"env_steps={self.env_steps}"
-        folders = jobs.train_all(list(experiments.values()), runs, self.jobs)
+        folders = train_all(list(experiments.values()), runs, self.jobs)
         trained = dict(zip(experiments, folders, strict=True))
         budget = label(self.algorithm, {"env_steps": self.env_steps})
-        folder = self.out / PROBLEM / preset / "ablation" / budget
+        folder = self.out / study.problem / self.preset / "ablation" / budget
         for played in dict.fromkeys(x.played for x in unique.values()):
-            contestants = {}
-            for variation in (x for x in unique.values() if x.played == played):
-                heuristic = BASELINES[variation.reference.split(",")[0]]
-                contestants[variation.reference, None] = heuristic
-                for seed in self.seeds:
-                    (policy,) = study().contestants([trained[variation.name, seed]]).values()
-                    contestants[variation.name, seed] = policy
-            rows = jobs.play_all(contestants, PROBLEM, played, self.episodes, study().num_envs)
-            evaluate.merge_results(folder / "results.csv", rows)
-        title = f"{self.algorithm} on {preset}, {self.env_steps:,} env-steps"
-        for picture in report(folder, variations(preset, self.algorithm, None, REWARDS), title):
+            contestants = []
+            for x in (x for x in unique.values() if x.played == played):
+                (rule,) = study.contestants(played, [x.heuristic])
+                own = study.contestants(played, [trained[x.name, seed] for seed in self.seeds])
+                contestants.append(replace(rule, name=x.reference))
+                contestants += [replace(policy, name=x.name) for policy in own]
+            unlike = list({(x.name, x.training_seed): x for x in contestants}.values())
+            rows = play_all(unlike, study.problem, self.episodes, study.copies(played))
+            merge_results(folder / "results.csv", rows)
+        title = f"{self.algorithm} on {self.preset}, {self.env_steps:,} env-steps"
+        shown = variations(self.preset, self.algorithm, None, tuple(REWARDS))
+        for picture in report(folder, shown, title):
             print(f"plot: {picture}")
         print(f"table: {folder / 'table.md'}")
 
@@ -99,7 +110,7 @@ def report(folder: Path, found: dict[str, dict[str, Variation]], title: str) -> 
     Raises:
         ValueError: if there are no results of the standard one.
     """
-    rows = evaluate.read_results(folder / "results.csv")
+    rows = read_results(folder / "results.csv")
     there, tables, pictures, parts = set(rows["policy"]), [], [], [f"# {title}"]
     if STANDARD not in there:
         raise ValueError(f"{folder / 'results.csv'} has no policy {STANDARD!r}: it has {there}")
@@ -111,11 +122,11 @@ def report(folder: Path, found: dict[str, dict[str, Variation]], title: str) -> 
         of_pairs = rows[rows["policy"].isin({name for pair in pairs for name in pair})]
         result = ratios(of_pairs, LATENCY, pairs)
         result = result.assign(value=list(known), standard=result["policy"] == STANDARD)
-        pictures.append(ablation(folder, factor, result))
         (standard,) = (x for x in known.values() if x.name == STANDARD)
+        pictures.append(ablation(folder, factor, result, standard.heuristic))
         same = [x.name for x in known.values() if x.played == standard.played and x != standard]
         against = ratios(of_pairs, LATENCY, [(name, STANDARD) for name in same])
-        tables.append(table(of_pairs, METRICS).set_index("policy"))
+        tables.append(table(of_pairs, STUDY.metrics).set_index("policy"))
         parts += [f"## {factor}", _markdown(FACTORS[factor][0], result, against, tables[-1])]
     parts.append(_caption(tables))
     write(folder / "table.md", "\n\n".join(parts) + "\n")

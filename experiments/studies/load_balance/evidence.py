@@ -8,7 +8,6 @@ It is read from the files that `compare` leaves below runs/load_balance:
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,23 +15,18 @@ from marlserve.envs.load_balance import BASELINES, PRESETS
 from marlserve.experiments.harness.evaluate import KEYS, read_results
 from marlserve.experiments.harness.run import read_progress
 from marlserve.experiments.reports.table import ratios
-from marlserve.experiments.studies.load_balance.settings import METRICS, PROBLEM, study
+from marlserve.experiments.studies.load_balance.study import STUDY, at_load
 
 ENDS = ("lower", "higher")  # of a preset's load
-LATENCY = METRICS[0]
+LATENCY = STUDY.metrics[0]
 Results = dict[tuple[str, str], pd.DataFrame]  # {(preset, end): rows of results.csv}
 
 
-def at_load(problem: Any, load: float) -> Any:
-    """The same Config with one load in all episodes."""
-    return replace(problem, load=(load, load))
-
-
-def reference_of(policy: str) -> str:
-    """The heuristic to compare a policy with: `sed`, or for one that only plays a system with one
-    balancer, which sees all flows, the oracle `global_sed`."""
-    alone = "num_balancers" in study().own_fields.get(policy.split(",")[0], ())
-    return "global_sed" if alone else "sed"
+def references_of(rows: pd.DataFrame) -> dict[str, str]:
+    """{policy: the heuristic to compare it with}: `sed`, or for one that plays another system, with
+    one balancer that sees all flows, the oracle `global_sed`."""
+    systems = rows.drop_duplicates("policy").set_index("policy")["system"].fillna("")
+    return {policy: "global_sed" if system else "sed" for policy, system in systems.items()}
 
 
 def read_all(out: Path) -> Results:
@@ -45,7 +39,7 @@ def read_all(out: Path) -> Results:
     for preset, config in PRESETS.items():
         for end, load in zip(ENDS, config.load, strict=True):
             played = at_load(replace(config, split="test"), load)
-            file = study().folder(out, preset, played) / "results.csv"
+            file = STUDY.folder(out, preset, played) / "results.csv"
             if file.exists() and set(BASELINES) <= set((rows := read_results(file))["policy"]):
                 found[preset, end] = rows
                 _check_episodes(file, rows)
@@ -63,30 +57,31 @@ def _check_episodes(file: Path, rows: pd.DataFrame) -> None:
 
 
 def order(results: Results) -> list[str]:
-    """The policies: learned ones, those of them that play another system (see `reference_of`),
-    heuristics, oracles, each by mean rank over all results."""
-    ranks, kinds = {}, {}
+    """The policies: learned ones, those of them that play another system, heuristics, oracles,
+    each by mean rank over all results."""
+    ranks, kinds, references = {}, {}, {}
     for key, rows in results.items():
         by_policy = rows.groupby("policy")
         ranks[key] = by_policy[LATENCY].mean().rank()
         learned = by_policy["training_seed"].count() > 0
         kinds |= (1 - learned + by_policy["oracle"].any()).to_dict()  # 0, 1, 2
+        references |= references_of(rows)
     mean = pd.DataFrame(ranks).mean(axis=1)
 
     def place(policy: str) -> tuple:
-        return kinds[policy], reference_of(policy) != "sed", mean[policy], policy
+        return kinds[policy], references[policy] != "sed", mean[policy], policy
 
     return sorted(mean.index, key=place)
 
 
 def differences(results: Results) -> pd.DataFrame:
-    """Mean latency over that of `reference_of` each policy, paired by episode: see `table.ratios`;
-    with the columns preset, end and learned, in the order of `order`."""
+    """Mean latency over that of the reference of each policy, paired by episode: see
+    `table.ratios`; with the columns preset, end and learned, in the order of `order`."""
     parts, policies = [], order(results)
     for (preset, end), rows in results.items():
-        played = set(rows["policy"])
-        names = [name for name in policies if name in played and name != reference_of(name)]
-        part = ratios(rows, LATENCY, [(name, reference_of(name)) for name in names])
+        references = references_of(rows)
+        pairs = [(x, references[x]) for x in policies if references.get(x, x) != x]
+        part = ratios(rows, LATENCY, pairs)
         learned = set(rows.loc[rows["training_seed"].notna(), "policy"])
         parts.append(part.assign(preset=preset, end=end, learned=part["policy"].isin(learned)))
     return pd.concat(parts, ignore_index=True)
@@ -100,7 +95,7 @@ def training_cost(out: Path, results: Results) -> pd.DataFrame:
     names, rows = ["env_steps", "cpu_seconds", "seconds"], []
     for (preset, policy), of_policy in played.groupby(["preset", "policy"], sort=False):
         seeds = sorted(of_policy["training_seed"].unique())
-        runs = [Path(out, PROBLEM, preset, policy, f"seed_{seed}") for seed in seeds]
+        runs = [Path(out, STUDY.problem, preset, policy, f"seed_{seed}") for seed in seeds]
         ends = [progress.iloc[-1] for run in runs if len(progress := read_progress(run))]
         if ends:
             mean = pd.DataFrame(ends)[names].astype(float).mean()

@@ -53,7 +53,7 @@ def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) ->
 
     Args:
         folder: runs/load_balance.
-        against: see `load_balance_evidence.differences`.
+        against: see `evidence.differences`.
         presets: {name: Config}; those of `against` have a panel each.
     """
     against = against[against["learned"] | against["policy"].isin(_SHOWN)]
@@ -83,13 +83,14 @@ def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) ->
     return save(figure, folder, "evidence.png")
 
 
-def ablation(folder: Path, factor: str, rows: pd.DataFrame) -> Path:
+def ablation(folder: Path, factor: str, rows: pd.DataFrame, reference: str) -> Path:
     """The variations of one factor against the reference: plots/ablation_`factor`.png.
 
     Args:
         folder: of the ablation.
         factor: its name.
         rows: of `table.ratios`, with the columns value and standard; the first one is on top.
+        reference: the heuristic that all are compared with.
     """
     figure, axes = new_figure(height=1.2 + 0.32 * len(rows))
     places = np.arange(len(rows))[::-1]
@@ -100,7 +101,6 @@ def ablation(folder: Path, factor: str, rows: pd.DataFrame) -> Path:
     ]
     axes.set_yticks(places, labels, fontsize="small")
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    (reference,) = {name.split(",")[0] for name in rows["reference"]}
     axes.set_xlabel(
         f"mean latency against {reference}, % (arrows: beyond {SHOWN_PERCENT:g} %)",
         fontsize="small",

@@ -1,58 +1,35 @@
-"""What is trained and compared on the load balancers: algorithms, their settings, what counts.
+"""How policies are trained on the load balancers.
 
 All hyper-parameters are in TRAINING and ENV_RUNNERS, the budget of steps is the same for all. They
 were chosen by hand, ten to twenty trainings for each of QMIX, SAC and PPO, with seeds 100 and 101
 and greedy episodes of the split "train". VDN and independent learners have QMIX's.
 """
 
-from functools import partial
 from typing import Any
 
-from marlserve.envs.load_balance import PRESETS
-from marlserve.experiments.studies.study import Settings, Study
-
-PROBLEM = "load_balance"
-# A policy's own part of the Config: how it acts, not what it meets.
-INTERFACE = ("action", "weight_levels", "dispatch", "step_s", "reservoir_rule")
-METRICS = ("mean_latency_s", "p99_latency_s", "jain_index", "rejected")
-PERCENTILES = ("p50_latency_s", "p90_latency_s", "p95_latency_s", "p99_latency_s")
-
-# What is learned: (algorithm, its settings, fields of the problem).
-_OWN_REWARD = {"reward_scope": "agent"}
-ALGORITHMS: dict[str, tuple[str, dict, dict]] = {
-    "qmix": ("qmix", {"mixer": "qmix"}, {}),
-    "vdn": ("qmix", {"mixer": "vdn"}, {}),
-    "independent": ("qmix", {"mixer": "none"}, _OWN_REWARD),
-    "sac_gru": ("sac_gru", {}, _OWN_REWARD),  # I-SAC
-    "s_sac": ("sac_gru", {}, {"num_balancers": 1}),  # one balancer has all the traffic
-    "ppo": ("ppo", {}, {}),
-}
+from marlserve.experiments.studies.schedule import Schedule, falling, in_steps
+from marlserve.experiments.studies.study import Settings
 
 ENV_STEPS = 200_000
 _FEW, _MANY = ("moderate", "degraded"), ("large", "quad")  # servers
 
 
-def _falling(lr: float) -> tuple[tuple[float, float], ...]:
-    """By share of the training: constant in its first half, falling to a tenth in the second."""
-    return (0.0, lr), (0.5, lr), (1.0, lr / 10)
-
-
 # The reward follows the action at once: a short horizon will do.
-_ALL = {"standardize_rewards": True, "lr": _falling(1e-3)}
+_ALL = {"standardize_rewards": True, "lr": falling(1e-3)}
 # The observation holds statistics of the past, so that a network without memory will do, and costs
 # less than a recurrent one.
 _QMIX = {"use_gru": False, "updates_per_step": 8, "gamma": 0.2, "replay_capacity": 2_000}
 _FEW_QMIX = {
-    "lr": _falling(3e-3),
+    "lr": falling(3e-3),
     "td_lambda": 0.0,
     "embedding_size": 8,
-    "epsilon": ((0.0, 1.0), (0.17, 0.1)),
+    "epsilon": Schedule(((0.0, 1.0), (0.17, 0.1))),
 }
 # Each of many components alone changes little: explore with all of them.
-_MANY_QMIX = {"hidden_size": 32, "coherence": 0.5, "epsilon": ((0.0, 1.0), (0.2, 0.2))}
+_MANY_QMIX = {"hidden_size": 32, "coherence": 0.5, "epsilon": Schedule(((0.0, 1.0), (0.2, 0.2)))}
 # Where values of weights are close, they want more samples.
 _LARGE_QMIX = {
-    "lr": _falling(3e-3),
+    "lr": falling(3e-3),
     "gamma": 0.0,
     "td_lambda": 0.0,
     "embedding_size": 16,
@@ -71,9 +48,9 @@ _SAC = {
     "updates_per_step": 3,
     "replay_capacity": 2_000,
 }
-_FEW_SAC = {"gamma": 0.2, "hidden_size": 32, "embedding_size": 8, "lr": _falling(2e-3)}
+_FEW_SAC = {"gamma": 0.2, "hidden_size": 32, "embedding_size": 8, "lr": falling(2e-3)}
 # With embeddings of 4 numbers, some of 24 servers are taken for others.
-_MANY_SAC = {"gamma": 0.0, "hidden_size": 16, "embedding_size": 16, "lr": _falling(3e-3)}
+_MANY_SAC = {"gamma": 0.0, "hidden_size": 16, "embedding_size": 16, "lr": falling(3e-3)}
 
 
 def _sac_by_preset(few_rows: int, many_rows: int) -> dict[str, dict[str, Any]]:
@@ -84,7 +61,7 @@ def _sac_by_preset(few_rows: int, many_rows: int) -> dict[str, dict[str, Any]]:
 
 
 # An embedding says which servers are worth more. Without one, LARGE is not learned.
-_PPO = {"hidden_size": 16, "embedding_size": 4, "lr": _falling(3e-3)}
+_PPO = {"hidden_size": 16, "embedding_size": 4, "lr": falling(3e-3)}
 _FEW_PPO = {"gamma": 0.5, "num_epochs": 2, "minibatch_size": 1024}
 _MANY_PPO = {"gamma": 0.0, "num_epochs": 1, "minibatch_size": 2048}
 _PPO_BY_PRESET = {
@@ -106,24 +83,8 @@ ENV_RUNNERS: dict[str, dict[str, Any]] = {  # {algorithm: AlgorithmConfig.env_ru
 }
 
 
-def study(env_steps: int | None = None) -> Study:
-    """What is compared, after trainings of so many steps; None: ENV_STEPS."""
-    return Study(
-        problem=PROBLEM,
-        presets=PRESETS,
-        algorithms=ALGORITHMS,
-        settings=partial(_settings, env_steps=ENV_STEPS if env_steps is None else env_steps),
-        interface=INTERFACE,
-        own_fields={"s_sac": ("num_balancers",)},
-        metrics=METRICS,
-        references=("sed",),
-    )
-
-
-def _settings(preset: str, algorithm: str, env_steps: int) -> Settings:
-    """Schedules are by the length of the training, so a shorter one has all of them too."""
-    training = {}
-    for name, value in (_ALL | TRAINING[algorithm][preset]).items():
-        schedule = isinstance(value, tuple)
-        training[name] = [[round(at * env_steps), x] for at, x in value] if schedule else value
-    return Settings(env_steps, training, ENV_RUNNERS.get(algorithm, {}))
+def settings(preset: str, candidate: str, env_steps: int | None) -> Settings:
+    """How a candidate is trained on a preset."""
+    steps = ENV_STEPS if env_steps is None else env_steps
+    training = in_steps(_ALL | TRAINING[candidate][preset], steps)
+    return Settings(steps, training, ENV_RUNNERS.get(candidate, {}))

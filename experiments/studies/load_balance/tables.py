@@ -1,14 +1,16 @@
 """The evidence as a file: evidence.md, with training_cost.csv and plots/evidence.png beside it.
 
-`write_evidence` makes it of what `compare` leaves: see `load_balance_evidence`.
+`write_evidence` makes it of what `compare` leaves: see `evidence`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from marlserve.envs.load_balance import BASELINES, PRESETS
+from marlserve.experiments.harness.experiment import RUNS
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.table import number, table
@@ -22,9 +24,22 @@ from marlserve.experiments.studies.load_balance.evidence import (
     training_cost,
 )
 from marlserve.experiments.studies.load_balance.plots import evidence
-from marlserve.experiments.studies.load_balance.settings import METRICS, PROBLEM
+from marlserve.experiments.studies.load_balance.study import STUDY
+from marlserve.experiments.studies.study import Study
 
-LATENCY, P99, JAIN, REJECTED = METRICS
+LATENCY, P99, JAIN, REJECTED = STUDY.metrics
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Sum up what `compare` left of all presets at both ends of their loads: evidence.md."""
+
+    out: Path = RUNS  # where all runs are
+
+    def run(self, study: Study) -> None:
+        if (written := write_evidence(self.out)) is None:
+            raise ValueError(f"there are no results at the ends of a preset's load in {self.out}")
+        print(f"evidence: {written}")
 
 
 def write_evidence(out: Path) -> Path | None:
@@ -34,7 +49,7 @@ def write_evidence(out: Path) -> Path | None:
         ValueError: if a file of results or progress is broken, or policies have not played the
             same episodes.
     """
-    results, folder = read_all(out), Path(out) / PROBLEM
+    results, folder = read_all(out), Path(out) / STUDY.problem
     if not results:
         return None
     policies, against = order(results), differences(results)

@@ -14,8 +14,7 @@ from typing import Any
 
 from marlserve.envs.load_balance import PRESETS, Config
 from marlserve.experiments.harness.experiment import Experiment, label
-from marlserve.experiments.studies.load_balance.evidence import reference_of
-from marlserve.experiments.studies.load_balance.settings import study
+from marlserve.experiments.studies.load_balance.study import STUDY
 
 STANDARD = "standard"
 REWARDS_COMPARED = (
@@ -53,21 +52,25 @@ class Variation:
     name: str  # in results.csv: "reward=latency", or "standard"
     problem: Config  # to train on
     played: Config  # held out
-    reference: str  # in results.csv: "sed", or "sed,num_balancers=4"
+    heuristic: str  # of `BASELINES`, to compare with
+    reference: str  # the same in results.csv: "sed", or "sed,num_balancers=4"
     settings: dict[str, Any]  # of the algorithm, changed
 
     def experiment(self, preset: str, algorithm: str, seed: int, env_steps: int) -> Experiment:
-        return study(env_steps).experiment(
-            preset, algorithm, seed, problem=self.problem, settings=self.settings
+        return STUDY.experiment(
+            *(preset, algorithm, seed),
+            problem=self.problem,
+            settings=self.settings,
+            env_steps=env_steps,
         )
 
 
 def factors_of(preset: str, algorithm: str) -> dict[str, Any]:
     """{factor: its value in the standard experiment}, of the factors that an algorithm has: some
     have no recurrent network, or a number of balancers of their own."""
-    standard, found = study().experiment(preset, algorithm), {}
+    standard, found = STUDY.experiment(preset, algorithm), {}
     for factor, (name, _) in FACTORS.items():
-        if name in study().own_fields.get(algorithm, ()):
+        if name in STUDY.candidates[algorithm].fields:
             continue
         if name not in _SETTINGS:
             value = standard.env_config[name]
@@ -93,7 +96,8 @@ def variations(
     """
     usual_of = factors_of(preset, algorithm)
     config, test = PRESETS[preset], replace(PRESETS[preset], split="test")
-    reference, found = reference_of(algorithm), {}
+    reference = "global_sed" if STUDY.candidates[algorithm].system else "sed"
+    found: dict[str, dict[str, Variation]] = {}
     for factor in usual_of if factors is None else factors:
         if factor not in usual_of:
             raise ValueError(
@@ -110,6 +114,7 @@ def variations(
                 name=label("", change).lstrip(",") or STANDARD,
                 problem=config if settings else replace(config, **change),
                 played=replace(test, **met),
+                heuristic=reference,
                 reference=label(reference, met),
                 settings=settings,
             )

@@ -1,0 +1,103 @@
+"""What is compared on KV compression."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marlserve.envs.kv_compression import BASELINES, PRESETS, REWARDS
+from marlserve.envs.kv_compression.baselines import ARMS
+from marlserve.experiments.harness.contestant import Contestant
+from marlserve.experiments.studies import runs
+from marlserve.experiments.studies.kv_compression.plots import draw
+from marlserve.experiments.studies.kv_compression.regret import baselines, write_regrets
+from marlserve.experiments.studies.kv_compression.settings import AUTO, PROBLEM, settings
+from marlserve.experiments.studies.kv_compression.source import A2SF, Iterations
+from marlserve.experiments.studies.kv_compression.tables import named_table, with_table
+from marlserve.experiments.studies.study import Candidate, Compared, Settings, Study
+
+
+class KVCompression(Study):
+    """Outcomes are looked up in a table of prompts and arms, which is made if there is none."""
+
+    problem = PROBLEM
+    presets = {name: replace(x, table_path=AUTO) for name, x in PRESETS.items()}
+    candidates = {
+        "neural_ucb": Candidate("neural_ucb", {"features": "neural_linear"}),
+        "neural_ucb_gradient": Candidate("neural_ucb", {"features": "gradient"}),
+        "neural_ucb_linear": Candidate("neural_ucb", {"features": "linear"}),
+        "neural_greedy": Candidate("neural_ucb", {"features": "neural_linear"}),
+    }
+    metrics = ("agreement", "regret", "cosine")
+    interface = ("arms", "context")
+    references = tuple(name for name, x in BASELINES.items() if not x.oracle)
+    gap = (ARMS, "oracle")
+    larger_is_better = True
+    checkpoint = "final"  # the best one was chosen by rewards that no other bandit was told
+
+    trained = ("neural_ucb",)
+    episodes = 1000
+    choices = {"reward": tuple(REWARDS), "split": ("train", "validation", "test")}
+    aliases = {
+        "preset": ("--config",),
+        "presets": ("--config",),
+        "episodes": ("--n-eval-episodes",),
+        "out": ("--save-dir",),
+    }
+    source_flags = {"train": A2SF, "compare": Iterations}
+
+    def settings(
+        self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
+    ) -> Settings:
+        return settings(preset, candidate, problem, env_steps)
+
+    def check(self, preset: str, problem: Any, command: str) -> None:
+        path = problem.table_path
+        if command == "compare" and not path:
+            raise ValueError("table_path is ''; regret and baselines that learn need a table")
+        super().check(preset, replace(problem, table_path="" if path == AUTO else path), command)
+
+    def check_run(self, folder: Path, problem: Any) -> None:
+        """A policy that was told the type, or not, plays such prompts only."""
+        if not (folder / "experiment.json").exists():
+            return
+        tagged = runs.experiment_of(folder).env_config.get("tagged", problem.tagged)
+        if tagged != problem.tagged:
+            raise ValueError(
+                f"{folder} was trained with tagged={tagged}, and tagged is {problem.tagged}: play "
+                f"it with --preset {'tagged' if tagged else 'untagged'}"
+            )
+
+    def prepared(self, problem: Any, out: Path, splits: Sequence[str]) -> Any:
+        return with_table(problem, out, splits)
+
+    def baselines(self, problem: Any, seeds: Sequence[int]) -> list[Contestant]:
+        return baselines(problem, seeds)
+
+    def concluded(self, compared: Compared) -> None:
+        """Write the regrets."""
+        trained, seeds = compared.trained, compared.seeds
+        write_regrets(compared.folder, trained, compared.problem, seeds)
+
+    def draw(self, out: Path, folder: Path, problem: Any, policies: Sequence[str]) -> list[Path]:
+        return draw(self, folder, named_table(problem, out))
+
+    def ranks_by(self, problem: Any) -> str:
+        if problem.entry_price:
+            return "return"
+        return "cosine" if problem.reward == "cosine" else "agreement"
+
+    def shown(self, problem: Any) -> tuple[str, ...]:
+        """Regret is known from a table only."""
+        return self.metrics if problem.table_path else ("agreement", "cosine")
+
+    def copies(self, problem: Any) -> int:
+        return 1000 if problem.table_path else 32
+
+    def changed(self, standard: Any, problem: Any) -> dict[str, Any]:
+        """Where a table is changes nothing, but whether there is one."""
+        path = standard.table_path if problem.table_path else problem.table_path
+        return super().changed(standard, replace(problem, table_path=path))
+
+
+STUDY = KVCompression()
