@@ -2,9 +2,6 @@
 
 All policies meet the same held-out episodes: split="test" of the traffic, and seeds from 2**31 on,
 where training, which draws its seeds below, never comes. A learned policy plays greedily.
-
-results.csv has the columns policy, training_seed (empty for heuristics), episode_seed, oracle,
-return, window where episodes play parts of a recording, and the problem's metrics.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +14,9 @@ import pandas as pd
 
 from marlserve import envs
 from marlserve.envs.base import Baseline, Policy, Problem
-from marlserve.experiments.harness.run import read_experiment, write
+from marlserve.experiments.harness.run import read_experiment
 
 FIRST_TEST_SEED = 2**31
-KEYS = ["policy", "training_seed"]
 
 
 def held_out_seeds(episodes: int) -> list[int]:
@@ -142,50 +138,6 @@ def run_of(folder: Path) -> Path | None:
     folder = Path(folder)
     run = folder.parent if folder.name in ("best", "checkpoint") else folder
     return run if (run / "experiment.json").exists() else None
-
-
-def read_results(file: Path) -> pd.DataFrame:
-    """The rows of results.csv.
-
-    Raises:
-        ValueError: if there is no such file, or it lacks columns.
-    """
-    try:
-        rows = pd.read_csv(file, dtype={"training_seed": "Int64", "policy": str})
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no {file}: evaluate something first") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{file} is broken: {error}") from error
-    if missing := {*KEYS, "episode_seed", "oracle", "return"} - set(rows):
-        raise ValueError(f"{file} has no columns {sorted(missing)}")
-    return rows
-
-
-def merge_results(file: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Put rows into results.csv, in place of those of the same policies and training seeds.
-
-    Returns:
-        all rows that are there now.
-
-    Raises:
-        ValueError: if the file has other columns; it is left as it is.
-    """
-    if file.exists():
-        old = read_results(file)
-        if set(old) != set(rows):
-            raise ValueError(
-                f"{file} has other columns ({sorted(set(old) ^ set(rows))} are not in both); "
-                "move it away"
-            )
-        # Compared as text: two missing training seeds are the same one.
-        new_keys = set(map(str, rows[KEYS].itertuples(index=False, name=None)))
-        keys = [str(key) for key in old[KEYS].itertuples(index=False, name=None)]
-        old = old[[key not in new_keys for key in keys]]
-        rows = pd.concat([old, rows], ignore_index=True) if len(old) else rows
-    rows = rows.sort_values([*KEYS, "episode_seed"], ignore_index=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, rows.to_csv(index=False))
-    return rows
 
 
 def _by_agent(problem: Problem, values: np.ndarray) -> dict[str, np.ndarray]:

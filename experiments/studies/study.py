@@ -14,7 +14,7 @@ import pandas as pd
 
 from marlserve import envs
 from marlserve.envs.base import Baseline
-from marlserve.experiments.harness import evaluate, jobs
+from marlserve.experiments.harness import evaluate, jobs, results
 from marlserve.experiments.harness.experiment import Experiment, label
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.reports import table
@@ -175,7 +175,7 @@ class Study:
         """Play the held-out episodes: the folder of results.csv, and the new rows."""
         folder = self.folder(out, preset, problem)
         rows = jobs.play_all(contestants, self.problem, problem, episodes, self.num_envs)
-        evaluate.merge_results(folder / "results.csv", rows)
+        results.merge_results(folder / "results.csv", rows)
         return folder, rows
 
     def report(
@@ -187,7 +187,7 @@ class Study:
             the folder of results.csv.
         """
         folder, _ = self.play(out, preset, problem, contestants, episodes)
-        rows = evaluate.read_results(folder / "results.csv")
+        rows = results.read_results(folder / "results.csv")
         text = self.show(rows, problem, f"{self.problem}, {folder.name}")
         (folder / "table.md").write_text(text)
         print(f"all results: {folder / 'results.csv'}")

@@ -20,6 +20,7 @@ import pandas as pd
 from marlserve.envs.load_balance import BASELINES, PRESETS, REWARDS
 from marlserve.experiments.harness import evaluate, jobs
 from marlserve.experiments.harness.experiment import RUNS, label
+from marlserve.experiments.harness.results import merge_results, read_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.table import number, ratios, table
@@ -80,7 +81,7 @@ class Ablate:
                     (policy,) = study().contestants([trained[variation.name, seed]]).values()
                     contestants[variation.name, seed] = policy
             rows = jobs.play_all(contestants, PROBLEM, played, self.episodes, study().num_envs)
-            evaluate.merge_results(folder / "results.csv", rows)
+            merge_results(folder / "results.csv", rows)
         title = f"{self.algorithm} on {preset}, {self.env_steps:,} env-steps"
         for picture in report(folder, variations(preset, self.algorithm, None, REWARDS), title):
             print(f"plot: {picture}")
@@ -99,7 +100,7 @@ def report(folder: Path, found: dict[str, dict[str, Variation]], title: str) -> 
     Raises:
         ValueError: if there are no results of the standard one.
     """
-    rows = evaluate.read_results(folder / "results.csv")
+    rows = read_results(folder / "results.csv")
     there, tables, pictures, parts = set(rows["policy"]), [], [], [f"# {title}"]
     if STANDARD not in there:
         raise ValueError(f"{folder / 'results.csv'} has no policy {STANDARD!r}: it has {there}")
