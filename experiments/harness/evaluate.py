@@ -1,15 +1,11 @@
-"""Play episodes with a policy, and keep what happened: one row per episode, metrics as columns.
+"""Play episodes with policies: one row per episode, with its metrics as columns.
 
 All policies meet the same held-out episodes: split="test" of the traffic, and seeds from 2**31 on,
 where training, which draws its seeds below, never comes. A learned policy plays greedily.
-
-results.csv has the columns policy, training_seed (empty for heuristics), episode_seed, oracle,
-system, return, window where episodes play parts of a recording, and the problem's metrics.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,10 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from marlserve import envs
 from marlserve.envs.base import Policy, Problem
 from marlserve.experiments.harness.contestant import Contestant
-from marlserve.experiments.harness.run import write
 
 FIRST_TEST_SEED = 2**31
-KEYS = ["policy", "training_seed"]
 
 
 def held_out_seeds(episodes: int) -> list[int]:
@@ -140,50 +134,6 @@ def play_all(
     seconds = time.monotonic() - began_s
     console.print(f"played {len(parts)} x {episodes} episodes in {seconds:.1f} s", soft_wrap=True)
     return pd.concat(parts, ignore_index=True)
-
-
-def read_results(file: Path) -> pd.DataFrame:
-    """The rows of results.csv.
-
-    Raises:
-        ValueError: if there is no such file, or it lacks columns.
-    """
-    try:
-        rows = pd.read_csv(file, dtype={"training_seed": "Int64", "policy": str})
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no {file}: evaluate something first") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{file} is broken: {error}") from error
-    if missing := {*KEYS, "episode_seed", "oracle", "return"} - set(rows):
-        raise ValueError(f"{file} has no columns {sorted(missing)}")
-    return rows
-
-
-def merge_results(file: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Put rows into results.csv, in place of those of the same policies and training seeds.
-
-    Returns:
-        all rows that are there now.
-
-    Raises:
-        ValueError: if the file has other columns; it is left as it is.
-    """
-    if file.exists():
-        old = read_results(file)
-        if set(old) != set(rows):
-            raise ValueError(
-                f"{file} has other columns ({sorted(set(old) ^ set(rows))} are not in both); "
-                "move it away"
-            )
-        # Compared as text: two missing training seeds are the same one.
-        new_keys = set(map(str, rows[KEYS].itertuples(index=False, name=None)))
-        keys = [str(key) for key in old[KEYS].itertuples(index=False, name=None)]
-        old = old[[key not in new_keys for key in keys]]
-        rows = pd.concat([old, rows], ignore_index=True) if len(old) else rows
-    rows = rows.sort_values([*KEYS, "episode_seed"], ignore_index=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, rows.to_csv(index=False))
-    return rows
 
 
 def _by_agent(problem: Problem, values: np.ndarray) -> dict[str, np.ndarray]:

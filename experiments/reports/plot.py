@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_progress
 from marlserve.experiments.reports.table import resampled_means, table
 

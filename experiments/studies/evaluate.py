@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from marlserve.experiments.harness.contestant import Contestant
-from marlserve.experiments.harness.evaluate import (
-    held_out_seeds,
-    merge_results,
-    play_all,
-    read_results,
-)
+from marlserve.experiments.harness.evaluate import held_out_seeds, play_all
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.harness.results import merge_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
@@ -80,8 +76,7 @@ def report(
     """
     folder = study.folder(out, preset, problem)
     rows = play_all(contestants, study.problem, episodes, study.copies(problem))
-    merge_results(folder / "results.csv", rows)
-    all_rows = read_results(folder / "results.csv")
+    all_rows = merge_results(folder / "results.csv", rows)
     text = study.show(all_rows, problem, f"{study.problem}, {folder.name}")
     write(folder / "table.md", text)
     print(f"all results: {folder / 'results.csv'}")

@@ -8,7 +8,7 @@ from result_rows import LIMIT_BYTES, SED_S, cells, played
 
 from marlserve.envs.load_balance import DEGRADED, MODERATE, PRESETS
 from marlserve.experiments.harness import jobs
-from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.studies.load_balance import settings as load_balance_settings

@@ -184,7 +184,7 @@ def test_captions_count_the_episodes_that_were_used(out):
 )
 def test_compare_plays_at_loads_or_over_a_range(flags, loads, tmp_path, monkeypatch):
     played = []
-    monkeypatch.setattr(load_balance.compare, "train_all", lambda *_: ["sed"])
+    monkeypatch.setattr(load_balance.jobs, "train_all", lambda *_: ["sed"])
     monkeypatch.setattr(
         Study,
         "report",

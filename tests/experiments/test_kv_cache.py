@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marlserve.envs.kv_cache import BASELINES, Config
-from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_experiment, read_progress
 from marlserve.experiments.kv_cache import main
 from marlserve.experiments.studies.kv_cache import settings as kv_cache_settings

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from marlserve.envs.kv_compression import Config, table
 from marlserve.envs.kv_compression.baselines import BANDITS
-from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_experiment, read_progress
 from marlserve.experiments.kv_compression import main
 from marlserve.experiments.studies.kv_compression import settings as kv_compression_settings

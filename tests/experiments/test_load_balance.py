@@ -10,7 +10,7 @@ import pytest
 from marlserve import policies
 from marlserve.envs.load_balance import MODERATE, PRESETS, QUAD, Problem
 from marlserve.experiments.harness import save_path as export
-from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.studies import sweep, sweep_trials

@@ -11,8 +11,9 @@ from toy_problem import Drift, DriftConfig
 from marlserve.envs.load_balance import BASELINES, MODERATE
 from marlserve.experiments import load_balance
 from marlserve.experiments.harness import evaluate
-from marlserve.experiments.harness.evaluate import merge_results, play, read_results
+from marlserve.experiments.harness.evaluate import play
 from marlserve.experiments.harness.experiment import Experiment
+from marlserve.experiments.harness.results import merge_results, read_results
 from marlserve.experiments.harness.run import read_progress
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.reports import table

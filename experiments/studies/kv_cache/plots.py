@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from marlserve.envs.kv_cache import BASELINES, Config, Problem
-from marlserve.experiments.harness.evaluate import held_out_seeds, read_results
+from marlserve.experiments.harness.evaluate import held_out_seeds
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
 from marlserve.experiments.reports.pareto import pareto
 from marlserve.experiments.reports.table import best

@@ -8,7 +8,7 @@ import pandas as pd
 
 from marlserve.envs.kv_compression import BASELINES, Config, Problem
 from marlserve.envs.kv_compression.baselines import ARMS
-from marlserve.experiments.harness.evaluate import read_results
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
 from marlserve.experiments.reports.regret_plot import cumulative_regret
 from marlserve.experiments.reports.table import best

@@ -18,14 +18,10 @@ from typing import ClassVar
 import pandas as pd
 
 from marlserve.envs.load_balance import REWARDS
-from marlserve.experiments.harness.evaluate import (
-    held_out_seeds,
-    merge_results,
-    play_all,
-    read_results,
-)
+from marlserve.experiments.harness.evaluate import held_out_seeds, play_all
 from marlserve.experiments.harness.experiment import RUNS, label
 from marlserve.experiments.harness.jobs import train_all
+from marlserve.experiments.harness.results import merge_results, read_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.table import number, ratios, table

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from marlserve.envs.load_balance import BASELINES, PRESETS
-from marlserve.experiments.harness.evaluate import KEYS, read_results
+from marlserve.experiments.harness.results import KEYS, read_results
 from marlserve.experiments.harness.run import read_progress
 from marlserve.experiments.reports.table import ratios
 from marlserve.experiments.studies.load_balance.study import STUDY, at_load
