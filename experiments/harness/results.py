@@ -1,7 +1,8 @@
 """What was played: results.csv, one row per policy, training seed and episode.
 
 It has the columns policy, training_seed (empty for heuristics), episode_seed, oracle,
-system (see `Contestant`), return, window where episodes play parts of a recording, and the metrics of the problem.
+system (see `Contestant`), return, window where episodes play parts of a recording, and the metrics
+of the problem.
 """
 
 from pathlib import Path

@@ -4,15 +4,15 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
-from result_rows import LIMIT_BYTES, SED_S, cells, played
+from result_rows import SED_S, cells, played
 
 from marlserve.envs.load_balance import DEGRADED, MODERATE, PRESETS
-from marlserve.experiments.harness import jobs
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.load_balance import main
-from marlserve.experiments.studies.load_balance import settings as load_balance_settings
+from marlserve.experiments.studies.load_balance import ablation, settings
 from marlserve.experiments.studies.load_balance.ablation import report
+from marlserve.experiments.studies.load_balance.study import STUDY
 from marlserve.experiments.studies.load_balance.variations import FACTORS, STANDARD, variations
 
 REWARDS = ("excess_slowdown", "latency")
@@ -27,7 +27,7 @@ def test_a_variation_changes_one_thing():
     assert shared[0].problem == DEGRADED
     assert shared[0].played == replace(DEGRADED, split="test")
     usual = shared[0].experiment("degraded", "qmix", 0, 1_000)
-    assert usual == load_balance_settings.study(1_000).experiment("degraded", "qmix")
+    assert usual == STUDY.experiment("degraded", "qmix", env_steps=1_000)
     for factor, of_factor in found.items():
         name, values = FACTORS[factor]
         assert len(of_factor) == len(REWARDS if factor == "reward" else values)
@@ -88,7 +88,7 @@ def test_every_budget_of_an_ablation_has_its_folders(tmp_path, monkeypatch):
         asked.append((len(experiments), {x.env_steps for x in experiments}, out))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "train_all", train_all)
+    monkeypatch.setattr(ablation, "train_all", train_all)
     for words in ([], ["--env-steps", "64", "--seeds", "5"]):
         assert main(["ablate", "--factors", "gru", "--out", str(tmp_path), *words]) == 130
     runs = tmp_path / "ablation"
@@ -103,7 +103,6 @@ def quick(monkeypatch):
     """Trainings of two iterations, episodes of two seconds, and two numbers of balancers."""
     training = {"learning_starts": 32, "train_batch_size_per_learner": 4, "sequence_length": 4}
     runners = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 8}
-    settings = load_balance_settings
     monkeypatch.setattr(settings, "TRAINING", {"vdn": {"moderate": training}})
     monkeypatch.setattr(settings, "ENV_RUNNERS", {"vdn": runners})
     monkeypatch.setitem(FACTORS, "balancers", ("num_balancers", (1, 2)))
@@ -137,4 +136,3 @@ def test_an_ablation_trains_plays_and_draws(ray_session, quick, tmp_path, capsys
     assert "## reward" not in text  # nothing but the standard one
     picture = folder / "plots" / "ablation_balancers.png"
     assert [*folder.glob("plots/*")] == [picture]
-    assert 1_000 < picture.stat().st_size < LIMIT_BYTES

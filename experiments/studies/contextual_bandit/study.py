@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marlserve.envs.contextual_bandit import BASELINES, FUNCTIONS, PRESETS, Config, Problem
+from marlserve.envs.contextual_bandit import BASELINES, FUNCTIONS, PRESETS, REWARDS, Config, Problem
 from marlserve.experiments.harness.evaluate import FIRST_TEST_SEED
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports import regret
@@ -51,7 +51,7 @@ class ContextualBandit(Study):
 
     compared = tuple(PRESETS)
     commands = ("train", "compare", "plot")
-    choices = {"function": tuple(FUNCTIONS)}
+    choices = {"function": tuple(FUNCTIONS), "reward": tuple(REWARDS)}
 
     def settings(
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
