@@ -94,7 +94,10 @@ def test_a_bad_cell_is_found_far_down_and_with_any_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n".encode("utf-16"), "is UTF-16; expected text in UTF-8, or that packed by gzip"),
+        (
+            "a,b\n1,2\n".encode("utf-16"),
+            "is UTF-16; expected text in UTF-8, or that packed by gzip",
+        ),
         ("a,b\n1,2\n".encode("utf-16-le"), "is a binary file, or UTF-16: byte 1 is zero"),
         (b"PK\x03\x04rest", "is a zip archive"),
         (bz2.compress(b"a,b\n1,2\n"), "is packed by bzip2"),

@@ -224,8 +224,14 @@ def test_flows_are_read(flow_file, newline):
         ("time\tquery\n1.0\t/?n=-3\n", r"line 2, column query: '/\?n=-3'; expected .* whole"),
         ("time\tquery\n1.0\t/?n=nan\n", "line 2, column query"),
         ("time\tquery\n1.0\t/wiki/Delft\n", "line 2, column query: '/wiki/Delft'"),
-        ("time\tquery\n1.0\t/?n=" + "9" * 400 + "\n", "line 2, column query: '/.n=9+'; expected .* finite"),
-        ("time\tquery\n1.0\t/?n=3\n3.0\t/?n=3\n2.0\t/?n=3\n", "line 4, column time: '2.0'; expected .* not before the"),
+        (
+            "time\tquery\n1.0\t/?n=" + "9" * 400 + "\n",
+            "line 2, column query: '/.n=9+'; expected .* finite",
+        ),
+        (
+            "time\tquery\n1.0\t/?n=3\n3.0\t/?n=3\n2.0\t/?n=3\n",
+            "line 4, column time: '2.0'; expected .* not before the",
+        ),
     ],
 )
 def test_a_bad_line_is_named(flow_file, text, message):
