@@ -11,6 +11,7 @@ TORCH_BACKEND ?= cpu
 bin := .venv/bin
 uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -26,10 +27,17 @@ lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 
+# The checker finds marlserve.envs at marlserve/envs: a folder of links lays the package out so.
+types: .venv/installed-test  ## check types
+	rm -rf build/typed && mkdir -p build/typed/marlserve
+	ln -s $(CURDIR)/marlserve/* build/typed/marlserve
+	ln -s $(addprefix $(CURDIR)/,$(packages)) build/typed/marlserve
+	cd build/typed && $(abspath $(bin))/mypy --config-file $(CURDIR)/setup.cfg
+
 setup: .venv/installed  ## install into .venv
 
 clean:  ## remove caches, numba's too, and builds
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 distclean: clean  ## remove .venv as well
@@ -57,4 +65,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[test,text]' || $(pip) -e '.[test,text]'
 	@touch $@
 
-.PHONY: help demo test lint setup clean distclean
+.PHONY: help demo test lint types setup clean distclean

@@ -22,8 +22,7 @@ from marlserve.traces.base import Trace
 
 __all__ = ["Trace", "load", "names"]
 
-_LONGBENCH = {"longbench", "longbench_metrics", "longbench_templates"}
-_NOT_TRACES = {"base", "csv_file", "noise", "utc"} | _LONGBENCH
+_NOT_TRACES = {"base", "csv_file", "longbench", "noise", "recording", "utc"}
 
 
 def names(column: str = "") -> list[str]:

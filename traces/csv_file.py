@@ -5,55 +5,113 @@ file.expect_columns("Time", "TIMESTAMP")
 times_ns = file.times_ns("Time")
 count = file.whole_numbers("TIMESTAMP")
 file.check("TIMESTAMP", count < 10**6, "fewer than a million")
+
+Arrow reads the cells and turns columns into arrays. It is strict about what is a row, but lenient
+about what is a number, so patterns say that here; only where something is wrong is it looked for.
 """
 
 import csv
-import re
-from collections.abc import Callable, Iterable
+import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
-from marlserve.traces import utc
+from marlserve.traces import recording, utc
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WHOLE = re.compile(r"[0-9]{1,15}")
+NUMBER = r"^(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)$"
+_WHOLE = r"^(?P<value>[0-9]{1,15})$"
+_TIME = rf"^(?P<value>{utc.TIME})(?:{utc.ZONE})?$"
+_ROW_BYTES = 1 << 20  # at most, and how much is read at once
 
 
 class CsvFile:
     """The cells of a file as text; the readers make arrays [n] of a column.
 
+    Args:
+        path: of the file, which may be packed by gzip.
+        delimiter: between cells.
+
     Attributes:
         path: of the file.
         header: names of the columns, in order.
+        ends_in_newline: whether the last row is known to be whole.
 
     Raises:
         ValueError: for an empty file, one with nothing after the header, a column that is named
-            twice, and a line with more or fewer cells than the header; it names file and line.
+            twice, a line with more or fewer cells than the header, and a row of more than 1 MB,
+            such as one whose quote is not closed; it names file and line. As `recording.read`.
         OSError: if the file cannot be read.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, delimiter: str = ","):
         self.path = path
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as lines:
-            reader = csv.reader(lines)
-            try:
-                rows = list(reader)
-            except csv.Error as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-        self.header = tuple(rows[0]) if rows else ()
-        if len(rows) < 2:
-            raise ValueError(f"{path}: {len(rows)} lines; expected a header and rows after it")
+        text = recording.read(path)
+        self.ends_in_newline = text.endswith(b"\n")
+        first = io.TextIOWrapper(io.BytesIO(text[:_ROW_BYTES]), "utf-8-sig", "replace", newline="")
+        self.header = tuple(next(csv.reader(first, delimiter=delimiter), ()))
+        cells = self._rows(text, delimiter) if text else ()
+        lines = len(cells[0]) if cells else 0
+        if lines < 2:
+            raise ValueError(f"{path}: {lines} lines; expected a header and rows after it")
         if len(set(self.header)) < len(self.header):
             raise ValueError(f"{path}, line 1: {self.header} names a column twice")
-        lengths = list(map(len, rows))
-        if lengths.count(len(self.header)) < len(rows):
-            line = next(i for i, length in enumerate(lengths, 1) if length != lengths[0])
-            raise ValueError(
-                f"{path}, line {line}: {','.join(rows[line - 1])[:80]!r}; "
-                f"expected {lengths[0]} columns, {','.join(self.header)}"
+        rows = [column.slice(1) for column in cells]
+        self._cells: dict[str, pa.ChunkedArray] = dict(zip(self.header, rows, strict=True))
+        if len(rows) > 1:  # of an empty line, Arrow makes a row of empty cells
+            filled = pc.max_element_wise(*(pc.binary_length(column) for column in rows))
+            if (row := pc.index(filled, 0).as_py()) >= 0:
+                raise self._not_a_row(row + 2, "")
+
+    def _rows(self, text: bytes, delimiter: str) -> tuple[pa.ChunkedArray, ...]:
+        """The columns, [lines] with the header."""
+        wrong = []
+
+        def keep(row):
+            wrong.append(row)
+            return "error"
+
+        names = [str(i) for i in range(len(self.header))]
+        try:
+            table = read_csv(
+                io.BytesIO(text),
+                # Lines are counted by one thread only.
+                ReadOptions(use_threads=False, block_size=_ROW_BYTES, column_names=names),
+                ParseOptions(
+                    delimiter=delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=keep,
+                ),
+                ConvertOptions(
+                    check_utf8=False,
+                    column_types=dict.fromkeys(names, pa.binary()),
+                    strings_can_be_null=False,
+                    quoted_strings_can_be_null=False,
+                ),
             )
-        self._cells = dict(zip(self.header, zip(*rows[1:], strict=True), strict=True))
+        except pa.ArrowInvalid as error:
+            if wrong:
+                raise self._not_a_row(wrong[0].number, wrong[0].text) from None
+            raise self._too_long(text, delimiter, error) from None
+        return tuple(table.columns)
+
+    def _not_a_row(self, line: int, text: str) -> ValueError:
+        expected = f"expected {len(self.header)} columns, {','.join(self.header)}"
+        return ValueError(f"{self.path}, line {line}: {text[:80]!r}; {expected}")
+
+    def _too_long(self, text: bytes, delimiter: str, error: Exception) -> ValueError:
+        """Python's reader stops at the same place, and knows the line."""
+        lines = io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", "replace", newline="")
+        reader = csv.reader(lines, delimiter=delimiter)
+        try:
+            for _ in reader:
+                pass
+        except csv.Error as found:
+            return ValueError(f"{self.path}, line {reader.line_num}: {found}")
+        return ValueError(f"{self.path}: {error}")
 
     def expect_columns(self, *names: str, others: bool = False) -> None:
         """These columns, in any order, and no `others` unless they are allowed.
@@ -71,27 +129,24 @@ class CsvFile:
 
     def times_ns(self, name: str, repeats: bool = False) -> np.ndarray:
         """Nanoseconds since the epoch, [n] int64, in order; equal ones only with `repeats`."""
-        cells = self._cells[name]
-        try:
-            times_ns = utc.epoch_ns(cells)
-        except ValueError:
-            row = next(i for i, cell in enumerate(cells) if not _is_time(cell))
-            raise self.error(name, row, utc.EXPECTED) from None
+        times_ns = self._parsed(name, _TIME, pa.timestamp("ns"), utc.EXPECTED).astype(np.int64)
         gaps_ns = np.diff(times_ns, prepend=times_ns[0] - 1)
         self.check(name, gaps_ns >= 0, "a time that is not before the one in the line above")
         if not repeats:
             self.check(name, gaps_ns > 0, "a time that is later than the one in the line above")
         return times_ns
 
-    def numbers(self, name: str) -> np.ndarray:
-        """Finite numbers, [n] float64."""
-        values = self._parsed(name, _NUMBER, float, "a finite number")
-        self.check(name, np.isfinite(values), "a finite number")
+    def numbers(
+        self, name: str, pattern: str = NUMBER, expected: str = "a finite number"
+    ) -> np.ndarray:
+        """Finite numbers, [n] float64: what the group `value` of a pattern (of RE2) finds."""
+        values = self._parsed(name, pattern, pa.float64(), expected)
+        self.check(name, np.isfinite(values), expected)
         return values
 
     def whole_numbers(self, name: str) -> np.ndarray:
         """Non-negative whole numbers, [n] int64."""
-        return self._parsed(name, _WHOLE, int, "a non-negative whole number")
+        return self._parsed(name, _WHOLE, pa.int64(), "a non-negative whole number")
 
     def check(self, name: str, good: np.ndarray, expected: str) -> None:
         """Every row of a column is `good` [n], or ValueError says which is not."""
@@ -100,24 +155,30 @@ class CsvFile:
 
     def error(self, name: str, row: int, expected: str) -> ValueError:
         """To be raised for a cell; rows count from 0."""
-        cell = self._cells[name][row][:80]
+        cell = self._cells[name][row].as_py().decode("utf-8", "replace")[:80]
         return ValueError(
             f"{self.path}, line {row + 2}, column {name}: {cell!r}; expected {expected}"
         )
 
-    def _parsed(
-        self, name: str, pattern: re.Pattern, parse: Callable[[str], float], expected: str
-    ) -> np.ndarray:
-        cells = self._cells[name]
-        matches: Iterable = list(map(pattern.fullmatch, cells))
-        if None in matches:
-            raise self.error(name, matches.index(None), expected)
-        return np.array(list(map(parse, cells)))
+    def _parsed(self, name: str, pattern: str, kind: pa.DataType, expected: str) -> np.ndarray:
+        found = pc.extract_regex(self._cells[name], pattern)
+        if found.null_count:
+            raise self.error(name, pc.index(found.is_null(), True).as_py(), expected)
+        texts = pc.struct_field(found, "value").cast(pa.string())
+        try:
+            return texts.cast(kind).to_numpy()
+        except pa.ArrowInvalid:
+            raise self.error(name, _first_bad(texts, kind), expected) from None
 
 
-def _is_time(cell: str) -> bool:
-    try:
-        utc.epoch_ns([cell])
-    except ValueError:
-        return False
-    return True
+def _first_bad(texts: pa.ChunkedArray, kind: pa.DataType) -> int:
+    """The first that cannot be cast, by halving: one of them cannot."""
+    first, end = 0, len(texts)
+    while end - first > 1:
+        middle = (first + end) // 2
+        try:
+            texts[first:middle].cast(kind)
+            first = middle
+        except pa.ArrowInvalid:
+            end = middle
+    return first

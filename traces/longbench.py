@@ -1,16 +1,13 @@
-"""Long prompts with questions, right answers and metrics: files in the format of LongBench.
+"""Long prompts with questions and right answers: files in the format of LongBench.
 
     samples = longbench.load("qasper.jsonl")       # a list of `Sample`
-    sample = samples[0]
-    cache = read(sample.context_text)              # the question is not known yet
-    text = answer(cache, sample.question_text, sample.max_answer_tokens)
-    longbench.score(sample, text)                  # 0 to 1
+    samples[0].context, samples[0].input           # the long text, and what is asked about it
 
 It is no trace, as it has no time. A file has a JSON object on each line, with these fields (others
 are not read):
 
     context      the long text; may hold worked examples in the sets of group "few_shot"
-    input        the question; empty where the template asks for all of the context
+    input        the question; empty where all of the context is asked for
     answers      list of right answers, at least one; the best one counts
     length       words of the context, or characters if it is Chinese
     dataset      one of the 21 sets in GROUPS
@@ -18,23 +15,18 @@ are not read):
     all_classes  list of the classes of trec and lsht, null for the others
     _id          of the sample
 
-The prompt is cut where the long text ends. Up to there it is `context_text`; the request that
-follows, with the question, is `question_text`. Joined, they are the benchmark's filled template, so
-a KV cache can be compressed when the context is read, before the question is known, as it is in a
-service that keeps the context for more than one question.
-
 Reference: Bai et al.: LongBench: a bilingual, multitask benchmark for long context understanding,
 ACL 2024, https://arxiv.org/abs/2308.14508. Files are in the data set THUDM/LongBench of the
 Hugging Face hub.
 """
 
+import io
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from marlserve.traces.longbench_metrics import METRICS
-from marlserve.traces.longbench_templates import MAX_ANSWER_TOKENS, TEMPLATES
+from marlserve.traces import recording
 
 GROUPS = {
     "single_doc_qa": ("narrativeqa", "qasper", "multifieldqa_en", "multifieldqa_zh"),
@@ -45,9 +37,10 @@ GROUPS = {
     "code": ("lcc", "repobench-p"),
 }
 
+_SETS = [name for names in GROUPS.values() for name in names]
 _FIELDS = ("context", "input", "answers", "length", "dataset", "language", "all_classes", "_id")
 _HAS_CLASSES = ("trec", "lsht")
-# What an answer must look like for its metric to find the number in it.
+# What an answer must look like where it is a number.
 _NUMBERED = {
     "passage_count": "[0-9]+",
     "passage_retrieval_en": "Paragraph [0-9]+",
@@ -61,7 +54,7 @@ class Sample:
 
     Raises:
         ValueError: for a field of another type, an unknown set, no answers, answers without the
-            number that the metric looks for, and no classes where there must be some; it names the
+            number that it must have, and no classes where there must be some; it names the
             field, the value and what is expected.
     """
 
@@ -77,7 +70,7 @@ class Sample:
     def __post_init__(self):
         for name in ("dataset", "context", "input", "language", "id"):
             self._expect(name, isinstance(getattr(self, name), str), "a text")
-        self._expect("dataset", self.dataset in TEMPLATES, f"one of {', '.join(TEMPLATES)}")
+        self._expect("dataset", self.dataset in _SETS, f"one of {', '.join(_SETS)}")
         self._expect("context", bool(self.context), "a text that is not empty")
         length_is_good = type(self.length) is int and self.length >= 0
         self._expect("length", length_is_good, "a whole number, at least 0")
@@ -99,56 +92,21 @@ class Sample:
         """Which of GROUPS the set is in."""
         return next(group for group, names in GROUPS.items() if self.dataset in names)
 
-    @property
-    def context_text(self) -> str:
-        """The prompt up to the end of the context."""
-        return TEMPLATES[self.dataset].partition("{context}")[0] + self.context
-
-    @property
-    def question_text(self) -> str:
-        """The rest of the prompt: the request, and the question if there is one."""
-        rest = TEMPLATES[self.dataset].partition("{context}")[2]
-        return rest.replace("{input}", self.input)
-
-    @property
-    def prompt(self) -> str:
-        """The whole of it."""
-        return self.context_text + self.question_text
-
-    @property
-    def max_answer_tokens(self) -> int:
-        """How many tokens the benchmark lets a model write."""
-        return MAX_ANSWER_TOKENS[self.dataset]
-
 
 def load(path: str | Path) -> list[Sample]:
     """The samples of a file, in its order; they may be of several sets.
 
     Raises:
         ValueError: for an empty file, and a line that is not a JSON object in UTF-8, lacks a field
-            or has a bad one; it names file, line, field, value and what is expected.
+            or has a bad one; it names file, line, field, value and what is expected. As
+            `recording.read`.
         OSError: if the file cannot be read.
     """
-    with open(path, "rb") as lines:
-        samples = [_sample(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+    lines = enumerate(io.BytesIO(recording.read(path)), 1)
+    samples = [_sample(line, f"{path}, line {number}") for number, line in lines]
     if not samples:
         raise ValueError(f"{path}: no lines; expected a JSON object on each")
     return samples
-
-
-def score(sample: Sample, prediction: str) -> float:
-    """How good a predicted text is, 0 to 1: the metric of the set for the best of the answers.
-
-    Of a prediction for the group "few_shot", the first line that is not empty counts, since a model
-    goes on with examples of its own.
-
-    Raises:
-        ImportError: without the extra `text`, for the sets with ROUGE-L, and multifieldqa_zh.
-    """
-    if sample.group == "few_shot":
-        prediction = prediction.lstrip("\n").split("\n")[0]
-    metric = METRICS[sample.dataset]
-    return max(metric(prediction, answer, sample.all_classes) for answer in sample.answers)
 
 
 def _sample(line: bytes, where: str) -> Sample:

@@ -12,10 +12,10 @@ import numpy as np
 
 EXPECTED = "a UTC time such as '2024-05-10 00:00:00'"
 
-_TIME = re.compile(
-    r"((?:19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"
-    r"(?:Z|[+-]00:00)?"
-)
+TIME = r"(?:19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+ZONE = r"Z|[+-]00:00"
+
+_TEXT = re.compile(f"({TIME})(?:{ZONE})?")
 
 
 def epoch_ns(texts: Sequence[str]) -> np.ndarray:
@@ -24,10 +24,13 @@ def epoch_ns(texts: Sequence[str]) -> np.ndarray:
     Raises:
         ValueError: for a text of another form, and for a date or hour that does not exist.
     """
-    matches = list(map(_TIME.fullmatch, texts))
-    if None in matches:
-        raise ValueError(f"{texts[matches.index(None)]!r}; expected {EXPECTED}")
-    return np.array([match[1] for match in matches], "datetime64[ns]").astype(np.int64)
+    times = []
+    for text in texts:
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r}; expected {EXPECTED}")
+        times.append(match[1])
+    return np.array(times, "datetime64[ns]").astype(np.int64)
 
 
 def epoch_s(name: str, text: str) -> float:

@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from marlserve.envs.kv_compression.longbench_templates import (
+    MAX_ANSWER_TOKENS,
+    context_text,
+    question_text,
+)
 from marlserve.envs.sims.kv_compression import tasks
 from marlserve.traces import longbench
 
@@ -102,11 +107,12 @@ class LongBench:
 
     def __getitem__(self, index: int) -> Prompt:
         config, sample = self._config, self._samples[index]
-        context = self._tokenizer(sample.context_text).input_ids
+        text = context_text(sample)
+        context = self._tokenizer(text).input_ids
         if len(context) > (most := config.max_prompt_tokens):
             context = context[: most - most // 2] + context[-(most // 2) :]
-        question = self._tokenizer(sample.question_text, add_special_tokens=False).input_ids
-        number = min(sample.max_answer_tokens, config.answer_tokens)
+        question = self._tokenizer(question_text(sample), add_special_tokens=False).input_ids
+        number = min(MAX_ANSWER_TOKENS[sample.dataset], config.answer_tokens)
         return Prompt(
             tokens=torch.tensor(context),
             turns=((torch.tensor(question), number),),
@@ -115,7 +121,7 @@ class LongBench:
             budget=_budget(config, index),
             longest=config.max_prompt_tokens,
             special=frozenset(self._tokenizer.all_special_ids),
-            text=sample.context_text,
+            text=text,
         )
 
 

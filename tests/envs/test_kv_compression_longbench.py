@@ -16,6 +16,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, PreTrainedTok
 from marlserve.envs.kv_compression import Config, Problem, features
 from marlserve.envs.kv_compression.arms import parse
 from marlserve.envs.kv_compression.live import Live
+from marlserve.envs.kv_compression.longbench_templates import context_text, question_text
 from marlserve.envs.kv_compression.prompts import LongBench
 from marlserve.envs.sims import text_encoder
 from marlserve.envs.sims.kv_compression import compression, language_model
@@ -130,10 +131,10 @@ def test_a_prompt_is_the_context_and_its_turn_the_question(config):
     prompts, everything, found = prompts_of(config), longbench.load(config.prompts_path), set()
     for index in range(6):
         prompt = prompts[index]
-        asked = [sample for sample in everything if sample.context_text == prompt.text]
+        asked = [sample for sample in everything if context_text(sample) == prompt.text]
         assert prompt.tokens.tolist() == [1, *ids(prompt.text)]
         ((question, number),) = prompt.turns
-        assert question.tolist() in [ids(sample.question_text) for sample in asked]
+        assert question.tolist() in [ids(question_text(sample)) for sample in asked]
         assert number == 8
         assert prompts.types[prompt.type] == asked[0].group
         assert prompt.budget in (6, 12)
@@ -170,7 +171,7 @@ def test_splits_share_no_context_and_keep_what_is_asked_about_one_together(confi
         learned_from.append(tuple(parts[0]))
         for part in parts:
             for text in part[:-1]:
-                assert part.count(text) == sum(x.context_text == text for x in everything)
+                assert part.count(text) == sum(context_text(x) == text for x in everything)
     assert len(set(learned_from)) == 5
 
 

@@ -6,12 +6,19 @@
 are the benchmark's own, letter by letter, with its blanks at the end of a line or after a new line.
 The template of narrativeqa is the corrected one: early copies read "asconcisely".
 
+The prompt is cut where the long text ends. Up to there it is `context_text`; the request that
+follows, with the question, is `question_text`. Joined, they are the benchmark's filled template, so
+a KV cache can be compressed when the context is read, before the question is known, as it is in a
+service that keeps the context for more than one question.
+
 Reference: Bai et al.: LongBench: a bilingual, multitask benchmark for long context understanding,
 ACL 2024, https://arxiv.org/abs/2308.14508; the files dataset2prompt.json and dataset2maxlen.json
 of its repository THUDM/LongBench.
 """
 
 # ruff: noqa: RUF001 (Chinese punctuation)
+
+from marlserve.traces.longbench import Sample
 
 _CONCISELY = "as concisely as you can, using a single phrase if possible"
 _PAPER = (
@@ -143,3 +150,14 @@ MAX_ANSWER_TOKENS = {
     "lcc": 64,
     "repobench-p": 64,
 }
+
+
+def context_text(sample: Sample) -> str:
+    """The prompt up to the end of the context."""
+    return TEMPLATES[sample.dataset].partition("{context}")[0] + sample.context
+
+
+def question_text(sample: Sample) -> str:
+    """The rest of the prompt: the request, and the question if there is one."""
+    rest = TEMPLATES[sample.dataset].partition("{context}")[2]
+    return rest.replace("{input}", sample.input)

@@ -1,5 +1,6 @@
 """The metrics of LongBench: how good a predicted text is, 0 to 1, against one right answer.
 
+    score(sample, text)                                 # of a sample's best answer
     METRICS["hotpotqa"]("The cat sat.", "a cat", ())    # token F1: 0.667
 
 set                                               metric
@@ -31,6 +32,8 @@ from collections.abc import Callable, Iterable
 from difflib import SequenceMatcher
 from functools import cache
 
+from marlserve.traces.longbench import Sample
+
 _INSTALL = 'pip install "marlserve[text]"'
 _CHINESE_PUNCTUATION = (
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】"  # noqa: RUF001
@@ -40,6 +43,21 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NO_CHINESE_PUNCTUATION = str.maketrans("", "", string.punctuation + _CHINESE_PUNCTUATION)
 
 Metric = Callable[[str, str, tuple[str, ...]], float]  # of a prediction, an answer, and the classes
+
+
+def score(sample: Sample, prediction: str) -> float:
+    """How good a predicted text is, 0 to 1: the metric of the set for the best of the answers.
+
+    Of a prediction for the group "few_shot", the first line that is not empty counts, since a model
+    goes on with examples of its own.
+
+    Raises:
+        ImportError: without the extra `text`, for the sets with ROUGE-L, and multifieldqa_zh.
+    """
+    if sample.group == "few_shot":
+        prediction = prediction.lstrip("\n").split("\n")[0]
+    metric = METRICS[sample.dataset]
+    return max(metric(prediction, answer, sample.all_classes) for answer in sample.answers)
 
 
 def token_f1(prediction: str, answer: str, classes: tuple[str, ...] = ()) -> float:
@@ -83,7 +101,7 @@ def classification(prediction: str, answer: str, classes: tuple[str, ...]) -> fl
 
 def retrieval(prediction: str, answer: str, classes: tuple[str, ...] = ()) -> float:
     """Share of the numbers in a prediction that are the answer's, as in "Paragraph 7"."""
-    return count(prediction, re.search("[0-9]+", answer)[0])
+    return count(prediction, "".join(re.findall("[0-9]+", answer)[:1]))
 
 
 def count(prediction: str, answer: str, classes: tuple[str, ...] = ()) -> float:
