@@ -3,6 +3,19 @@
 `make` gives a PettingZoo `ParallelEnv`, `make_batch` the same problem as arrays of B copies, and
 `register` announces all of them to RLlib. Gymnasium knows them from the import on, and takes those
 with one agent: `gymnasium.make("marlserve:marlserve/KvCache-v0")`; see `envs.single_agent`.
+PettingZoo's own `parallel_env`, `env` and `raw_env` are in each problem's module.
+
+A further problem is a further module or package here, and nothing else: all of the above, and the
+tests of what problems promise, find it by its name. In it are
+
+- the docstring, its manual, with the lines Agents, Observation, Action, Reward, Episode, Reference;
+- `Config`, a frozen dataclass with defaults that run, and presets of it in `PRESETS`;
+- `Problem`, a subclass of `base.Problem`;
+- `Measured`, the plain numbers that an agent could know, with `Problem.measured()`, which gives
+  those of all copies, and `observe(measured, config)`, which makes observations of them: in a
+  package they are in `observation`;
+- `REWARDS`, functions by name, and `BASELINES`, each a `base.Baseline`;
+- `parallel_env`, `raw_env` and `env`, three lines: see `envs.parallel`.
 """
 
 if __name__ != "marlserve.envs":
@@ -10,23 +23,29 @@ if __name__ != "marlserve.envs":
 
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
 
 from marlserve.envs import single_agent
-from marlserve.envs.base import ParallelView, Policy, Problem
+from marlserve.envs.base import Baseline, Policy, Problem
+from marlserve.envs.parallel import RENDER_MODES, ParallelView
 from marlserve.envs.single_agent import SingleAgentView
 
 __all__ = [
+    "Baseline",
     "ParallelView",
     "Policy",
     "Problem",
     "SingleAgentView",
     "make",
     "make_batch",
+    "make_single_agent",
+    "module",
     "names",
     "register",
 ]
 
-_NOT_PROBLEMS = {"base", "linear_bandits", "sims", "single_agent"}
+_NOT_PROBLEMS = {"actions", "base", "linear_bandits", "parallel", "sims", "single_agent"}
 
 
 def names() -> list[str]:
@@ -34,7 +53,7 @@ def names() -> list[str]:
     return sorted({module.name for module in iter_modules(__path__)} - _NOT_PROBLEMS)
 
 
-def module(name: str):
+def module(name: str) -> ModuleType:
     """The module of problem `name`: its Config, REWARDS and BASELINES.
 
     Raises:
@@ -45,7 +64,7 @@ def module(name: str):
     return import_module(f"marlserve.envs.{name}")
 
 
-def make_batch(name: str, num_envs: int = 1, **config) -> Problem:
+def make_batch(name: str, num_envs: int = 1, **config: Any) -> Problem:
     """Problem `name` as arrays of `num_envs` copies; `config` are fields of its Config.
 
     Raises:
@@ -56,9 +75,21 @@ def make_batch(name: str, num_envs: int = 1, **config) -> Problem:
     return problem.Problem(problem.Config(**config), num_envs)
 
 
-def make(name: str, render_mode: str | None = None, **config) -> ParallelView:
+def make(name: str, render_mode: str | None = None, **config: Any) -> ParallelView:
     """Problem `name` as a PettingZoo `ParallelEnv`; arguments and errors as for `make_batch`."""
     return ParallelView(make_batch(name, 1, **config), render_mode)
+
+
+def make_single_agent(
+    problem: str, render_mode: str | None = None, **config: Any
+) -> SingleAgentView:
+    """Problem `problem` as a Gymnasium environment; errors as for `make`, and where it has several
+    agents."""
+    return SingleAgentView(make(problem, render_mode, **config))
+
+
+# Gymnasium looks here for the modes from which it can make "rgb_array_list".
+make_single_agent.metadata = {"render_modes": list(RENDER_MODES)}  # type: ignore[attr-defined]
 
 
 def register() -> None:

@@ -1,23 +1,49 @@
-"""What all problems share: B independent copies as arrays, and the PettingZoo view of one copy.
+"""What all problems share: B independent copies as arrays, and what plays them.
 
 A problem is written once, as a subclass of `Problem`, over arrays with a leading batch axis of
-B = num_envs copies and N agents. `ParallelView` presents the case B = 1 as a PettingZoo
+B = num_envs copies and N agents. `envs.parallel` presents the case B = 1 as a PettingZoo
 `ParallelEnv`: the same code steps both, so copy b of a batch and a single environment that start
 from the same seed live through bit-identical episodes.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from pettingzoo import ParallelEnv
 
-# {agent: observation} -> {agent: action}, made anew for each episode. Arrays may carry leading
-# batch axes: {agent: [B, *O]} -> {agent: [B, *A]} plays B episodes side by side.
-Policy = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+from marlserve.envs.actions import checked
+
+
+class Policy(Protocol):
+    """What acts: a heuristic, a checkpoint or an exported policy.
+
+    It is made anew for each batch of B episodes, which it plays side by side, from their first
+    steps on.
+    """
+
+    def __call__(
+        self, observations: dict[str, np.ndarray], masks: dict[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Actions by agent, [B, *A], for one step.
+
+        Args:
+            observations: by agent, [B, *O].
+            masks: which actions are legal, by agent, [B, components, actions] bool; None if the
+                problem has no masks.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A heuristic to compare with: a policy, and what it asks of the problem."""
+
+    policy: Callable[[Any], Policy]  # Problem -> policy; called anew for each batch of episodes
+    configure: Callable[[Any], Any] = lambda config: config  # Config -> Config it plays under
+    oracle: bool = False  # told what no deployment could know
 
 
 class Problem(ABC):
@@ -36,8 +62,8 @@ class Problem(ABC):
     state_space: gymnasium.spaces.Box
 
     def __init__(self, config: Any, num_envs: int = 1):
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
+        if not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs!r}; it must be at least 1, and whole")
         self.config = config
         self.num_envs = num_envs
         self.generators = [np.random.default_rng() for _ in range(num_envs)]
@@ -81,7 +107,7 @@ class Problem(ABC):
     def reset(
         self,
         seeds: Sequence[int | None] | None = None,
-        copies: Sequence[int] | None = None,
+        copies: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Begin new episodes and return the observations of all copies, [B, N, *O].
 
@@ -91,17 +117,20 @@ class Problem(ABC):
             copies: indices of the copies to reset; all of them by default.
 
         Raises:
-            ValueError: if the number of seeds is not the number of copies.
+            ValueError: for a bad seed, if the number of seeds is not the number of copies, and
+                for copies that are not indices, each once: a mask of truth values is an error.
         """
-        copies = np.arange(self.num_envs) if copies is None else np.asarray(copies, dtype=np.int64)
+        indices = np.arange(self.num_envs) if copies is None else self._indices(copies)
         if seeds is not None:
-            if len(seeds) != len(copies):
-                raise ValueError(f"{len(seeds)} seeds for {len(copies)} copies: one each is needed")
-            for copy, seed in zip(copies, seeds, strict=True):
-                if seed is not None:
-                    self.generators[copy] = np.random.default_rng(seed)
-        self._start(copies)
-        self._running[copies] = True
+            if len(seeds) != len(indices):
+                raise ValueError(
+                    f"{len(seeds)} seeds for {len(indices)} copies: one each is needed"
+                )
+            seeded = [None if seed is None else _generator(seed) for seed in seeds]
+            for copy, generator in zip(indices, seeded, strict=True):
+                self.generators[copy] = generator or self.generators[copy]
+        self._start(indices)
+        self._running[indices] = True
         return self.observations()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -115,155 +144,64 @@ class Problem(ABC):
             ended stays as it is, for `state()` and `metrics()`, until `reset(copies=...)`.
 
         Raises:
-            ValueError: for a wrong shape or an action outside the action space.
+            ValueError: for a wrong shape, what is no number, or an action outside the space.
             RuntimeError: if a copy has ended, or never began.
         """
         if not self._running.all():
             ended = np.flatnonzero(~self._running).tolist()
             raise RuntimeError(f"copies {ended} have no episode in progress: reset them first")
-        rewards, terminated, truncated = self._advance(self._checked(actions))
+        actions = checked(actions, self.action_space, self.agents, self.num_envs)
+        rewards, terminated, truncated = self._advance(actions)
         self._running = ~(terminated | truncated)
         return self.observations(), rewards, terminated, truncated
 
     def close(self) -> None:  # noqa: B027 (most problems hold nothing but memory)
         """Release what the problem holds."""
 
-    def _checked(self, actions: np.ndarray) -> np.ndarray:
-        """The actions in the dtype of the action space, or an error that says what is wrong."""
-        space, actions = self.action_space, np.asarray(actions)
-        if isinstance(space, gymnasium.spaces.Box):  # a bound such as 0.1 is that of its dtype
-            actions = actions.astype(space.dtype, copy=False)
-        expected = (self.num_envs, len(self.agents), *space.shape)
-        if actions.shape != expected:
-            raise ValueError(f"actions have shape {actions.shape}; expected {expected}")
-        if isinstance(space, gymnasium.spaces.Box):
-            bad = ~((actions >= space.low) & (actions <= space.high))  # NaN compares false
-        else:
-            low, count = _discrete_range(space)
-            bad = (actions < low) | (actions >= low + count) | (actions != np.floor(actions))
-        if bad.any():
-            copy, agent = np.argwhere(bad)[0][:2]
-            raise ValueError(
-                f"action of {self.agents[agent]} is {actions[copy, agent].tolist()}; "
-                f"allowed is {space}"
-            )
-        return actions.astype(space.dtype, copy=False)
-
-
-def _discrete_range(space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray]:
-    """First value and number of values of every component of a discrete space."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return np.asarray(space.start), np.asarray(space.n)
-    if isinstance(space, gymnasium.spaces.MultiDiscrete):
-        return space.start, space.nvec
-    raise TypeError(f"problems have Box, Discrete or MultiDiscrete actions, not {space}")
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A heuristic to compare with: a policy, and what it asks of the problem."""
-
-    policy: Callable[[Problem], Policy]  # called anew for each batch of episodes
-    configure: Callable[[Any], Any] = lambda config: config  # Config -> Config it plays under
-    oracle: bool = False  # told what no deployment could know
-
-
-class ParallelView(ParallelEnv):
-    """One copy of a problem as a PettingZoo `ParallelEnv`.
-
-    `make_batch(num_envs)` gives the same problem with more copies, as arrays.
-    """
-
-    def __init__(self, problem: Problem, render_mode: str | None = None):
-        modes = ("ansi", "rgb_array")
-        if render_mode not in (None, *modes):
-            raise ValueError(f"render_mode is {render_mode!r}; allowed are None, {modes}")
-        self.problem = problem
-        self.render_mode = render_mode
-        self.metadata = {"name": f"{problem.name}_v0", "render_modes": list(modes)}
-        self.possible_agents = list(problem.agents)
-        self.agents: list[str] = []
-        self.state_space = problem.state_space
-        # One object per agent, as PettingZoo asks; the same space must not be re-made per call.
-        self.observation_spaces = dict.fromkeys(self.possible_agents, problem.observation_space)
-        self.action_spaces = dict.fromkeys(self.possible_agents, problem.action_space)
-
-    def make_batch(self, num_envs: int) -> Problem:
-        """The same problem with `num_envs` copies."""
-        return type(self.problem)(self.problem.config, num_envs)
-
-    def observation_space(self, agent: str) -> gymnasium.Space:
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> gymnasium.Space:
-        return self.action_spaces[agent]
-
-    def reset(self, seed: int | None = None, options: dict | None = None):
-        """Begin an episode: ({agent: observation}, {agent: info})."""
-        observations = self.problem.reset(None if seed is None else [seed])
-        self.agents = list(self.possible_agents)
-        return self._by_agent(observations), self._infos()
-
-    def step(self, actions: dict[str, np.ndarray]):
-        """Play one step: observations, rewards, terminations, truncations, infos, by agent.
-
-        The infos of the last step hold the episode's "metrics".
-
-        Raises:
-            ValueError: for missing or unknown agents and for an action outside its space; the
-                message names the agent and the value.
-            RuntimeError: if the episode has ended, or never began.
-        """
-        if set(actions) != set(self.agents):
-            raise ValueError(f"actions are given for {sorted(actions)}; expected {self.agents}")
-        if not self.agents:
-            raise RuntimeError("there is no episode in progress: reset first")
-        shape = self.problem.action_space.shape
-        for agent, action in actions.items():
-            array = np.asarray(action)
-            if array.shape != shape or not np.issubdtype(array.dtype, np.number):
-                raise ValueError(
-                    f"action of {agent} is {action!r}; it must be numbers of shape {shape}"
-                )
-        joint = np.stack([np.asarray(actions[agent]) for agent in self.agents])[None]
-        observations, rewards, terminated, truncated = self.problem.step(joint)
-        over = bool(terminated[0] or truncated[0])
-        result = (
-            self._by_agent(observations),
-            {agent: float(rewards[0, i]) for i, agent in enumerate(self.agents)},
-            dict.fromkeys(self.agents, bool(terminated[0])),
-            dict.fromkeys(self.agents, bool(truncated[0])),
-            self._infos(self.metrics() if over else None),
-        )
-        if over:
-            self.agents = []
-        return result
-
-    def state(self) -> np.ndarray:
-        """The true global state, [S] float32."""
-        return self.problem.state()[0]
-
-    def metrics(self) -> dict[str, float]:
-        """Results of the episode so far, in physical units."""
-        return {name: float(values[0]) for name, values in self.problem.metrics().items()}
-
-    def render(self) -> str | np.ndarray | None:
-        return None if self.render_mode is None else self.problem.render(0, self.render_mode)
-
-    def close(self) -> None:
-        self.problem.close()
-
     def __repr__(self) -> str:
-        return f"{self.metadata['name']}({asdict(self.problem.config)})"
+        parts = (
+            f"{self.num_envs} copies",
+            f"{len(self.agents)} agents",
+            f"observation {_described(self.observation_space)}",
+            f"action {_described(self.action_space)}",
+            *changed_fields(self.config),
+        )
+        return f"{self.name}({', '.join(parts)})"
 
-    def _by_agent(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        return {agent: values[0, i].copy() for i, agent in enumerate(self.agents)}
+    def _indices(self, copies: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The indices of copies, or an error that says what is wrong."""
+        indices = np.asarray(copies)
+        allowed = f"indices 0 to {self.num_envs - 1}, each once"
+        if indices.ndim != 1 or (len(indices) and indices.dtype.kind not in "iu"):
+            raise ValueError(
+                f"copies is {copies!r}; allowed are {allowed} (of a mask: np.flatnonzero(mask))"
+            )
+        indices = indices.astype(np.int64)
+        out = ((indices < 0) | (indices >= self.num_envs)).any()
+        if out or len(np.unique(indices)) < len(indices):
+            raise ValueError(f"copies is {indices.tolist()}; allowed are {allowed}")
+        return indices
 
-    def _infos(self, metrics: dict[str, float] | None = None) -> dict[str, dict]:
-        masks = self.problem.action_masks()
-        infos = {}
-        for i, agent in enumerate(self.agents):
-            infos[agent] = {} if masks is None else {"action_mask": masks[0, i].copy()}
-            if metrics is not None:
-                infos[agent]["metrics"] = metrics
-        return infos
+
+def changed_fields(config: Any) -> list[str]:
+    """The fields of a Config that differ from their defaults, as "name=value"."""
+    values = ((field, getattr(config, field.name)) for field in fields(config))
+    return [f"{field.name}={value!r}" for field, value in values if value != field.default]
+
+
+def _described(space: gymnasium.Space) -> str:
+    """A space in a few characters: its shape, and how many values it has where they are counted."""
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        counts = np.unique(space.nvec)
+        count = counts[0] if len(counts) == 1 else space.nvec.tolist()
+        return f"MultiDiscrete({count}, shape={space.shape})"
+    if isinstance(space, gymnasium.spaces.Box):
+        return f"Box{space.shape}"
+    return repr(space)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"seed is {seed!r}; allowed is None, or whole and not negative") from error

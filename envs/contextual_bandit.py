@@ -20,11 +20,12 @@ Presets: INNER_PRODUCT, QUADRATIC and COSINE, with the paper's 4 arms, 20 dimens
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from marlserve.envs import base
+from marlserve.envs import base, parallel
 from marlserve.envs.base import Baseline, Policy
 
 
@@ -98,6 +99,14 @@ COSINE = Config(function="cosine")
 PRESETS = {"inner_product": INNER_PRODUCT, "quadratic": QUADRATIC, "cosine": COSINE}
 
 
+Measured = np.ndarray  # contexts of the arms, [..., K, d]: what there is to know of a round
+
+
+def observe(measured: Measured, config: Config) -> np.ndarray:
+    """The observations, [..., K, d] float32: the contexts as they are."""
+    return np.array(measured, np.float32)
+
+
 class Problem(base.Problem):
     """See the module.
 
@@ -143,8 +152,12 @@ class Problem(base.Problem):
         reward = REWARDS[self.config.reward](self)[:, None].astype(np.float32)
         return reward, np.ones(self.num_envs, bool), np.zeros(self.num_envs, bool)
 
+    def measured(self) -> Measured:
+        """The contexts of this round, [B, K, d]."""
+        return self.contexts.copy()
+
     def observations(self) -> np.ndarray:
-        return self.contexts[:, None].copy()
+        return observe(self.contexts[:, None], self.config)
 
     def state(self) -> np.ndarray:
         """The contexts in one row."""
@@ -176,29 +189,34 @@ class Problem(base.Problem):
 
 # Baselines ----------------------------------------------------------------------------------------
 
+ByAgent = dict[str, np.ndarray]
+
 
 def random(problem: Problem) -> Policy:
     """Any arm; drawn alike for each batch of episodes."""
     rng = np.random.default_rng(0)
 
-    def act(observations):
-        lead = observations["player"].shape[:-2]
-        return {"player": rng.integers(problem.config.num_arms, size=lead)}
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        size = len(observations["player"])
+        return {"player": rng.integers(problem.config.num_arms, size=size)}
 
     return act
 
 
 def first_arm(problem: Problem) -> Policy:
     """Always the same arm, which is as good as any constant or a random one: the arms are alike."""
-    return lambda observations: {"player": np.zeros(observations["player"].shape[:-2], np.int64)}
+
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        return {"player": np.zeros(len(observations["player"]), np.int64)}
+
+    return act
 
 
 def oracle(problem: Problem) -> Policy:
     """The arm with the highest expected reward: no regret."""
 
-    def act(observations):
-        lead = observations["player"].shape[:-2]
-        return {"player": problem.expected.argmax(axis=1).reshape(lead)}
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        return {"player": problem.expected.argmax(axis=1)}
 
     return act
 
@@ -208,6 +226,11 @@ BASELINES = {
     "first_arm": Baseline(first_arm),
     "oracle": Baseline(oracle, oracle=True),
 }
+
+
+parallel_env = partial(parallel.make, Problem, Config)
+raw_env = partial(parallel.make_raw_aec, Problem, Config)
+env = partial(parallel.make_aec, Problem, Config)
 
 
 # Pictures -----------------------------------------------------------------------------------------

@@ -10,14 +10,10 @@ Every problem has an id, as the settings decide how many agents it has: `marlser
 can be made with num_balancers=1, and is an error with more.
 """
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 
-from marlserve.envs.base import ParallelView
-
-RENDER_FPS = 10  # steps in a second of video
+from marlserve.envs.parallel import ParallelView
 
 
 class SingleAgentView(gymnasium.Env):
@@ -42,7 +38,7 @@ class SingleAgentView(gymnasium.Env):
         self.observation_space = view.observation_space(self.agent)
         self.action_space = view.action_space(self.agent)
         self.render_mode = view.render_mode
-        self.metadata = {**view.metadata, "render_fps": RENDER_FPS}
+        self.metadata = view.metadata
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Begin an episode: observation, info. Without a seed the generator goes on."""
@@ -75,16 +71,5 @@ def announce(problem: str) -> None:
     """Let Gymnasium know a problem, which is imported when one is made; twice does no harm."""
     name = gymnasium_id(problem)
     if name not in gymnasium.registry:
-        maker = "marlserve.envs.single_agent:make"
+        maker = "marlserve.envs:make_single_agent"
         gymnasium.register(name, entry_point=maker, kwargs={"problem": problem})
-
-
-def make(problem: str, render_mode: str | None = None, **config: Any) -> SingleAgentView:
-    """A problem by its own name; arguments and errors as for `envs.make`."""
-    from marlserve import envs  # which announces: it imports this module
-
-    return SingleAgentView(envs.make(problem, render_mode, **config))
-
-
-# Gymnasium looks here for the modes from which it can make "human" and "rgb_array_list".
-make.metadata = {"render_modes": ["ansi", "rgb_array"]}

@@ -21,6 +21,9 @@ load that 200 servers can nearly carry. SOURCE_COMPATIBLE has the arrivals and t
 public system whose measured values the tests reproduce.
 """
 
+from functools import partial
+
+from marlserve.envs import parallel
 from marlserve.envs.kv_cache.baselines import BASELINES
 from marlserve.envs.kv_cache.config import (
     PRESETS,
@@ -29,7 +32,7 @@ from marlserve.envs.kv_cache.config import (
     SYNTHETIC,
     Config,
 )
-from marlserve.envs.kv_cache.features import FEATURES
+from marlserve.envs.kv_cache.observation import FEATURES, Measured, observe
 from marlserve.envs.kv_cache.problem import Problem
 from marlserve.envs.kv_cache.rewards import REWARDS
 
@@ -42,5 +45,14 @@ __all__ = [
     "SOURCE_COMPATIBLE",
     "SYNTHETIC",
     "Config",
+    "Measured",
     "Problem",
+    "env",
+    "observe",
+    "parallel_env",
+    "raw_env",
 ]
+
+parallel_env = partial(parallel.make, Problem, Config)
+raw_env = partial(parallel.make_raw_aec, Problem, Config)
+env = partial(parallel.make_aec, Problem, Config)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from marlserve.envs.kv_cache import rewards
 from marlserve.envs.kv_cache.config import Config
 from marlserve.envs.kv_cache.oracle import oracle
 
+ByAgent = dict[str, np.ndarray]
 Choice = Callable[..., np.ndarray]  # problem -> indices of its action_names, [B]
 
 # The source system's rule: below this price, $/MWh, this configuration.
@@ -23,64 +25,64 @@ _TUNED_BUSY, _TUNED_WAITING_PER_SERVER = 0.8, 0.3
 
 
 def decides(choice: Choice) -> Callable[..., Policy]:
-    """A policy that asks `choice`, which reads the problem, at every step."""
+    """A policy that asks `choice`, which reads what the problem measures, at every step."""
 
-    def make(problem) -> Policy:
-        def act(observations):
-            chosen = choice(problem)
-            lead = observations["operator"].shape[:-1]
-            return {"operator": chosen.astype(np.int64).reshape(lead)}
+    def make(problem: Any) -> Policy:
+        def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+            return {"operator": choice(problem).astype(np.int64)}
 
         return act
 
     return make
 
 
-def constant(problem, config: str) -> np.ndarray:
+def constant(problem: Any, config: str) -> np.ndarray:
     """Always the same."""
     return np.full(problem.num_envs, problem.action_names.index(config))
 
 
-def random(problem) -> Policy:
+def random(problem: Any) -> Policy:
     """Any action, denial included where it is enabled; drawn alike for each batch of episodes."""
     rng, count = np.random.default_rng(0), len(problem.action_names)
 
-    def act(observations):
-        return {"operator": rng.integers(count, size=observations["operator"].shape[:-1])}
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        return {"operator": rng.integers(count, size=len(observations["operator"]))}
 
     return act
 
 
-def price_rule(problem) -> np.ndarray:
+def price_rule(problem: Any) -> np.ndarray:
     """The source system's: compress the more, the dearer electricity is."""
-    chosen = constant(problem, _ELSE)
+    chosen, usd_per_mwh = constant(problem, _ELSE), problem.measured().usd_per_mwh
     for price, config in reversed(_PRICE_RULE):
-        chosen[problem.price < price] = problem.action_names.index(config)
+        chosen[usd_per_mwh < price] = problem.action_names.index(config)
     return chosen
 
 
-def smart_deny(problem) -> np.ndarray:
+def smart_deny(problem: Any) -> np.ndarray:
     """The source system's: deny while many wait, else its price rule."""
-    crowded = problem.pool.copies["waiting"] > _DENY_WAITING_PER_SERVER * problem.config.num_servers
+    crowd = _DENY_WAITING_PER_SERVER * problem.config.num_servers
+    crowded = problem.measured().waiting_requests > crowd
     return np.where(crowded, problem.action_names.index("deny"), price_rule(problem))
 
 
-def tuned_price(problem) -> np.ndarray:
+def tuned_price(problem: Any) -> np.ndarray:
     """The best configuration for the price, if nothing waits."""
-    return rewards.expected(problem, problem.price).argmax(axis=-1)
+    return rewards.expected(problem, problem.measured().usd_per_mwh).argmax(axis=-1)
 
 
-def load_aware(problem, busy: float = _BUSY) -> np.ndarray:
+def load_aware(problem: Any, busy: float = _BUSY) -> np.ndarray:
     """`tuned_price`, but the strongest compression while anything waits or nearly all is busy."""
-    state = problem.pool.copies
-    full = (state["waiting"] > 0) | (state["busy"] > busy * problem.config.num_servers)
+    measured = problem.measured()
+    crowd = busy * problem.config.num_servers
+    full = (measured.waiting_requests > 0) | (measured.busy_servers > crowd)
     return np.where(full, 0, tuned_price(problem))
 
 
-def load_aware_deny(problem) -> np.ndarray:
+def load_aware_deny(problem: Any) -> np.ndarray:
     """`load_aware` with tuned thresholds, and denial while many wait."""
     crowd = _TUNED_WAITING_PER_SERVER * problem.config.num_servers
-    crowded = problem.pool.copies["waiting"] > crowd
+    crowded = problem.measured().waiting_requests > crowd
     compressing = load_aware(problem, _TUNED_BUSY)
     return np.where(crowded, problem.action_names.index("deny"), compressing)
 

@@ -11,6 +11,8 @@ the true state, with the true completions in that step, and takes the best value
 The model is fluid, so this is no upper bound, but no deployment could know as much.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -21,11 +23,13 @@ _REQUESTS, _MEANS = 81, 7  # places on the grid of n and of T
 _AHEAD = 2  # prices count in the mean of as many steps: those of a service
 
 
-def oracle(problem) -> Policy:
+def oracle(problem: Any) -> Policy:
     """Plans at the beginning of every episode."""
     plans: list[tuple | None] = [None] * problem.num_envs
 
-    def act(observations):
+    def act(
+        observations: dict[str, np.ndarray], masks: dict[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
         steps = np.round(problem.pool.copies["clock_s"] / problem.config.step_s).astype(int)
         chosen = np.zeros(problem.num_envs, np.int64)
         for copy, step in enumerate(steps):
@@ -40,7 +44,7 @@ def oracle(problem) -> Policy:
             left, seconds = float(stays.sum()), float(inside["service_s"][stays].sum())
             later = values[step + 1]
             chosen[copy] = _best(later, left, seconds, arrivals[step], worth[step], model)[1]
-        return {"operator": chosen.reshape(observations["operator"].shape[:-1])}
+        return {"operator": chosen}
 
     return act
 

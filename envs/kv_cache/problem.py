@@ -4,8 +4,15 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from marlserve.envs import base
-from marlserve.envs.kv_cache import demand, features, picture, rewards
+from marlserve.envs.kv_cache import demand, measuring, picture, rewards
 from marlserve.envs.kv_cache.config import Config
+from marlserve.envs.kv_cache.observation import (
+    STATE_FEATURES,
+    Measured,
+    most_waiting,
+    observe,
+    site_of,
+)
 from marlserve.envs.sims.serving_pool import DENY, J_PER_MWH, ServingPool
 
 _QUANTILES = (50, 95, 99)
@@ -36,14 +43,12 @@ class Problem(base.Problem):
         self.action_space = Discrete(count)
         if config.action == "continuous":
             self.action_space = Box(-1.0, 1.0, (1,), np.float32)
-        size = len(features.STATE_FEATURES) + count
-        self.observation_space = Box(-1.0, 1.0, (size,), np.float32)
+        self.observation_space = Box(-1.0, 1.0, (len(STATE_FEATURES) + count,), np.float32)
         self.state_space = self.observation_space
-        self.full_score = float(profile.score[-1].mean())
-        most = 5 * config.num_servers if config.max_waiting is None else config.max_waiting
+        self.full_score = site_of(config).full_score
         self.pool = ServingPool(
             *(num_envs, config.num_servers, profile.service_s, profile.energy_j, profile.score),
-            max_waiting=most,
+            max_waiting=most_waiting(config),
             timeout_s=config.timeout_s,
             idle_w=config.idle_w,
             pue=config.pue,
@@ -51,14 +56,10 @@ class Problem(base.Problem):
             record=record,
         )
         self.demand = demand.Demand(config, num_envs, profile.service_s.shape[1])
-        full_w = config.num_servers * float((profile.energy_j / profile.service_s).max())
-        longest_s = config.timeout_s + float(profile.service_s.max())
-        self._scales = (
-            *(float(config.num_servers), float(most), full_w, config.timeout_s, longest_s),
-            *(self.full_score, float(profile.service_s[-1].mean()), config.step_s),
-        )
-        self._tracker = np.zeros(num_envs, features.TRACKER)
-        self._observations = np.zeros((num_envs, size), np.float32)
+        self._longest_s = config.timeout_s + float(profile.service_s.max())
+        self._tracker = np.zeros(num_envs, measuring.TRACKER)
+        self._measured = Measured(*np.zeros((len(Measured._fields), num_envs)))
+        self._observations = np.zeros((num_envs, *self.observation_space.shape), np.float32)
         self.last_actions = np.full(num_envs, -1)  # actions; none at first
         self._taken = np.zeros((num_envs, count), np.int64)
         self._source_reward = np.zeros(num_envs)  # summed
@@ -88,7 +89,7 @@ class Problem(base.Problem):
         arrivals = self.demand.advance(pool.copies["clock_s"])
         pool.advance(config.step_s, served, self.price, arrivals)
         self._steps += 1
-        features.track(self._tracker, pool.step, config.step_s)
+        measuring.track(self._tracker, pool.step, config.step_s)
         source = rewards.source(self)
         self._source_reward += source
         reward = source if config.reward == "source" else rewards.REWARDS[config.reward](self)
@@ -105,17 +106,26 @@ class Problem(base.Problem):
         return np.minimum(bins, count - 1).astype(np.int64)
 
     def _look(self) -> None:
-        """Read the price and fill in the observations."""
+        """Read the price, and take the measurements."""
         demand, pool = self.demand, self.pool
         # After the last step there may be no later price.
         step = np.minimum(self._steps, self.config.num_steps - 1)
         self.price_index = demand.price_index(step * self.config.step_s)
         self.price = demand.usd_per_mwh[self.price_index]
-        features.observe(
-            *(self._observations, self._scales, pool.copies, pool.step, pool.recent_latencies),
-            *(self._tracker, demand.usd_per_mwh, demand.price_trend, self.price_index),
-            *(demand.start_s, self.last_actions),
+        self._measured = measuring.measure(
+            *(pool.copies, pool.step, pool.recent_latencies, self._tracker),
+            start_s=demand.start_s,
+            duration_s=self.config.step_s,
+            longest_s=self._longest_s,
+            usd_per_mwh=self.price,
+            usd_per_mwh_per_h=demand.price_trend[self.price_index],
+            last_action=self.last_actions,
         )
+        self._observations = observe(self._measured, self.config)
+
+    def measured(self) -> Measured:
+        """What the operators measure, [B] each."""
+        return self._measured
 
     def observations(self) -> np.ndarray:
         return self._observations[:, None].copy()

@@ -2,7 +2,7 @@
 
 Agents       compressor. It decides once for each prompt.
 Observation  [F] float32 in [-1, 1]: the groups of features in config.context, one after the other,
-             see `features`: what the prompt names itself, how its tokens repeat, where its own
+             see `observation`: what the prompt names itself, how its tokens repeat, where its own
              attention goes. Nothing of the questions that follow.
 Action       Discrete: an arm of config.arms. A compression method with its parameters, as
              "sigmoid_0.1_16", "h2o" or "snapkv_16", and maybe its own budget, as "h2o@32".
@@ -22,9 +22,12 @@ Presets: UNTAGGED and TAGGED, whose prompts do not name their type, or do. With 
 outcomes are looked up in a table that was made before.
 """
 
+from functools import partial
+
+from marlserve.envs import parallel
 from marlserve.envs.kv_compression.baselines import BASELINES
 from marlserve.envs.kv_compression.config import PRESETS, TAGGED, UNTAGGED, Config
-from marlserve.envs.kv_compression.features import GROUPS
+from marlserve.envs.kv_compression.observation import GROUPS, Measured, observe
 from marlserve.envs.kv_compression.problem import Problem
 from marlserve.envs.kv_compression.rewards import REWARDS
 
@@ -36,5 +39,14 @@ __all__ = [
     "TAGGED",
     "UNTAGGED",
     "Config",
+    "Measured",
     "Problem",
+    "env",
+    "observe",
+    "parallel_env",
+    "raw_env",
 ]
+
+parallel_env = partial(parallel.make, Problem, Config)
+raw_env = partial(parallel.make_raw_aec, Problem, Config)
+env = partial(parallel.make_aec, Problem, Config)

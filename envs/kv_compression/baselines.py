@@ -14,6 +14,7 @@ from marlserve.envs.kv_compression.problem import Problem, reward
 from marlserve.envs.kv_compression.table import training
 from marlserve.envs.linear_bandits import EpsilonGreedy, LinearBandit, LinearThompson, LinUCB
 
+ByAgent = dict[str, np.ndarray]
 ROUNDS = 3_000  # that the bandits learn from
 # The least regret on the training prompts, over three seeds, of alpha and scale in 0.1, 0.3, 1, of
 # 30 and 100 random choices, and of ridge in 1, 3, 10, 30, 100; where prompts are tagged, and not.
@@ -35,9 +36,8 @@ def decides(choice: Callable[[Problem], np.ndarray]) -> Callable[[Problem], Poli
     """A policy that asks `choice`, which reads the problem, at every step."""
 
     def make(problem: Problem) -> Policy:
-        def act(observations):
-            lead = observations["compressor"].shape[:-1]
-            return {"compressor": np.asarray(choice(problem), np.int64).reshape(lead)}
+        def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+            return {"compressor": np.asarray(choice(problem), np.int64)}
 
         return act
 
@@ -88,11 +88,8 @@ def learns(bandit: str, seed: int = 0) -> Callable[[Problem], Policy]:
     def make(problem: Problem) -> Policy:
         learner, scaled = trained(bandit, problem, seed=seed)[0], _standardises(problem.config)
 
-        def act(observations):
-            seen = observations["compressor"]  # [B, F], or [F] of one copy
-            return {
-                "compressor": learner.greedy(np.atleast_2d(scaled(seen))).reshape(seen.shape[:-1])
-            }
+        def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+            return {"compressor": learner.greedy(scaled(observations["compressor"]))}
 
         return act
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from marlserve.envs.kv_compression.arms import GRID, Arm, distinct
-from marlserve.envs.kv_compression.features import GROUPS
+from marlserve.envs.kv_compression.observation import GROUPS
 from marlserve.envs.kv_compression.rewards import REWARDS
 from marlserve.envs.sims.kv_compression.compression import check_budget
 from marlserve.envs.sims.kv_compression.language_model import SMALL_LLAMA

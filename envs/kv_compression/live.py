@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marlserve.envs.kv_compression import features, rewards
+from marlserve.envs.kv_compression import observation, rewards
 from marlserve.envs.kv_compression.arms import Arm
+from marlserve.envs.kv_compression.observation import BLOCKS, Measured, block_of
 from marlserve.envs.kv_compression.prompts import LongBench, Prompt, Prompts, Synthetic
 from marlserve.envs.sims.kv_compression import language_model
 from marlserve.envs.sims.kv_compression.compression import (
@@ -59,11 +60,10 @@ class Live:
         read = self._reads.get(index)
         return (read.prompt if read else self._prompts[index]).type
 
-    def context(self, index: int, group: str) -> np.ndarray:
-        """One group of a prompt's features, [F] float32."""
+    def measured(self, index: int) -> Measured:
+        """What is known of a prompt once it is read."""
         read = self._read(index)
-        found = features.GROUPS[group](read.prompt, read.prefill, self._config)
-        return found.astype(np.float32)
+        return measured(read.prompt, read.prefill, tagged=self._config.tagged)
 
     def outcomes(self, index: int, arms: Sequence[int]) -> dict[str, np.ndarray]:
         """What becomes of a prompt under these arms: {name of OUTCOMES: [A] float32}."""
@@ -94,7 +94,7 @@ class Live:
             prompt = self._prompts[index]
             number = len(prompt.tokens)
             weights = [arm.method.query_weights(number) for arm in self._arms]
-            weights = torch.cat([torch.stack(weights), features.query_weights(number)])
+            weights = torch.cat([torch.stack(weights), query_weights(number)])
             self._reads[index] = _Read(
                 prompt, prefill(self._language.model, prompt.tokens, weights)
             )
@@ -118,4 +118,27 @@ class Live:
             return rewards.token_cosine(answers, reference, self._language.model)
         decode = self._language.tokenizer.batch_decode
         texts = decode([*answers, reference], skip_special_tokens=True)
-        return rewards.text_cosine(texts[:-1], texts[-1], features.text_encoder(self._config))
+        return rewards.text_cosine(texts[:-1], texts[-1], observation.text_encoder(self._config))
+
+
+def query_weights(num_tokens: int) -> Tensor:
+    """The sums of attention that observations need: one row per block of queries, [BLOCKS, n]."""
+    block = torch.from_numpy(block_of(num_tokens))
+    return (block == torch.arange(BLOCKS)[:, None]).float()
+
+
+def measured(prompt: Prompt, read: Prefill, tagged: bool) -> Measured:
+    """What is known of a prompt, whose last sums of attention are those of `query_weights`."""
+    states = read.hidden.double().cpu()
+    return Measured(
+        tokens=prompt.numbers,
+        is_special=prompt.is_special,
+        longest_tokens=prompt.longest,
+        budget_entries=prompt.budget,
+        named_type=prompt.type if tagged else -1,
+        num_types=prompt.num_types,
+        attention=read.scores[:, -BLOCKS:].double().mean((0, 2)).cpu().numpy(),
+        hidden_mean=states.mean(0).numpy(),
+        hidden_last_mean=states[-max(1, len(states) // 8) :].mean(0).numpy(),
+        text=prompt.text,
+    )

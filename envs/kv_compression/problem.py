@@ -9,6 +9,7 @@ from marlserve.envs import base
 from marlserve.envs.kv_compression import picture
 from marlserve.envs.kv_compression.config import Config
 from marlserve.envs.kv_compression.live import Live
+from marlserve.envs.kv_compression.observation import Measured, observe
 from marlserve.envs.kv_compression.rewards import REWARDS
 from marlserve.envs.kv_compression.table import Table
 
@@ -70,6 +71,19 @@ class Problem(base.Problem):
         rows = [self._source.outcomes(index, arms) for index in self.prompts.tolist()]
         return np.stack([self._reward(row) for row in rows])
 
+    def measured(self) -> list[Measured]:
+        """What is known of the prompts that the copies are at.
+
+        Raises:
+            ValueError: with a table, which keeps observations instead.
+        """
+        if isinstance(self._source, Table):
+            raise ValueError(
+                f"table_path is {self.config.table_path!r}; a table keeps observations, not what "
+                "they are computed from: allowed is ''"
+            )
+        return [self._source.measured(index) for index in self.prompts.tolist()]
+
     def observations(self) -> np.ndarray:
         return self._observations[:, None].copy()
 
@@ -107,13 +121,10 @@ class Problem(base.Problem):
 
     def _contexts(self, prompts: np.ndarray) -> np.ndarray:
         """[B, F] float32, of these prompts."""
-        source, groups = self._source, self.config.context
+        source, config = self._source, self.config
         if isinstance(source, Table):
-            return np.concatenate([source.context(prompts, group) for group in groups], 1)
-        rows = [
-            np.concatenate([source.context(index, group) for group in groups])
-            for index in prompts.tolist()
-        ]
+            return np.concatenate([source.context(prompts, group) for group in config.context], 1)
+        rows = [observe(source.measured(index), config) for index in prompts.tolist()]
         return np.stack(rows) if rows else self._observations[:0]
 
     def _outcomes(self, arms: np.ndarray) -> dict[str, np.ndarray]:

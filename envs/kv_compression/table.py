@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from marlserve.envs.kv_compression import features
+from marlserve.envs.kv_compression import observation
 from marlserve.envs.kv_compression.live import OUTCOMES, Live
 
 CHUNK = 100  # prompts in a file
@@ -57,11 +57,12 @@ def build(folder: Path, config, first: int) -> None:
     """
     if folder.exists():
         _check(folder, config)
-    groups = [name for name in features.GROUPS if name != "text" or config.text_encoder]
+    groups = [name for name in observation.GROUPS if name != "text" or config.text_encoder]
     live, last = Live(config), min(first + CHUNK, config.num_prompts)
     columns: dict[str, list] = {}
     for index in range(first, last):
-        row = {_CONTEXT + group: live.context(index, group) for group in groups}
+        seen = live.measured(index)
+        row = {_CONTEXT + group: observation.group(seen, group, config) for group in groups}
         row |= live.outcomes(index, range(len(config.arms)))
         row[_TYPE] = live.type(index)
         for name, value in row.items():

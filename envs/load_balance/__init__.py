@@ -16,9 +16,13 @@ Presets: MODERATE and LARGE are the paper's testbeds, QUAD is four balancers ove
 DEGRADED is MODERATE with servers that slow down and recover unannounced.
 """
 
+from functools import partial
+
+from marlserve.envs import parallel
 from marlserve.envs.load_balance.baselines import BASELINES
 from marlserve.envs.load_balance.config import DEGRADED, LARGE, MODERATE, PRESETS, QUAD, Config
-from marlserve.envs.load_balance.problem import FEATURES, Problem
+from marlserve.envs.load_balance.observation import FEATURES, Measured, observe
+from marlserve.envs.load_balance.problem import Problem
 from marlserve.envs.load_balance.rewards import REWARDS
 
 __all__ = [
@@ -31,5 +35,14 @@ __all__ = [
     "QUAD",
     "REWARDS",
     "Config",
+    "Measured",
     "Problem",
+    "env",
+    "observe",
+    "parallel_env",
+    "raw_env",
 ]
+
+parallel_env = partial(parallel.make, Problem, Config)
+raw_env = partial(parallel.make_raw_aec, Problem, Config)
+env = partial(parallel.make_aec, Problem, Config)

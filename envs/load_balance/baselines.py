@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
-from marlserve.envs.load_balance.problem import FEATURES
+from marlserve.envs.load_balance.observation import FEATURES
+
+ByAgent = dict[str, np.ndarray]
 
 
 def equal(config: Config) -> np.ndarray:
@@ -23,12 +26,12 @@ def by_cores(config: Config) -> np.ndarray:
 def constant(weights: Callable[[Config], np.ndarray]) -> Callable[..., Policy]:
     """The same weights at every step."""
 
-    def make(problem) -> Policy:
+    def make(problem: Any) -> Policy:
         values = weights(problem.config).clip(MIN_WEIGHT).astype(np.float32)
 
-        def act(observations):
+        def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
             return {
-                agent: np.broadcast_to(values, (*seen.shape[:-2], len(values)))
+                agent: np.broadcast_to(values, (len(seen), len(values)))
                 for agent, seen in observations.items()
             }
 
@@ -37,27 +40,23 @@ def constant(weights: Callable[[Config], np.ndarray]) -> Callable[..., Policy]:
     return make
 
 
-def probing(problem) -> Policy:
+def probing(problem: Any) -> Policy:
     """Weights by cores over probed jobs, cores / (jobs + 1), refreshed at every step.
 
     The active WCMP of Yao et al. 2022: probes tell the true number of busy workers.
     """
     cores = by_cores(problem.config)
 
-    def act(observations):
-        jobs = problem.cluster.servers["running"] + problem.cluster.servers["waiting"]
-        weights = cores / (jobs + 1.0)  # [B, M]
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        weights = cores / (problem.measured().probed_jobs + 1.0)  # [B, K, M]
         weights *= MAX_WEIGHT / weights.max(axis=-1, keepdims=True)
         values = weights.clip(MIN_WEIGHT).astype(np.float32)
-        return {
-            agent: values.reshape(*seen.shape[:-2], len(cores))
-            for agent, seen in observations.items()
-        }
+        return {agent: values[:, k] for k, agent in enumerate(problem.agents)}
 
     return act
 
 
-def adapting(problem) -> Policy:
+def adapting(problem: Any) -> Policy:
     """Weights by cores over the time that own flows take, cores / (0.1 s + discounted mean).
 
     So a server that became slow is spared before it is full. The mean is of all durations, those of
@@ -66,7 +65,7 @@ def adapting(problem) -> Policy:
     """
     cores, column = by_cores(problem.config), FEATURES.index("duration_discounted_mean")
 
-    def act(observations):
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
         return {
             # The observation shows t seconds as t / (t + 0.1).
             agent: (cores * (1.0 - seen[..., column])).clip(MIN_WEIGHT).astype(np.float32)

@@ -6,23 +6,13 @@ from gymnasium.spaces import Box, MultiDiscrete
 from marlserve.envs import base
 from marlserve.envs.load_balance import picture, traffic
 from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
+from marlserve.envs.load_balance.observation import FEATURES, Measured, observe
 from marlserve.envs.load_balance.rewards import REWARDS
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.envs.sims.fairness import jain_index
 from marlserve.envs.sims.reservoir import DISCOUNT_PER_S, Reservoirs
 from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
 
-# Columns of the observation, per server. Flows n are shown as n / (n + 4), rates r per second as
-# r / (r + 10), seconds t as t / (t + 0.1): bounded, and finest where most values lie.
-FEATURES = (
-    "ongoing",  # own flows in progress
-    "completion_rate",  # own flows completed per second, in a mean with weight 0.9 ** age_s
-    *(f"fct_{name}" for name in STATISTICS),  # of completed flows: time from arrival to completion
-    *(f"duration_{name}" for name in STATISTICS),  # of flows in progress, once a step: time so far
-    "last_weight",  # in force until now, over the largest one possible
-    "agent_index",  # k / K, the same for all servers
-)
-_SCALES = np.array([4.0, 10.0] + [0.1] * 2 * len(STATISTICS), np.float32)
 _LEAST_WORK_S = 1e-3  # for slowdowns: that of a job without work is not finite
 
 
@@ -38,10 +28,8 @@ class Problem(base.Problem):
         self.observation_space = Box(0.0, 1.0, (m, len(FEATURES)), np.float32)
         if config.action == "levels":
             self.action_space = MultiDiscrete([len(config.weight_levels)] * m)
-            self._max_weight = max(1.0, *config.weight_levels)  # 1 is in force at first
         else:
             self.action_space = Box(MIN_WEIGHT, MAX_WEIGHT, (m,), np.float32)
-            self._max_weight = MAX_WEIGHT
         self.state_space = Box(0.0, 1.0, (m * (4 + k) + 2,), np.float32)
         self.cluster = Cluster(
             *(num_envs, k, config.cores, config.dispatch, config.max_running, config.max_backlog)
@@ -132,15 +120,23 @@ class Problem(base.Problem):
         kind, name = field.split("_", 1)
         return self._statistics[:, ("fct", "duration").index(kind), ..., STATISTICS.index(name)]
 
+    def measured(self) -> Measured:
+        """What each balancer measures, [B, K, ...], in arrays that later steps do not change."""
+        cluster, (b, k, m) = self.cluster, self.cluster.shape
+        jobs = cluster.servers["running"] + cluster.servers["waiting"]
+        statistics = self._statistics.copy()
+        return Measured(
+            ongoing_flows=cluster.ongoing.copy(),
+            completed_per_s=self._completion_rate.copy(),
+            fct_s=statistics[:, 0],
+            duration_s=statistics[:, 1],
+            last_weight=self.weights.copy(),
+            balancer=np.broadcast_to(np.arange(k), (b, k)),
+            probed_jobs=np.broadcast_to(jobs[:, None], (b, k, m)),
+        )
+
     def observations(self) -> np.ndarray:
-        b, k, m = self.cluster.shape
-        out = np.empty((b, k, m, len(FEATURES)), np.float32)
-        out[..., 0], out[..., 1] = self.cluster.ongoing, self._completion_rate
-        out[..., 2:-2] = np.moveaxis(self._statistics, 1, -2).reshape(b, k, m, -1)
-        out[..., :-2] /= out[..., :-2] + _SCALES
-        out[..., -2] = self.weights / self._max_weight
-        out[..., -1] = (np.arange(k) / k)[:, None]
-        return out
+        return observe(self.measured(), self.config)
 
     def state(self) -> np.ndarray:
         """Of every server its running jobs, its waiting jobs, each balancer's flows, its cores and

@@ -1,19 +1,19 @@
-"""What holds for every problem: PettingZoo's contract, and ours of arrays, seeds and errors."""
+"""What holds for every problem: its parts, and our contract of arrays, seeds and policies."""
 
 import pickle
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import supersuit
-from pettingzoo.test import parallel_api_test, parallel_seed_test
 from playing import SEEDS, advance, assert_same, play, sampled
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from toy_modules import ToyConfig
 
 from marlserve import envs
-from marlserve.envs.base import ParallelView
+from marlserve.envs.parallel import ParallelView
 
 every_problem = pytest.mark.parametrize("name", envs.names())
 
@@ -31,10 +31,9 @@ def test_unknown_problems_and_settings_are_errors():
         envs.make("sims")
     with pytest.raises(TypeError, match="colour"):
         envs.make(envs.names()[0], colour="red")
-    with pytest.raises(ValueError, match="num_envs is 0; it must be at least 1"):
-        envs.make_batch(envs.names()[0], 0)
-    with pytest.raises(ValueError, match="render_mode is 'human'; allowed are"):
-        envs.make(envs.names()[0], render_mode="human")
+    for num_envs in (0, 1.5, "2"):
+        with pytest.raises(ValueError, match=f"num_envs is {num_envs!r}; it must be at least 1"):
+            envs.make_batch(envs.names()[0], num_envs)
 
 
 @every_problem
@@ -45,22 +44,47 @@ def test_a_problem_has_its_parts(name):
         module.Config().reward = "none"
     assert module.Config().reward in module.REWARDS
     assert module.BASELINES
-    for line in ("Agents", "Observation", "Action", "Reward", "Episode", "Reference"):
-        assert f"\n{line} " in module.__doc__, f"the manual has no line {line}"
-
-
-# PettingZoo --------------------------------------------------------------------------------------
+    assert module.PRESETS
+    assert all(isinstance(preset, module.Config) for preset in module.PRESETS.values())
 
 
 @every_problem
-def test_pettingzoo_api(name, capsys):
-    parallel_api_test(envs.make(name), num_cycles=300)
-    assert "Passed" in capsys.readouterr().out
+def test_the_manual_has_its_six_lines_in_order(name):
+    lines = envs.module(name).__doc__.splitlines()
+    labels = [line.split()[0] for line in lines if re.match(r"[A-Z][a-z]+ {2,}\S", line)]
+    assert labels == ["Agents", "Observation", "Action", "Reward", "Episode", "Reference"]
+    problem, manual = envs.make_batch(name), " ".join(lines)
+    assert problem.agents[0] in manual
+    seen = re.search(r"Observation +(\[.*?\]) float32 in \[(-?\d), (\d)\]", manual)
+    shape, low, high = seen.groups()
+    space = problem.observation_space
+    assert len(shape.split(",")) == len(space.shape)
+    for size, given in zip(space.shape, re.findall(r"\w+", shape), strict=True):
+        assert not given.isdecimal() or int(given) == size
+    assert (space.low == float(low)).all()
+    assert (space.high == float(high)).all()
+    assert re.search(rf"Action .*{type(problem.action_space).__name__}.* Reward ", manual)
 
 
 @every_problem
-def test_pettingzoo_seeds(name):
-    parallel_seed_test(lambda: envs.make(name), num_cycles=50)
+def test_a_batch_tells_what_it_is(name):
+    problem = envs.make_batch(name, 3)
+    shown = repr(problem)
+    assert shown.startswith(f"{name}(3 copies, {len(problem.agents)} agents, observation Box")
+    assert str(problem.observation_space.shape) in shown
+    assert type(problem.action_space).__name__ in shown
+    assert "=" not in shown.replace("shape=", ""), "defaults are not told"
+
+
+def test_settings_that_are_no_defaults_are_told():
+    assert repr(envs.make_batch("load_balance", 2, num_balancers=3, reward="latency")) == (
+        "load_balance(2 copies, 3 agents, observation Box(7, 14), "
+        "action MultiDiscrete(6, shape=(7,)), num_balancers=3, reward='latency')"
+    )
+    assert repr(envs.make("kv_cache", num_servers=5)) == "kv_cache_v0(num_servers=5)"
+
+
+# Episodes ----------------------------------------------------------------------------------------
 
 
 @every_problem
@@ -89,21 +113,6 @@ def test_an_episode_ends_for_all_and_gives_its_metrics(name):
     env.reset()
     assert env.agents == env.possible_agents
     env.close()
-
-
-@every_problem
-def test_pictures(name):
-    text, picture = envs.make(name, render_mode="ansi"), envs.make(name, render_mode="rgb_array")
-    for env in (text, picture):
-        env.reset(seed=0)
-        env.step({agent: env.action_space(agent).sample() for agent in env.agents})
-    assert isinstance(text.render(), str)
-    pixels = picture.render()
-    assert pixels.dtype == np.uint8
-    assert pixels.ndim == 3
-    assert pixels.shape[2] == 3
-    assert pixels.std() > 0, "something is drawn"
-    assert envs.make(name).render() is None
 
 
 # Arrays ------------------------------------------------------------------------------------------
@@ -170,6 +179,50 @@ def test_one_copy_begins_anew_and_the_others_stay(name):
         problem.reset([1, 2])
 
 
+@pytest.mark.parametrize(
+    "copies",
+    [
+        np.array([True, False, True]),
+        [True, False],
+        [0.0, 1.0],
+        [-1],
+        [3],
+        [1, 1],
+        [[0]],
+        1,
+        ["0"],
+        [None],
+    ],
+)
+@every_problem
+def test_copies_to_reset_are_indices_each_once(name, copies):
+    problem, twin = envs.make_batch(name, 3), envs.make_batch(name, 3)
+    for one in (problem, twin):
+        one.reset(SEEDS)
+    with pytest.raises(ValueError, match="copies is .*; allowed are indices 0 to 2, each once"):
+        problem.reset(copies=copies)
+    assert_same(play(problem, 3), play(twin, 3))  # nothing has changed
+
+
+@every_problem
+def test_copies_may_be_none_of_them_or_in_any_order(name):
+    problem = envs.make_batch(name, 3)
+    first = problem.reset(SEEDS)
+    np.testing.assert_array_equal(problem.reset(copies=[]), first)
+    again = problem.reset([SEEDS[2], SEEDS[0]], copies=np.array([2, 0], np.uint8))
+    np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "one"])
+def test_bad_seeds_change_nothing(seed):
+    problem, twin = (envs.make_batch("contextual_bandit", 2) for _ in range(2))
+    for one in (problem, twin):
+        one.reset([1, 2])
+    with pytest.raises(ValueError, match=f"seed is {seed!r}; allowed is None, or whole"):
+        problem.reset([5, seed])
+    assert_same(play(problem, 3), play(twin, 3))
+
+
 @every_problem
 def test_all_stays_inside_its_space(name):
     problem, rng = envs.make_batch(name, 2), np.random.default_rng(2)
@@ -216,11 +269,9 @@ def test_baselines_play(name, request):
             actions = policy(by_agent)
             joint = np.stack([actions[agent] for agent in problem.agents], axis=1)
             observations = advance(problem, joint)[0]
-        single = module.Problem(baseline.configure(config))
-        env = ParallelView(single)
-        observations, _ = env.reset(seed=1)
-        policy = baseline.policy(single)
-        env.step(policy(observations))
+            assert all(len(action) == 2 for action in actions.values())
+            again = policy(by_agent, None)  # masks, where there are none
+            assert again.keys() == set(problem.agents)
 
 
 # Other libraries ---------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 import gymnasium
 import numpy as np
 import pytest
-from playing import SEEDS, sampled
+from playing import SEEDS, assert_same, sampled
 
 from marlserve import envs
 
 every_problem = pytest.mark.parametrize("name", envs.names())
+# Types in which 0 is an action to numpy, and how it shows it.
+NO_NUMBERS = {bool: "False", complex: "0", object: "0", str: "''", bytes: "b''"}
 
 
 def bad_values(space: gymnasium.Space) -> list[tuple[object, str]]:
@@ -23,6 +25,7 @@ def bad_values(space: gymnasium.Space) -> list[tuple[object, str]]:
     if space.shape:
         values += [("no action", "no action"), (None, "None")]
         values += [(np.full(space.shape, "a"), "a"), (np.full(space.shape, None), "None")]
+    values += [(np.zeros(space.shape, dtype), shown) for dtype, shown in NO_NUMBERS.items()]
     return values
 
 
@@ -45,6 +48,19 @@ def test_bad_actions_name_the_agent_and_the_value_and_change_nothing(name):
     for agent in env.agents:
         np.testing.assert_array_equal(shown[0][agent], expected[0][agent])
         assert shown[1][agent] == expected[1][agent]
+
+
+@every_problem
+@pytest.mark.parametrize("dtype", NO_NUMBERS)
+def test_arrays_of_what_is_no_number_are_errors(name, dtype):
+    problem, twin = envs.make_batch(name, 2), envs.make_batch(name, 2)
+    good = sampled(problem, np.random.default_rng(7))
+    for one in (problem, twin):
+        one.reset(SEEDS[:2])
+    bad = np.zeros(good.shape, dtype)
+    with pytest.raises(ValueError, match=r"actions have dtype .*; allowed are integers and floats"):
+        problem.step(bad)
+    assert_same(list(problem.step(good)), list(twin.step(good)))
 
 
 @every_problem

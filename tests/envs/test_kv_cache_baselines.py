@@ -22,9 +22,12 @@ def chosen(baseline: str, prices=(), waiting=(), busy=(), **changes) -> list[str
     baseline = BASELINES[baseline]
     problem = Problem(baseline.configure(Config(**changes)), count)
     observations = problem.reset(range(count))
-    problem.price = np.array(prices) if len(prices) else np.full(count, 50.0)
-    for name, values in (("waiting", waiting), ("busy", busy)):
-        problem.pool.copies[name] = np.array(values) if len(values) else 0
+    measured = problem.measured()._replace(
+        usd_per_mwh=np.array(prices) if len(prices) else np.full(count, 50.0),
+        waiting_requests=np.array(waiting) if len(waiting) else np.zeros(count),
+        busy_servers=np.array(busy) if len(busy) else np.zeros(count),
+    )
+    problem.measured = lambda: measured
     actions = baseline.policy(problem)({"operator": observations[:, 0]})["operator"]
     return [problem.action_names[action] for action in actions]
 

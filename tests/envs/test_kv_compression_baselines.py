@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from kv_compression_cases import SMALL, start, step
 
-from marlserve.envs.base import ParallelView
 from marlserve.envs.kv_compression import BASELINES, Problem, baselines
 from marlserve.envs.kv_compression.arms import GRID
 from marlserve.envs.kv_compression.baselines import BANDITS, trained
@@ -199,10 +198,7 @@ def test_they_play_one_episode_as_many(config, name):
     batch = start(config, 4, seed=20)
     arms = chosen(name, batch)
     for copy in range(4):
-        single = Problem(config)
-        env = ParallelView(single)
-        shown, _ = env.reset(seed=20 + copy)
-        assert BASELINES[name].policy(single)(shown)["compressor"] == arms[copy]
+        np.testing.assert_array_equal(chosen(name, start(config, 1, seed=20 + copy)), arms[copy])
 
 
 def test_only_those_who_are_told_the_type_or_the_rewards_are_oracles():

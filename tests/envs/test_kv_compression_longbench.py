@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizerFast, PreTrainedTokenizerFast
 
-from marlserve.envs.kv_compression import Config, Problem, features
+from marlserve.envs.kv_compression import Config, Problem, observation
 from marlserve.envs.kv_compression.arms import parse
 from marlserve.envs.kv_compression.live import Live
 from marlserve.envs.kv_compression.longbench_templates import context_text, question_text
@@ -259,7 +259,7 @@ def test_it_is_a_problem_like_any_other_and_has_a_table(config, tmp_path):
 def test_texts_are_seen_and_compared_by_an_encoder(config, encoder, tmp_path, monkeypatch):
     loaded, load = [], text_encoder._loaded
     monkeypatch.setattr(text_encoder, "_loaded", lambda *x: loaded.append(x) or load(*x))
-    features._loaded.cache_clear()
+    observation._loaded.cache_clear()
     config = replace(config, text_encoder=encoder, reward="cosine", context=("length", "text"))
     tabled = built(tmp_path, config)
     problem, asked = start(tabled, 4), start(config, 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kv_compression_cases import NO_TEXT, built, start, step
 
-from marlserve.envs.kv_compression import Config, Problem, table
+from marlserve.envs.kv_compression import Config, Problem, observation, table
 from marlserve.envs.kv_compression.live import OUTCOMES, Live
 from marlserve.envs.kv_compression.table import Table, build, missing, training
 
@@ -55,8 +55,10 @@ def test_every_prompt_group_and_arm_is_in_it(tiny, split):
     assert {values.shape for values in outcomes.values()} == {(10, 4)}
     for index in range(10):
         assert found.type(index) == live.type(index)
+        seen = live.measured(index)
         for group in NO_TEXT:
-            np.testing.assert_array_equal(found.context(index, group), live.context(index, group))
+            expected = observation.group(seen, group, config)
+            np.testing.assert_array_equal(found.context(index, group), expected)
         for name, values in live.outcomes(index, [3, 0, 2]).items():
             np.testing.assert_array_equal(found.outcomes(index, [3, 0, 2])[name], values)
             np.testing.assert_array_equal(outcomes[name][index][[3, 0, 2]], values)

@@ -105,7 +105,7 @@ def test_rows_equal_a_plain_loop(module, terminates):
 
 def test_an_array_problem_and_its_copies_one_by_one_give_the_same_rows(monkeypatch):
     arrays = sample(runner_of("toy_problem:drift", Memory, limit=1.2), num_episodes=9)
-    monkeypatch.delattr("marlserve.envs.base.ParallelView.make_batch")
+    monkeypatch.delattr("marlserve.envs.parallel.ParallelView.make_batch")
     copies = runner_of("toy_problem:drift", Memory, limit=1.2)
     assert isinstance(copies.env.batch, ParallelBatch)
     loop = sample(copies, num_episodes=9)

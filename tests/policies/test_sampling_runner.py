@@ -77,7 +77,7 @@ def test_metrics_once_per_episode_and_per_call():
 @pytest.mark.parametrize("arrays", [True, False])
 def test_metrics_of_the_problem_are_averaged(arrays, monkeypatch):
     if not arrays:
-        monkeypatch.delattr("marlserve.envs.base.ParallelView.make_batch")
+        monkeypatch.delattr("marlserve.envs.parallel.ParallelView.make_batch")
     runner = runner_of("toy_problem:drift", limit=1000.0, num_steps=6)
     distances = []
     runner.config.callbacks_on_episode_end = lambda episode, **kw: distances.append(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from marlserve.envs.base import ParallelView, Problem
+from marlserve.envs.base import Problem
+from marlserve.envs.parallel import ParallelView
 
 
 @dataclass(frozen=True)
@@ -71,5 +72,5 @@ class Drift(Problem):
         return {"distance_m": np.abs(self.position), "duration_s": self.time.astype(float)}
 
 
-def drift(**config) -> ParallelView:
-    return ParallelView(Drift(DriftConfig(**config)))
+def drift(max_cycles: int | None = None, **config) -> ParallelView:
+    return ParallelView(Drift(DriftConfig(**config)), max_cycles=max_cycles)

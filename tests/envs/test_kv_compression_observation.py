@@ -10,10 +10,12 @@ import torch
 from kv_compression_cases import NO_TEXT
 from transformers import AutoModelForCausalLM
 
-from marlserve.envs.kv_compression import Config, Problem, features
+from marlserve.envs.kv_compression import Config, Problem, observation
+from marlserve.envs.kv_compression.live import measured, query_weights
+from marlserve.envs.kv_compression.observation import Measured
 from marlserve.envs.kv_compression.prompts import Prompt, Synthetic
 from marlserve.envs.sims.kv_compression import language_model, small_llama
-from marlserve.envs.sims.kv_compression.compression import Prefill, prefill
+from marlserve.envs.sims.kv_compression.compression import prefill
 from marlserve.envs.sims.kv_compression.tasks import SPECIAL_TOKENS
 
 SIZES = {96: 12, 160: 18, 256: 24}  # tokens of a prompt, and facts in it
@@ -34,14 +36,15 @@ def config_of(length: int, **changes) -> Config:
     return Config(prompt_tokens=length, num_facts=SIZES[length], context=NO_TEXT, **changes)
 
 
-def read(prompt: Prompt) -> Prefill:
-    weights = features.query_weights(len(prompt.tokens))
-    return prefill(language_model.load().model, prompt.tokens, weights)
+def read(prompt: Prompt, config: Config) -> Measured:
+    weights = query_weights(len(prompt.tokens))
+    prefilled = prefill(language_model.load().model, prompt.tokens, weights)
+    return measured(prompt, prefilled, config.tagged)
 
 
 def seen(prompt: Prompt, config: Config) -> dict[str, np.ndarray]:
-    prefilled = read(prompt)
-    return {group: features.GROUPS[group](prompt, prefilled, config) for group in NUMBERS}
+    known = read(prompt, config)
+    return {group: observation.GROUPS[group](known, config) for group in NUMBERS}
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -60,9 +63,9 @@ def test_tag_length_and_budget(case):
     assert found["tag"].tolist() == [float(kind == prompt.type) for kind in range(5)]
     assert found["length"].tolist() == [1.0]
     assert found["budget"].tolist() == [16 / config.prompt_tokens]
-    short = replace(prompt, longest=4 * config.prompt_tokens, budget=1000)
-    assert features.length(short, None, config).tolist() == [0.25]
-    assert features.budget(short, None, config).tolist() == [1.0]
+    short = read(replace(prompt, longest=4 * config.prompt_tokens, budget=1000), config)
+    assert observation.length(short, config).tolist() == [0.25]
+    assert observation.budget(short, config).tolist() == [1.0]
 
 
 def test_diversity_is_the_type_token_ratio_of_windows(case):
@@ -199,9 +202,10 @@ def test_the_end_of_a_prompt_is_seen_whatever_its_length():
         number = length // 4
         tokens = torch.cat([torch.full((length - number,), 100), 16 + torch.arange(number)])
         prompt = replace(Synthetic(config)[0], tokens=tokens)
-        repetition = features.repetition(prompt, None, config).reshape(7, 4)
+        known = read(prompt, config)
+        repetition = observation.repetition(known, config).reshape(7, 4)
         assert not repetition[:6].any()  # windows up to a quarter
         assert (repetition[6] > 0).all()
-        diversity = features.diversity(prompt, None, config).reshape(5, 4)
+        diversity = observation.diversity(known, config).reshape(5, 4)
         assert (diversity[0, :3] == 1.0).all()
         assert diversity[0, 3] < 1.0
