@@ -4,6 +4,7 @@
 - `replay`: a ring of such rows
 - `runner`: the RLlib `EnvRunner` that samples them, one forward pass per module and step
 - `environment`, `acting`, `actions`, `rollout`, `episodes`, `counts`, `reporting`: its parts
+- `module_actor`: how one module is asked for actions, here and by whoever plays a checkpoint
 - `parallel_batch`: any third-party PettingZoo `ParallelEnv` as a batch environment
 - `multi_agent_env`: PettingZoo environments and our problems as RLlib `MultiAgentEnv` classes
 - `gymnasium_env`: single-agent Gymnasium environments by id, as such a class

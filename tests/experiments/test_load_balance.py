@@ -123,9 +123,10 @@ def test_a_policy_is_trained_saved_and_evaluated_by_name(ray_session, quick, tmp
     assert f"Latency: {own['mean_latency_s'].mean() * 1000:.1f} ms [" in printed
     _, config = trained_on(path)
     problem = Problem(config, 1)
-    observations = dict(zip(problem.agents, problem.reset([5])[0], strict=True))
+    seen = problem.reset([5])
+    observations = {agent: seen[:, i] for i, agent in enumerate(problem.agents)}
     actions = CheckpointPolicy(path)(observations)
-    assert {x.shape for x in actions.values()} == {(16,)}
+    assert {x.shape for x in actions.values()} == {(1, 16)}
     name = experiment["algorithm"]
     algorithm = policies.module(name).QMIX.from_checkpoint(str(path / "checkpoint"))
     algorithm.stop()
