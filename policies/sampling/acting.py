@@ -1,14 +1,16 @@
 """From observations to actions: one forward pass per module for all copies and its agents."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.joint_actions import JointActions
 from marlserve.policies.sampling.module_actor import ModuleActor
+from marlserve.policies.sampling.own_spaces import OwnSpaces
 
 _H = "h"  # the one part of a hidden state that rows can hold
 
@@ -23,14 +25,21 @@ def agent_groups(
     return {module_id: np.array(indices) for module_id, indices in groups.items()}
 
 
+class _Part(NamedTuple):
+    actor: ModuleActor
+    index: np.ndarray  # [n], of its agents
+    own: OwnSpaces
+
+
 class Actor:
     """Chooses the actions of all agents of all copies, module by module.
 
     Args:
         modules: {module_id: module}; they are put in eval mode.
         groups: what `agent_groups` gives.
+        own: {module_id: the spaces of its agents}.
         num_envs: B.
-        actions: of the action space.
+        actions: of all agents.
         device: where the modules are.
         keep: further per-step outputs to return, e.g. `Columns.ACTION_LOGP`.
 
@@ -46,8 +55,9 @@ class Actor:
         self,
         modules: dict[str, RLModule],
         groups: dict[str, np.ndarray],
+        own: dict[str, OwnSpaces],
         num_envs: int,
-        actions: ActionArrays,
+        actions: ActionArrays | JointActions,
         device: torch.device | str = "cpu",
         keep: Sequence[str] = (),
     ):
@@ -57,7 +67,11 @@ class Actor:
                 f"policy_mapping_fn gives {sorted(unknown)}; there are modules {sorted(modules)}"
             )
         self._parts = [
-            (ModuleActor(module_id, modules[module_id], actions, device, keep), index)
+            _Part(
+                ModuleActor(module_id, modules[module_id], own[module_id].arrays, device, keep),
+                index,
+                own[module_id],
+            )
             for module_id, index in groups.items()
         ]
         self._keep = tuple(keep)
@@ -95,11 +109,11 @@ class Actor:
         shape = (self._num_envs, self._num_agents)
         actions = hidden_after = None
         kept: dict[str, np.ndarray] = {}
-        for actor, index in self._parts:
+        for actor, index, own in self._parts:
             some = slice(None) if everyone else index
             own_actions, own_hidden, own_kept = actor.act(
-                obs[:, some],
-                None if mask is None else mask[:, some],
+                own.observations(obs[:, some], lead=2),
+                None if mask is None else own.masks(mask[:, some]),
                 {_H: hidden[:, some]} if actor.initial_hidden else {},
                 explore,
                 t,
@@ -109,7 +123,11 @@ class Actor:
             if actions is None:
                 actions = np.zeros((*shape, *self._actions.shape), self._actions.dtype)
                 hidden_after = None if hidden is None else np.zeros_like(hidden)
-            actions[:, index] = own_actions
+            if own_actions.shape[2:] == self._actions.shape:
+                actions[:, index] = own_actions
+            else:
+                flat = own_actions.reshape(self._num_envs, len(index), -1)
+                actions[:, index, : flat.shape[-1]] = flat
             if own_hidden:
                 hidden_after[:, index] = own_hidden[_H]
             for name, values in own_kept.items():
@@ -119,22 +137,22 @@ class Actor:
         return actions, hidden_after, kept
 
     def _initial_hidden(self) -> np.ndarray | None:
-        stateful = [(actor, index) for actor, index in self._parts if actor.initial_hidden]
+        stateful = [part for part in self._parts if part.actor.initial_hidden]
         if not stateful:
             return None
-        for actor, _ in stateful:
+        for actor, *_ in stateful:
             if set(actor.initial_hidden) != {_H}:
                 raise ValueError(
                     f"hidden state of module {actor.module_id!r} has the parts "
                     f"{sorted(actor.initial_hidden)}; only {_H!r} is allowed"
                 )
-        shapes = {actor.initial_hidden[_H].shape for actor, _ in stateful}
+        shapes = {actor.initial_hidden[_H].shape for actor, *_ in stateful}
         if len(shapes) > 1:
             raise ValueError(
                 f"stateful modules have hidden states of shapes {sorted(shapes)}; "
                 "they must be equal"
             )
         hidden = np.zeros((self._num_agents, *shapes.pop()), np.float32)
-        for actor, index in stateful:
+        for actor, index, _ in stateful:
             hidden[index] = actor.initial_hidden[_H]
         return hidden

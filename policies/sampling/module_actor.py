@@ -4,7 +4,7 @@ All that plays a module goes through here: the env runner by `acting.Actor`, che
 `checkpoint.CheckpointPolicy`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ class ModuleActor:
 
     Attributes:
         initial_hidden: {part: [*hidden]}, empty for a feed-forward module.
+
+    Raises:
+        ValueError: for a module whose hidden state is nested.
     """
 
     def __init__(
@@ -44,6 +47,12 @@ class ModuleActor:
         self.initial_hidden: dict[str, np.ndarray] = {}
         if self._stateful:
             state = module.get_initial_state()
+            nested = sorted(part for part, values in state.items() if isinstance(values, Mapping))
+            if nested:
+                raise ValueError(
+                    f"the hidden state of module {module_id!r} has parts {nested} that are dicts; "
+                    "only arrays are allowed"
+                )
             self.initial_hidden = {k: torch.as_tensor(v).cpu().numpy() for k, v in state.items()}
 
     def act(

@@ -27,11 +27,12 @@ A module is stateful if `module.is_stateful()`; its hidden state at the start of
 if none was. The agent axis of its arrays has the order of the keys of
 `get_spaces()[INPUT_ENV_SINGLE_SPACES][0]`, which need not be sorted; `acting.agent_groups` says
 which of them each module plays. `get_spaces()` also holds `MIXER: (state_space, None)` for
-centralised training.
+centralised training. Agents of different policies may have different spaces; see `own_spaces`.
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
-`cut_rows` and `seeds_by_steps` (False by default; see below).
+`needs_state` (keep the global state, which the environment is else not asked for), `cut_rows` and
+`seeds_by_steps` (see below); the last three are False by default.
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -59,10 +60,11 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_context import EnvContext
 
 from marlserve.policies.sampling.acting import Actor, agent_groups
-from marlserve.policies.sampling.actions import ActionArrays
 from marlserve.policies.sampling.counts import Counts
 from marlserve.policies.sampling.environment import JointEnv, make_batch
 from marlserve.policies.sampling.episodes import Episode, Ledger
+from marlserve.policies.sampling.joint_actions import joint_actions
+from marlserve.policies.sampling.own_spaces import own_spaces
 from marlserve.policies.sampling.reporting import ReportingEnvRunner
 from marlserve.policies.sampling.rollout import Outcome, Rollout
 from marlserve.policies.sampling.sequences import Sequences
@@ -78,8 +80,8 @@ class VectorEnvRunner(ReportingEnvRunner):
 
     Raises:
         ValueError: for an environment that is none (see `environment.make_batch`), a policy
-            mapping to unknown modules, or a config that asks for connectors or
-            `on_episode_step`.
+            mapping to unknown modules, agents of one policy whose spaces differ, or a config that
+            asks for connectors or `on_episode_step`.
     """
 
     def __init__(self, config: AlgorithmConfig, **kwargs):
@@ -106,8 +108,12 @@ class VectorEnvRunner(ReportingEnvRunner):
             raise ValueError(
                 f"policy_mapping_fn gives {sorted(unknown)}; policies are {sorted(config.policies)}"
             )
-        self._actions = ActionArrays(
-            batch.action_space, config.normalize_actions, config.clip_actions
+        spaces = batch.observation_spaces, batch.action_spaces
+        self._own = own_spaces(self.groups, batch.agents, *spaces)
+        self._actions = joint_actions(
+            [batch.action_spaces[agent] for agent in batch.agents],
+            config.normalize_actions,
+            config.clip_actions,
         )
         self._rollout: Rollout | None = None
         self._needs_initial_reset = True
@@ -122,7 +128,10 @@ class VectorEnvRunner(ReportingEnvRunner):
             INPUT_ENV_SPACES: joint,
             INPUT_ENV_SINGLE_SPACES: joint,
             MIXER: (batch.state_space, None),
-            **dict.fromkeys(self.groups, (batch.observation_space, batch.action_space)),
+            **{
+                module_id: (own.observation_space, own.action_space)
+                for module_id, own in self._own.items()
+            },
         }
 
     def _sample(
@@ -234,6 +243,7 @@ class VectorEnvRunner(ReportingEnvRunner):
             getattr(self.config, "sequence_length", 16),
             self._actions,
             None if actor is None else actor.initial_hidden,
+            getattr(self.config, "needs_state", False),
         )
         self._ledger = Ledger(self.env.batch.agents, self.num_envs)
         seeds = [self._new_seed() for _ in range(self.num_envs)] if first else None
@@ -264,6 +274,7 @@ class VectorEnvRunner(ReportingEnvRunner):
         return Actor(
             dict(self.module.items()),
             self.groups,
+            self._own,
             self.num_envs,
             self._actions,
             self._device,

@@ -6,6 +6,7 @@ ignores weights that are older than what it has, as when an earlier checkpoint i
 running algorithm.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import gymnasium
@@ -28,6 +29,7 @@ from ray.rllib.utils.metrics import (
 
 from marlserve.policies.sampling.acting import agent_groups
 from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.own_spaces import OwnSpaces, own_spaces
 from marlserve.policies.sampling.runner import VectorEnvRunner
 from marlserve.policies.sampling.sequences import Sequences
 from marlserve.policies.training.rewards import RewardStandardizer
@@ -46,10 +48,12 @@ class PolicyConfig(AlgorithmConfig):
     Attributes:
         ACTION_SPACES: the spaces that the algorithm plays.
         MODEL_FIELDS: names of settings that the modules are given.
+        needs_state: the rows have the global state, for `VectorEnvRunner`.
     """
 
     ACTION_SPACES: ClassVar[tuple[type, ...]]
     MODEL_FIELDS: ClassVar[tuple[str, ...]] = ()
+    needs_state = False
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class=algo_class)
@@ -123,13 +127,18 @@ class PolicyAlgorithm(Algorithm):
 
     Attributes:
         groups: {module_id: indices of its agents}
+        own_spaces: {module_id: spaces of its agents}; None if all agents have the same
         reward_standardizer: saved with a checkpoint
     """
 
     def setup(self, config: PolicyConfig) -> None:
         super().setup(config)
-        agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
-        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
+        observations, actions = (joint.spaces for joint in self.spaces[INPUT_ENV_SINGLE_SPACES])
+        agents = tuple(observations)
+        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(agents))
+        self.own_spaces: dict[str, OwnSpaces] | None = None
+        if not (_alike(observations.values()) and _alike(actions.values())):
+            self.own_spaces = own_spaces(self.groups, agents, observations, actions)
         self.reward_standardizer = RewardStandardizer()
 
     def sampled(self) -> list[Sequences]:
@@ -189,3 +198,8 @@ class PolicyAlgorithm(Algorithm):
         for group in groups:
             if group is not None:
                 group.foreach_env_runner(accept)
+
+
+def _alike(spaces: Iterable[gymnasium.Space]) -> bool:
+    first, *others = spaces
+    return all(space == first for space in others)

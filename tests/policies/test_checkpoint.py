@@ -292,15 +292,22 @@ def test_a_checkpoint_of_rllibs_own_algorithms_plays(tmp_path):
     np.testing.assert_array_equal(actions, logits["action_dist_inputs"].argmax(-1))
 
 
-def test_a_memory_of_rllibs_own_algorithms_has_several_parts(tmp_path):
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_memory_of_rllibs_own_algorithms_has_several_parts(shared, tmp_path):
+    network = {"fcnet_hiddens": [8], "use_lstm": True, "lstm_cell_size": 4}
     algorithm = (
         PPOConfig()
         .environment("CartPole-v1")
         .env_runners(num_env_runners=0)
-        .rl_module(model_config={"fcnet_hiddens": [8], "use_lstm": True, "lstm_cell_size": 4})
+        .rl_module(model_config=network | {"vf_share_layers": shared})
     ).build_algo()
     algorithm.save_to_path(tmp_path)
     module = algorithm.get_module()
+    algorithm.stop()
+    if not shared:  # the parts of actor and critic are dicts of parts
+        with pytest.raises(ValueError, match=r"'default_policy' has parts \['actor', 'critic'\]"):
+            CheckpointPolicy(tmp_path)
+        return
     seen = np.random.default_rng(0).normal(scale=9, size=(20, 3, 4)).astype(np.float32)
     states = {k: v.expand(3, *v.shape) for k, v in module.get_initial_state().items()}
     assert states.keys() == {"h", "c"}
@@ -310,4 +317,3 @@ def test_a_memory_of_rllibs_own_algorithms_has_several_parts(tmp_path):
         states = out["state_out"]
         expected = out["action_dist_inputs"][:, 0].argmax(-1)
         np.testing.assert_array_equal(policy({"player": step})["player"], expected)
-    algorithm.stop()

@@ -132,7 +132,7 @@ def reference_targets(learner, sequences, row, agent_module):
             reward = np.repeat(data["rewards"][t][:, None], M, 1)
             goes_on = goes_on * np.repeat(data["active"][t + 1][:, None], M, 1)
         else:
-            reward = data["rewards"][t][acting].mean()
+            reward = data["rewards"][t][acting].sum() / N
         value = reward + config.gamma * goes_on * bootstrap(t + 1, value)
         counts = t >= (0 if data["first"] else config.burn_in)
         if config.mixer != "none":
