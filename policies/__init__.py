@@ -45,22 +45,22 @@ def config(
 
     Args:
         name: of the algorithm.
-        problem: name of one of `marlserve.envs`. Without it, call `.environment()` yourself,
-            with any class of `sampling.multi_agent_env`.
+        problem: name of one of `marlserve.envs`. Without it, call `.environment()` yourself, with
+            such a name, an id of Gymnasium, or a class of `sampling.multi_agent_env`.
         env_config: fields of the problem's Config.
         training: settings of the algorithm, arguments of its config's `training()`.
 
     Raises:
-        ValueError: for an unknown algorithm or problem, and for `env_config` without a problem.
-        TypeError: for an unknown setting.
+        ValueError: for an unknown algorithm, problem, setting or field of the problem's Config,
+            with those that there are; and for `env_config` without a problem.
     """
     result = module(name).config(**training)
     if problem is None:
         if env_config:
             raise ValueError(f"env_config is {env_config!r}, but no problem is named")
         return result
-    from marlserve import envs
-    from marlserve.policies.sampling.multi_agent_env import ProblemEnv
+    from marlserve.policies.sampling.multi_agent_env import ProblemEnv, problem_and_fields
 
-    envs.module(problem)
-    return result.environment(ProblemEnv, env_config={"problem": problem, **(env_config or {})})
+    settings = {"problem": problem, **(env_config or {})}
+    problem_and_fields(settings)  # or it says what is wrong
+    return result.environment(ProblemEnv, env_config=settings)

@@ -8,6 +8,9 @@
 - `parallel_batch`: any third-party PettingZoo `ParallelEnv` as a batch environment
 - `multi_agent_env`: PettingZoo environments and our problems as RLlib `MultiAgentEnv` classes
 - `gymnasium_env`: single-agent Gymnasium environments by id, as such a class
+- `named_env`: which of these a name means
+- `batch_env`: the interface of all batch environments; `own_spaces`, `joint_actions`: agents whose
+  spaces differ share their arrays
 """
 
 if __name__ != "marlserve.policies.sampling":

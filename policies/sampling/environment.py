@@ -9,9 +9,11 @@ import gymnasium
 from pettingzoo import ParallelEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from marlserve.policies.sampling.batch_env import BatchEnv
+from marlserve.policies.sampling.gymnasium_env import SingleAgentParallelEnv
 from marlserve.policies.sampling.parallel_batch import ParallelBatch, checked_agents
 
 
@@ -21,8 +23,8 @@ def make_batch(config: AlgorithmConfig, context: EnvContext) -> BatchEnv:
     The environment may be a name registered with `tune.register_env`, a class or a function of
     the env_config. One with a function `make_arrays(env_config, num_envs)`, as `ProblemEnv` and
     the names of our problems have, gives the batch by that. Others give a PettingZoo
-    `ParallelEnv` or an RLlib wrapper around one: B instances are adapted by `ParallelBatch`,
-    unless the first proves to be a view of arrays, with a `make_batch(num_envs)`.
+    `ParallelEnv`, an RLlib wrapper around one, or a Gymnasium `Env`: B instances are adapted by
+    `ParallelBatch`, unless the first proves to be a view of arrays, with a `make_batch(num_envs)`.
 
     Raises:
         ValueError: for an unknown name, no environment, or another kind of environment.
@@ -31,7 +33,8 @@ def make_batch(config: AlgorithmConfig, context: EnvContext) -> BatchEnv:
         if not _global_registry.contains(ENV_CREATOR, config.env):
             raise ValueError(
                 f"environment {config.env!r} is not registered; use tune.register_env, or give "
-                "the class"
+                "the class, as policies.config(...).environment(...) does for our problems and "
+                "for Gymnasium's ids"
             )
         create = _global_registry.get(ENV_CREATOR, config.env)
     elif callable(config.env):
@@ -56,10 +59,12 @@ def _make_copy(create: Callable[[EnvContext], Any], context: EnvContext, copy: i
     for name in ("parallel_env", "par_env"):  # our wrapper, RLlib's
         if not isinstance(env, ParallelEnv):
             env = getattr(env, name, env)
+    if isinstance(env, gymnasium.Env) and not isinstance(env, MultiAgentEnv):
+        return SingleAgentParallelEnv(env)
     if not isinstance(env, ParallelEnv):
         raise ValueError(
-            f"environment is a {type(env).__name__}; expected a PettingZoo ParallelEnv, or an "
-            "RLlib wrapper around one"
+            f"environment is a {type(env).__name__}; expected a PettingZoo ParallelEnv, an RLlib "
+            "wrapper around one, or a Gymnasium Env"
         )
     return env
 

@@ -10,6 +10,7 @@ them as they are.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -84,18 +85,18 @@ class ProblemEnv(ParallelMultiAgentEnv):
     """One of our problems: env_config is {"problem": its name, **fields of its Config}.
 
     Raises:
-        ValueError: for a missing or unknown problem, or a bad value of a field.
+        ValueError: for a missing or unknown problem, an unknown field or a bad value of one.
     """
 
     def __init__(self, config: dict[str, Any]):
-        name, fields = _problem_and_fields(config)
-        super().__init__(envs.make(name, **fields))
+        name, given = problem_and_fields(config)
+        super().__init__(envs.make(name, **given))
 
     @staticmethod
     def make_arrays(config: Mapping[str, Any], num_envs: int) -> envs.Problem:
         """The same problem as a batch environment of `num_envs` copies; errors as above."""
-        name, fields = _problem_and_fields(config)
-        return envs.make_batch(name, num_envs, **fields)
+        name, given = problem_and_fields(config)
+        return envs.make_batch(name, num_envs, **given)
 
 
 class PettingZooEnv(ParallelMultiAgentEnv):
@@ -117,11 +118,20 @@ class PettingZooEnv(ParallelMultiAgentEnv):
         super().__init__(_found(config["maker"])(**config.get("kwargs", {})))
 
 
-def _problem_and_fields(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    fields = dict(config)
-    if "problem" not in fields:
+def problem_and_fields(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What the env_config of `ProblemEnv` says.
+
+    Raises:
+        ValueError: for a missing or unknown problem, or a field that its Config does not have.
+    """
+    given = dict(config)
+    if "problem" not in given:
         raise ValueError(f"env_config has no 'problem'; there are {envs.names()}")
-    return fields.pop("problem"), fields
+    name = given.pop("problem")
+    known = [field.name for field in fields(envs.module(name).Config)]
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"{name} has no field {unknown}; it has {known}")
+    return name, given
 
 
 def _found(maker: str) -> Callable[..., ParallelEnv]:

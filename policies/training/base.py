@@ -6,7 +6,8 @@ ignores weights that are older than what it has, as when an earlier checkpoint i
 running algorithm.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
 from typing import Any, ClassVar
 
 import gymnasium
@@ -29,6 +30,7 @@ from ray.rllib.utils.metrics import (
 
 from marlserve.policies.sampling.acting import agent_groups
 from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.named_env import environment_of
 from marlserve.policies.sampling.own_spaces import OwnSpaces, own_spaces
 from marlserve.policies.sampling.runner import VectorEnvRunner
 from marlserve.policies.sampling.sequences import Sequences
@@ -62,6 +64,52 @@ class PolicyConfig(AlgorithmConfig):
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def environment(
+        self,
+        env: str | type | Callable | None = NotProvided,
+        *,
+        env_config: dict[str, Any] = NotProvided,
+        **kwargs,
+    ) -> "PolicyConfig":
+        """Set the environment; other arguments are those of `AlgorithmConfig.environment`.
+
+        Args:
+            env: a name as `sampling.named_env` knows them, e.g. "load_balance" or "CartPole-v1";
+                or a class or function of the env_config that gives a PettingZoo `ParallelEnv`, an
+                RLlib wrapper around one, or a Gymnasium `Env`. The env_config of another
+                environment, set before, is forgotten.
+            env_config: for a name, what `named_env.environment_of` says; else the argument of
+                the class or function.
+
+        Raises:
+            ValueError: for an unknown name or an unknown field of our problem.
+        """
+        given = {} if env_config is NotProvided or env_config is None else env_config
+        if isinstance(env, str):
+            env, given = environment_of(env, given)
+        if env is not NotProvided and self.env not in (None, env):
+            self.env_config = {}
+        return super().environment(env, env_config=given, **kwargs)
+
+    def training(self, **kwargs) -> "PolicyConfig":
+        """Set what concerns training; the arguments are those of `AlgorithmConfig.training`.
+
+        Raises:
+            ValueError: for a setting that the algorithm does not have.
+        """
+        known = self.settings()
+        if unknown := sorted(set(kwargs) - set(known)):
+            name = self.algo_class.__name__
+            raise ValueError(f"{name} has no setting {unknown}; it has {known}")
+        return super().training(**kwargs)
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """The arguments of `training()`, RLlib's included."""
+        methods = [vars(base)["training"] for base in cls.__mro__ if "training" in vars(base)]
+        parameters = [x for method in methods for x in signature(method).parameters.values()]
+        return sorted({x.name for x in parameters if x.kind is Parameter.KEYWORD_ONLY})
 
     def of_one_policy(self) -> "PolicyConfig":
         """The same config, with one policy, "shared", for all agents."""
