@@ -3,7 +3,7 @@
     from marlserve import policies
     algo = policies.config("qmix", problem="load_balance").build_algo()
 
-`checkpoint.CheckpointPolicy` plays what was trained, without Ray.
+`restore` goes on with what was trained, and `checkpoint.CheckpointPolicy` plays it without Ray.
 """
 
 if __name__ != "marlserve.policies":
@@ -16,9 +16,12 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ray.rllib.algorithms.algorithm import Algorithm
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-__all__ = ["config", "module", "names"]
+__all__ = ["config", "module", "names", "restore"]
 
 
 def names() -> list[str]:
@@ -64,3 +67,28 @@ def config(
     settings = {"problem": problem, **(env_config or {})}
     problem_and_fields(settings)  # or it says what is wrong
     return result.environment(ProblemEnv, env_config=settings)
+
+
+def restore(path: "str | Path", which: str | None = None) -> "Algorithm":
+    """The algorithm that a checkpoint was made of, to train it further or to evaluate it.
+
+    RLlib's own `Algorithm.from_checkpoint` takes absolute paths and URIs only.
+
+    Args:
+        path: a run folder, which holds `checkpoint/` and perhaps `best/`, or what
+            `Algorithm.save_to_path()` wrote; it may be relative.
+        which: of a run folder, "best" or "final"; None: the final one, from which training goes on.
+
+    Raises:
+        ValueError: for another `which`, and if there is no such checkpoint.
+    """
+    from pathlib import Path
+
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    from marlserve.policies import session
+    from marlserve.policies.checkpoint import checkpoint_folder
+
+    session.quiet()
+    folder = checkpoint_folder(Path(path), which, preferred=("final", "best"))
+    return Algorithm.from_checkpoint(str(folder))

@@ -47,7 +47,7 @@ class CheckpointPolicy:
 
     def __init__(self, path: str | Path, which: str | None = None):
         quiet()
-        self.path = _checkpoint_folder(Path(path), which)
+        self.path = checkpoint_folder(Path(path), which)
         settings = _algorithm_settings(self.path)
         self._actors: dict[str, ModuleActor] = {}
         for folder in sorted((self.path / _MODULES).iterdir()):
@@ -163,8 +163,19 @@ def _default_module(agent: str, episode: Episode) -> str:
     return DEFAULT_MODULE_ID
 
 
-def _checkpoint_folder(path: Path, which: str | None) -> Path:
-    """The checkpoint in a run folder, or the folder itself."""
+def checkpoint_folder(
+    path: Path, which: str | None = None, preferred: tuple[str, ...] = tuple(_IN_A_RUN)
+) -> Path:
+    """The checkpoint in a run folder, or the folder itself; an absolute path.
+
+    Args:
+        path: the folder.
+        which: of a run folder, "best" or "final".
+        preferred: if `which` is None, the ones to look for, in this order.
+
+    Raises:
+        ValueError: for another `which`, and if there is no such checkpoint.
+    """
     if which not in (None, *_IN_A_RUN):
         raise ValueError(f"which is {which!r}; allowed are None, {list(_IN_A_RUN)}")
     if not path.is_dir():
@@ -172,7 +183,7 @@ def _checkpoint_folder(path: Path, which: str | None) -> Path:
     if which is not None:
         candidates = (path / _IN_A_RUN[which],)
     else:
-        candidates = (*(path / name for name in _IN_A_RUN.values()), path)
+        candidates = (*(path / _IN_A_RUN[name] for name in preferred), path)
     for folder in candidates:
         if (folder / _CONSTRUCTOR).is_file():
             if not (folder / _MODULES).is_dir():

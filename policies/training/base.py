@@ -28,6 +28,7 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from marlserve.policies import session
 from marlserve.policies.sampling.acting import agent_groups
 from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.named_env import environment_of
@@ -157,6 +158,14 @@ class PolicyConfig(AlgorithmConfig):
                 f"{name} plays {allowed}; the action space of policy {module_id!r} is {actions}"
             )
 
+    def remote_cpus(self) -> float:
+        """Cores that the remote env runners and learners ask Ray for."""
+        learner = self.num_cpus_per_learner
+        if learner == "auto":
+            learner = 0 if self.num_gpus_per_learner else 1
+        runners = self.num_env_runners + (self.evaluation_num_env_runners or 0)
+        return runners * self.num_cpus_per_env_runner + self.num_learners * learner
+
     def _check_sizes(self, field: str) -> None:
         """The setting is a list of layers' widths."""
         sizes = getattr(self, field)
@@ -180,6 +189,7 @@ class PolicyAlgorithm(Algorithm):
     """
 
     def setup(self, config: PolicyConfig) -> None:
+        session.provide(config.remote_cpus())
         super().setup(config)
         observations, actions = (joint.spaces for joint in self.spaces[INPUT_ENV_SINGLE_SPACES])
         agents = tuple(observations)

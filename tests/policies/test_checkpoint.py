@@ -9,6 +9,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from marlserve import policies
 from marlserve.policies import qmix
 from marlserve.policies.checkpoint import CheckpointPolicy
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
@@ -183,6 +184,28 @@ def run_folder(ray_session, tmp_path_factory):
     modules = {name: algorithm.get_module(name) for name in ("of_a0", "of_a1")}
     yield folder, modules
     algorithm.stop()
+
+
+def test_an_algorithm_is_restored_from_wherever_it_is(run_folder, tmp_path, monkeypatch):
+    folder, modules = run_folder
+    monkeypatch.chdir(folder.parent)
+    for path in (folder.name, f"{folder.name}/checkpoint", folder):
+        algorithm = policies.restore(path)
+        assert isinstance(algorithm, qmix.QMIX)
+        for name, module in modules.items():
+            assert_same(algorithm.get_module(name).get_state(), module.get_state())
+        algorithm.stop()
+    (tmp_path / "run").mkdir()
+    for name, seed in (("checkpoint", 1), ("best", 2)):
+        algorithm = recall().debugging(seed=seed).build_algo()
+        algorithm.save_to_path(tmp_path / "run" / name)
+        algorithm.stop()
+    for which, seed in ((None, 1), ("final", 1), ("best", 2)):
+        algorithm = policies.restore(tmp_path / "run", which)
+        assert algorithm.config.seed == seed
+        algorithm.stop()
+    with pytest.raises(ValueError, match="nowhere is not a folder"):
+        policies.restore("nowhere")
 
 
 def observations(seed, num_envs=1):
