@@ -67,7 +67,7 @@ class CheckpointPolicy:
     def reset(self) -> None:
         """Forget what was seen: the next observations are the first of their episodes."""
         self._hidden: dict[str, dict[str, np.ndarray]] = {}  # {agent: {part: [B, *hidden]}}
-        self._num_envs: int | None = None
+        self._num_envs = 0  # as long as nothing was seen
 
     def __call__(
         self,
@@ -149,7 +149,7 @@ class CheckpointPolicy:
             )
         if not np.isfinite(observation).all():
             raise ValueError(f"observation of {agent} has values that are not finite")
-        if self._num_envs is None:
+        if not self._num_envs:
             self._num_envs = len(observation)
         if len(observation) != self._num_envs:
             raise ValueError(
@@ -181,9 +181,9 @@ def checkpoint_folder(
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; expected a run folder or a checkpoint")
     if which is not None:
-        candidates = (path / _IN_A_RUN[which],)
+        candidates = [path / _IN_A_RUN[which]]
     else:
-        candidates = (*(path / _IN_A_RUN[name] for name in preferred), path)
+        candidates = [*(path / _IN_A_RUN[name] for name in preferred), path]
     for folder in candidates:
         if (folder / _CONSTRUCTOR).is_file():
             if not (folder / _MODULES).is_dir():

@@ -37,20 +37,21 @@ class JointModule(MultiRLModule):
     def _forward_train(self, batch: dict[str, dict], **kwargs) -> dict[str, dict[str, Tensor]]:
         mixer, team = self[MIXER], batch[MIXER]
         active = team[ACTIVE].transpose(0, 1)  # [T+1, R, N]
-        columns = [None] * active.shape[-1]
+        columns: dict[int, tuple[Tensor, Tensor]] = {}  # by agent, each [T, R, H]
         for module_id, inputs in batch.items():
             if module_id == MIXER:
                 continue
             out = self[module_id].forward_train(inputs)
             chosen, following = _chosen_and_next(out, inputs[Columns.ACTIONS].transpose(0, 1))
             for i, agent in enumerate(inputs[AGENTS][0].tolist()):
-                columns[agent] = (chosen[:, :, i], following[:, :, i])  # each [T, R, H]
-        heads = torch.tensor([chosen.shape[-1] for chosen, _ in columns], device=active.device)
+                columns[agent] = (chosen[:, :, i], following[:, :, i])
+        by_agent = [columns[agent] for agent in range(active.shape[-1])]
+        heads = torch.tensor([chosen.shape[-1] for chosen, _ in by_agent], device=active.device)
         # An agent whose part is over adds nothing to the team's value.
         acting = active.repeat_interleave(heads, -1)  # [T+1, R, sum of H]
-        chosen = torch.cat([chosen for chosen, _ in columns], -1) * acting[:-1]
-        following = torch.cat([following for _, following in columns], -1) * acting[1:]
-        states = [{}, {}]
+        chosen = torch.cat([chosen for chosen, _ in by_agent], -1) * acting[:-1]
+        following = torch.cat([following for _, following in by_agent], -1) * acting[1:]
+        states: list[dict[str, Tensor]] = [{}, {}]
         if STATE in team:
             state = team[STATE].transpose(0, 1)
             states = [{mixing.STATE: state[:-1]}, {mixing.STATE: state[1:]}]

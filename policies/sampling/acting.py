@@ -27,7 +27,7 @@ def agent_groups(
 
 class _Part(NamedTuple):
     actor: ModuleActor
-    index: np.ndarray  # [n], of its agents
+    agents: np.ndarray  # [n], their indices
     own: OwnSpaces
 
 
@@ -107,28 +107,26 @@ class Actor:
         """
         everyone = len(self._parts) == 1
         shape = (self._num_envs, self._num_agents)
-        actions = hidden_after = None
+        actions = np.zeros((*shape, *self._actions.shape), self._actions.dtype)
+        hidden_after = None if hidden is None else np.zeros_like(hidden)
         kept: dict[str, np.ndarray] = {}
         for actor, index, own in self._parts:
             some = slice(None) if everyone else index
             own_actions, own_hidden, own_kept = actor.act(
                 own.observations(obs[:, some], lead=2),
                 None if mask is None else own.masks(mask[:, some]),
-                {_H: hidden[:, some]} if actor.initial_hidden else {},
+                {_H: hidden[:, some]} if actor.initial_hidden and hidden is not None else {},
                 explore,
                 t,
             )
             if everyone:
                 return own_actions, own_hidden.get(_H), own_kept
-            if actions is None:
-                actions = np.zeros((*shape, *self._actions.shape), self._actions.dtype)
-                hidden_after = None if hidden is None else np.zeros_like(hidden)
             if own_actions.shape[2:] == self._actions.shape:
                 actions[:, index] = own_actions
             else:
                 flat = own_actions.reshape(self._num_envs, len(index), -1)
                 actions[:, index, : flat.shape[-1]] = flat
-            if own_hidden:
+            if hidden_after is not None and own_hidden:
                 hidden_after[:, index] = own_hidden[_H]
             for name, values in own_kept.items():
                 if name not in kept:

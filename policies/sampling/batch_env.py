@@ -38,7 +38,9 @@ class BatchEnv(Protocol):
         """How each agent acts, without padding."""
 
     def reset(
-        self, seeds: Sequence[int | None] | None = None, copies: Sequence[int] | None = None
+        self,
+        seeds: Sequence[int | None] | None = None,
+        copies: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Begin new episodes in `copies`, by default in all; a seed each, None to go on.
 

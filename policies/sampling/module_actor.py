@@ -1,7 +1,26 @@
 """One module asked for actions: from arrays of n agents in B copies to tensors, and back.
 
 All that plays a module goes through here: the env runner by `acting.Actor`, checkpoints by
-`checkpoint.CheckpointPolicy`.
+`checkpoint.CheckpointPolicy`. The module is called once per step for n agents in B copies, under
+`torch.no_grad()` and in eval mode:
+
+    module._forward_exploration(batch, t=env_steps_sampled_so_far_by_all_runners)
+    module._forward_inference(batch)                          # explore=False
+
+    batch = {
+        Columns.OBS:      [B*n, *O] tensor              # [B*n, 1, *O] for a stateful module
+        "action_mask":    [B*n, H, A] float tensor      # [B*n, 1, H, A]; absent if all is legal
+        Columns.STATE_IN: {"h": [B*n, *hidden]}         # stateful modules only
+    }
+    returns {
+        Columns.ACTIONS:   [B*n, *C]                    # [B*n, 1, *C] for a stateful module
+        Columns.STATE_OUT: {"h": [B*n, *hidden]}        # stateful modules only
+    }
+
+A module may return `Columns.ACTION_DIST_INPUTS` in place of `Columns.ACTIONS`; its distribution
+class is then sampled (its mode taken if not exploring). To honour the mask is up to the module.
+A module is stateful if `module.is_stateful()`; its hidden state at the start of an episode is
+`module.get_initial_state()["h"]`, without a batch axis.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +36,7 @@ from marlserve.policies.sampling.sequences import ACTION_MASK
 
 
 class ModuleActor:
-    """Asks one module for the actions of the agents that it plays, as `runner` says.
+    """Asks one module for the actions of the agents that it plays, as said above.
 
     Args:
         module_id: the module's name, for errors.

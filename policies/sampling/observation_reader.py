@@ -43,4 +43,4 @@ class ObservationReader:
         """The observation without its mask, [*space.shape]."""
         if self._key is not None:
             seen = seen[self._key]
-        return seen if self._flatten is None else flatten(self._flatten, seen)
+        return seen if self._flatten is None else np.asarray(flatten(self._flatten, seen))

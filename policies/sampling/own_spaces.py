@@ -26,11 +26,12 @@ class OwnSpaces:
 
     def __init__(self, observation_space: Space, action_space: Space):
         self.observation_space, self.action_space = observation_space, action_space
+        self._shape = tuple(observation_space.shape or ())
         self.arrays = ActionArrays(action_space)
 
     def observations(self, values: np.ndarray, lead: int) -> np.ndarray:
         """Observations with `lead` leading axes, [..., *O], as [..., *observation_space.shape]."""
-        return own(values, lead, self.observation_space.shape)
+        return own(values, lead, self._shape)
 
     def actions(self, values: np.ndarray, lead: int) -> np.ndarray:
         """Actions with `lead` leading axes, [..., *C], as the module chose them."""

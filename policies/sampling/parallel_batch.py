@@ -96,7 +96,9 @@ class ParallelBatch:
         return len(self.agents)
 
     def reset(
-        self, seeds: Sequence[int | None] | None = None, copies: Sequence[int] | None = None
+        self,
+        seeds: Sequence[int | None] | None = None,
+        copies: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Begin new episodes in `copies` (all by default): observations of all, [B, N, *O]."""
         copies = range(self.num_envs) if copies is None else [int(copy) for copy in copies]

@@ -4,6 +4,7 @@ All copies advance together; their rows end separately, at the end of an episode
 `num_steps` steps. Nothing here knows of modules, RLlib or metrics.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,12 +74,12 @@ class Rollout:
         if initial_hidden is not None:
             self.hidden = np.repeat(initial_hidden[None], batch.num_envs, axis=0)
         self._legal = None  # [B, N, H, A], what the space alone allows, if components differ
-        if actions.needs_mask:
+        if actions.needs_mask and actions.legal is not None:
             shape = (batch.num_envs, len(batch.agents), *actions.legal.shape[-2:])
             self._legal = np.broadcast_to(actions.legal, shape).copy()
         self._columns: dict[str, np.ndarray] = {}
 
-    def begin(self, copies: np.ndarray, seeds: list[int] | None = None) -> None:
+    def begin(self, copies: np.ndarray, seeds: Sequence[int | None] | None = None) -> None:
         """Begin new episodes, and rows, in these copies; unfinished rows of theirs are lost."""
         self.obs = self.batch.reset(seeds, copies)
         self._look()

@@ -2,26 +2,8 @@
 
 It takes the place of RLlib's `MultiAgentEnvRunner` by `config.env_runners(env_runner_cls=...)`.
 
-How it calls a module, once per step for all copies and all n agents that the policy mapping
-gives it, under `torch.no_grad()` and with the module in eval mode:
-
-    module._forward_exploration(batch, t=env_steps_sampled_so_far_by_all_runners)
-    module._forward_inference(batch)                          # explore=False
-
-    batch = {
-        Columns.OBS:      [B*n, *O] tensor              # [B*n, 1, *O] for a stateful module
-        "action_mask":    [B*n, H, A] float tensor      # [B*n, 1, H, A]; absent if all is legal
-        Columns.STATE_IN: {"h": [B*n, *hidden]}         # stateful modules only
-    }
-    returns {
-        Columns.ACTIONS:   [B*n, *C]                    # [B*n, 1, *C] for a stateful module
-        Columns.STATE_OUT: {"h": [B*n, *hidden]}        # stateful modules only
-    }
-
-A module may return `Columns.ACTION_DIST_INPUTS` in place of `Columns.ACTIONS`; its distribution
-class is then sampled (its mode taken if not exploring). To honour the mask is up to the module.
-A module is stateful if `module.is_stateful()`; its hidden state at the start of an episode is
-`module.get_initial_state()["h"]`, without a batch axis.
+How it asks a module for actions, says `module_actor`: once per step, for all copies and all agents
+that the policy mapping gives the module.
 
 `sample()` returns a list of one `Sequences` with the rows that were completed, or an empty list
 if none was. The agent axis of its arrays has the order of the keys of
@@ -85,7 +67,7 @@ class VectorEnvRunner(ReportingEnvRunner):
     """
 
     def __init__(self, config: AlgorithmConfig, **kwargs):
-        self._generator: np.random.Generator | None = None  # of seeds and random actions
+        self._generator: np.random.Generator | None = None  # see `_random`
         self._restarts = 0
         self._seeds_by_steps = getattr(config, "seeds_by_steps", False)
         super().__init__(config=config, **kwargs)
@@ -115,7 +97,7 @@ class VectorEnvRunner(ReportingEnvRunner):
             config.normalize_actions,
             config.clip_actions,
         )
-        self._rollout: Rollout | None = None
+        self._begun = False  # then there is a `_rollout`
         self._needs_initial_reset = True
         self._callback("on_environment_created", env=self.env, env_context=context)
 
@@ -146,25 +128,27 @@ class VectorEnvRunner(ReportingEnvRunner):
         """What `sample()` calls after filling in its defaults."""
         anew = self._seeds_by_steps and not self.config.in_evaluation
         if anew:
-            self._generator, self._rollout = None, None
+            self._generator, self._begun = None, False
         actor = self._actor(random_actions)
         if anew or self._needs_initial_reset or force_reset or num_episodes is not None:
             self._begin_all(actor)
         self._needs_initial_reset = num_episodes is not None
         quota = None if num_episodes is None else _shares(num_episodes, self.num_envs)
         agents = self.env.batch.agents
-        counts, rows = Counts(len(agents)), []
+        counts = Counts(len(agents))
+        rows: list[Sequences] = []
         runners = max(1, self.config.num_env_runners)
         while quota.any() if quota is not None else self._length(counts) < num_timesteps:
             rollout = self._rollout
             t = self.num_env_steps_sampled_lifetime + counts.env_steps * runners
-            actions, hidden, kept = None, rollout.hidden, {}
+            actions, hidden = None, rollout.hidden
+            kept: dict[str, np.ndarray] = {}
             if actor is not None and not (random_actions and actor.forgets):
                 actions, hidden, kept = actor.act(
                     rollout.obs, rollout.mask, rollout.hidden, explore, t
                 )
             if random_actions:
-                actions = self._actions.random(self._generator, rollout.active.shape, rollout.mask)
+                actions = self._actions.random(self._random(), rollout.active.shape, rollout.mask)
             outcome = self._advance(actions, hidden, kept)
             if outcome is None:
                 self._begin_all(actor)
@@ -237,7 +221,7 @@ class VectorEnvRunner(ReportingEnvRunner):
 
     def _begin_all(self, actor: Actor | None) -> None:
         """New episodes in all copies; their first ones ever are seeded."""
-        first = self._rollout is None
+        first, self._begun = not self._begun, True
         self._rollout = Rollout(
             self.env.batch,
             getattr(self.config, "sequence_length", 16),
@@ -246,7 +230,9 @@ class VectorEnvRunner(ReportingEnvRunner):
             getattr(self.config, "needs_state", False),
         )
         self._ledger = Ledger(self.env.batch.agents, self.num_envs)
-        seeds = [self._new_seed() for _ in range(self.num_envs)] if first else None
+        seeds: list[int | None] | None = None
+        if first:
+            seeds = [self._new_seed() for _ in range(self.num_envs)]
         self._begin(np.arange(self.num_envs), seeds)
 
     def _begin(self, copies: np.ndarray, seeds: list[int | None] | None) -> None:
@@ -256,10 +242,10 @@ class VectorEnvRunner(ReportingEnvRunner):
             self._episode_callback("on_episode_start", episode)
 
     def _new_seed(self) -> int:
-        return int(self._generator.integers(2**31))
+        return int(self._random().integers(2**31))
 
-    def _actor(self, random_actions: bool) -> Actor | None:
-        """Made in each call: modules may have been replaced or added since the last one."""
+    def _random(self) -> np.random.Generator:
+        """Of seeds and random actions."""
         if self._generator is None:
             config = self.config
             entropy = None
@@ -267,6 +253,10 @@ class VectorEnvRunner(ReportingEnvRunner):
                 before = 0 if config.in_evaluation else self.num_env_steps_sampled_lifetime
                 entropy = [config.seed, self.worker_index or 0, int(config.in_evaluation), before]
             self._generator = np.random.default_rng(entropy)
+        return self._generator
+
+    def _actor(self, random_actions: bool) -> Actor | None:
+        """Made in each call: modules may have been replaced or added since the last one."""
         if self.module is None:
             if not random_actions:
                 raise ValueError("there is no RLModule; only random_actions=True is possible")

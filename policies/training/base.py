@@ -86,7 +86,9 @@ class PolicyConfig(AlgorithmConfig):
         Raises:
             ValueError: for an unknown name or an unknown field of our problem.
         """
-        given = {} if env_config is NotProvided or env_config is None else env_config
+        given: dict[str, Any] = (
+            {} if env_config is NotProvided or env_config is None else env_config
+        )
         if isinstance(env, str):
             env, given = environment_of(env, given)
         if env is not NotProvided and self.env not in (None, env):
