@@ -16,7 +16,7 @@ class ObservationReader:
     taken apart; what else there is, is flattened as Gymnasium does it.
 
     Attributes:
-        space: of the numbers that are read.
+        space: of the numbers that are read; shape, dtype: its own.
         has_mask: whether observations hold the action mask.
 
     Raises:
@@ -35,9 +35,11 @@ class ObservationReader:
             space = space[self._key]
         self.has_mask = self._key is not None
         self._flatten = None if isinstance(space, Box) else space
-        self.space = space
-        if self._flatten is not None:
-            self.space = Box(-np.inf, np.inf, (flatdim(space),), np.float32)
+        if not isinstance(space, Box):
+            space = Box(-np.inf, np.inf, (flatdim(space),), np.float32)
+        self.space: Box = space
+        self.shape = tuple(space.shape)
+        self.dtype = np.dtype(space.dtype)
 
     def numbers(self, seen: Any) -> np.ndarray:
         """The observation without its mask, [*space.shape]."""

@@ -68,12 +68,13 @@ class ParallelBatch:
         self._actions = [ActionArrays(space) for space in spaces]
         self._legal = joint_actions(spaces).legal  # [H, A] or [N, H, A] or None
 
-        seen = [reader.space for reader in self._readers]
-        self._padded = len({space.shape for space in seen}) > 1
-        shape = (max(prod(space.shape) for space in seen),) if self._padded else seen[0].shape
-        kept = not self._padded and all(space.dtype == seen[0].dtype for space in seen)
-        kept = kept and np.issubdtype(seen[0].dtype, np.integer)  # images stay bytes
-        dtype = seen[0].dtype if kept else np.float32
+        first, *others = self._readers
+        self._padded = any(other.shape != first.shape for other in others)
+        shape, dtype = first.shape, np.dtype(np.float32)
+        if self._padded:
+            shape = (max(prod(reader.shape) for reader in self._readers),)
+        elif np.issubdtype(first.dtype, np.integer) and {r.dtype for r in others} <= {first.dtype}:
+            dtype = first.dtype  # images stay bytes
         self._observations = np.zeros((self.num_envs, self.num_agents, *shape), dtype)
         self._blank = np.zeros(shape, dtype)  # of an inactive agent
         self._active = np.zeros((self.num_envs, self.num_agents), bool)
@@ -215,10 +216,11 @@ class ParallelBatch:
             ]
         if self._masks is not None:
             for i, agent in enumerate(self.agents):
-                self._masks[copy, i] = False
-                self._masks[copy, i, :, 0] = True
-                if agent in active and self._actions[i].legal is not None:
-                    self._put_mask(copy, i, self._mask_of(i, observations, infos))
+                row, legal = self._masks[copy, i], self._actions[i].legal
+                row[:] = False
+                row[:, 0] = True
+                if agent in active and legal is not None:
+                    _put(row, self._mask_of(i, observations, infos), legal)
 
     def _mask_of(self, agent: int, observations: dict, infos: dict) -> np.ndarray:
         name = self.agents[agent]
@@ -226,20 +228,6 @@ class ParallelBatch:
         if "action_mask" not in source:
             raise ValueError(f"{name} has no action_mask, though others had one")
         return np.asarray(source["action_mask"], bool)
-
-    def _put_mask(self, copy: int, agent: int, mask: np.ndarray) -> None:
-        """Write one agent's mask, in whichever form it comes, into [H, A]."""
-        legal = self._actions[agent].legal
-        row = self._masks[copy, agent, : legal.shape[0], : legal.shape[1]]
-        if mask.ndim == 1 and len(mask) == legal.sum():
-            row[:] = False
-            row[legal] = mask  # component after component
-        elif mask.shape == row.shape:
-            row[:] = mask
-        else:
-            raise ValueError(
-                f"action_mask has shape {mask.shape}; expected {(int(legal.sum()),)} or {row.shape}"
-            )
 
     def _no_masks(self) -> np.ndarray:
         if self._legal is None:
@@ -272,3 +260,17 @@ def checked_agents(env: ParallelEnv) -> tuple[str, ...]:
                 f"agent id {agent!r} is of type {type(agent).__name__}; ids must be strings"
             )
     return tuple(env.possible_agents)
+
+
+def _put(row: np.ndarray, mask: np.ndarray, legal: np.ndarray) -> None:
+    """Write an agent's mask, in whichever form it comes, into its [H, A]; `legal` is its own."""
+    row = row[: legal.shape[0], : legal.shape[1]]
+    if mask.ndim == 1 and len(mask) == legal.sum():
+        row[:] = False
+        row[legal] = mask  # component after component
+    elif mask.shape == row.shape:
+        row[:] = mask
+    else:
+        raise ValueError(
+            f"action_mask has shape {mask.shape}; expected {(int(legal.sum()),)} or {row.shape}"
+        )

@@ -138,7 +138,8 @@ class VectorEnvRunner(ReportingEnvRunner):
         counts = Counts(len(agents))
         rows: list[Sequences] = []
         runners = max(1, self.config.num_env_runners)
-        while quota.any() if quota is not None else self._length(counts) < num_timesteps:
+        wanted = num_timesteps or 0
+        while quota.any() if quota is not None else self._length(counts) < wanted:
             rollout = self._rollout
             t = self.num_env_steps_sampled_lifetime + counts.env_steps * runners
             actions, hidden = None, rollout.hidden
@@ -154,7 +155,7 @@ class VectorEnvRunner(ReportingEnvRunner):
                 self._begin_all(actor)
                 continue
             self._record(outcome, quota, counts, rows)
-            complete = quota is None and self._length(counts) >= num_timesteps
+            complete = quota is None and self._length(counts) >= wanted
             if not (anew and complete):  # the next sample begins new ones
                 self._begin_again(outcome)
         cut = self.config.in_evaluation or getattr(self.config, "cut_rows", False)

@@ -92,7 +92,7 @@ class PolicyConfig(AlgorithmConfig):
         if isinstance(env, str):
             env, given = environment_of(env, given)
         if env is not NotProvided and self.env not in (None, env):
-            self.env_config = {}
+            self.env_config: dict[str, Any] = {}
         return super().environment(env, env_config=given, **kwargs)
 
     def training(self, **kwargs) -> "PolicyConfig":
