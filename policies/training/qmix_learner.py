@@ -73,8 +73,8 @@ class QMIXLearner(OffPolicyLearner):
     def compute_losses(
         self, *, fwd_out: dict[str, Any], batch: dict[str, Any]
     ) -> dict[str, Tensor]:
-        chosen, following = fwd_out[MIXER][CHOSEN], fwd_out[MIXER][NEXT]
-        targets, weights = self._targets(batch[MIXER], following, fwd_out[MIXER][HEADS])
+        chosen = fwd_out[MIXER][CHOSEN]
+        targets, weights = self._targets(batch[MIXER], fwd_out[MIXER])
         total = weights.sum().clamp(min=1.0)
         error = (chosen - targets) * weights
         loss = error.square().sum() / total
@@ -91,13 +91,8 @@ class QMIXLearner(OffPolicyLearner):
         return {MIXER: loss}
 
     @torch.no_grad()
-    def _targets(
-        self, team: dict[str, Tensor], following: Tensor, heads: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Targets and loss weights (0 or 1), both shaped as the mixed values.
-
-        `heads` [N] is how many heads each agent has.
-        """
+    def _targets(self, team: dict[str, Tensor], out: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Targets and loss weights (0 or 1), both shaped as the mixed values in `out`."""
         config = self.config
         active = team[ACTIVE].transpose(0, 1).float()  # [T+1, R, N]
         rewards = team[REWARDS].transpose(0, 1)  # [T, R, N]
@@ -110,7 +105,7 @@ class QMIXLearner(OffPolicyLearner):
         if config.mixer == "none":
 
             def per_head(values: Tensor) -> Tensor:
-                return values.repeat_interleave(heads, -1)
+                return values.repeat_interleave(out[HEADS], -1)
 
             rewards = per_head(rewards)
             goes_on = goes_on[..., None] * per_head(active[1:])
@@ -119,7 +114,7 @@ class QMIXLearner(OffPolicyLearner):
         else:
             rewards = (rewards * active[:-1]).mean(-1)
         targets = lambda_returns(
-            rewards, following, goes_on, is_last, config.gamma, config.td_lambda
+            rewards, out[NEXT], goes_on, is_last, config.gamma, config.td_lambda
         )
         return targets, weights
 

@@ -168,8 +168,7 @@ def test_targets_are_those_of_a_plain_reference(mixer, td_lambda, double_q, burn
                 parameter.data += 0.3 * torch.randn_like(parameter)
     sequences = make_sequences()
     batch = tensors(learner, sequences)
-    following = learner.module.forward_train(batch)[MIXER]["next"]
-    targets, weights = learner._targets(batch[MIXER], following)
+    targets, weights = learner._targets(batch[MIXER], learner.module.forward_train(batch)[MIXER])
     counted = 0
     for row in range(R):
         expected = reference_targets(
@@ -238,9 +237,10 @@ def test_a_reward_given_to_all_counts_once():
     sequences = make_sequences()
     sequences["rewards"][:] = 5.0
     batch = tensors(learner, sequences)
-    following = learner.module.forward_train(batch)[MIXER]["next"]
-    targets, weights = learner._targets(batch[MIXER], following)
-    torch.testing.assert_close(targets[weights > 0], torch.full_like(targets[weights > 0], 5.0))
+    targets, weights = learner._targets(batch[MIXER], learner.module.forward_train(batch)[MIXER])
+    acting = torch.as_tensor(sequences["active"][:, :-1].mean(-1), dtype=torch.float32).T  # [T, R]
+    assert (acting < 1).any()  # who is gone earns nothing: the others' share stays what it was
+    torch.testing.assert_close(targets[weights > 0], 5.0 * acting[weights > 0])
 
 
 def test_discrete_actions_have_one_component():
