@@ -98,8 +98,16 @@ def register() -> None:
     from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
     from ray.tune.registry import register_env
 
+    def creator(name: str):
+        def create(config):
+            return ParallelPettingZooEnv(make(name, **config))
+
+        # What our own env runner calls in place of it.
+        create.make_arrays = lambda config, num_envs: make_batch(name, num_envs, **config)
+        return create
+
     for name in names():
-        register_env(name, lambda config, name=name: ParallelPettingZooEnv(make(name, **config)))
+        register_env(name, creator(name))
         single_agent.announce(name)
 
 

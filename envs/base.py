@@ -93,6 +93,20 @@ class Problem(ABC):
         """Which actions are legal now, [B, N, components, actions] bool; None if all are."""
         return None
 
+    @property
+    def observation_spaces(self) -> dict[str, gymnasium.Space]:
+        """By agent; all have the same."""
+        return dict.fromkeys(self.agents, self.observation_space)
+
+    @property
+    def action_spaces(self) -> dict[str, gymnasium.Space]:
+        """By agent; all have the same."""
+        return dict.fromkeys(self.agents, self.action_space)
+
+    def active(self) -> np.ndarray:
+        """Whose part of the episode is not over, [B, N] bool: here everyone acts to its end."""
+        return np.ones((self.num_envs, len(self.agents)), bool)
+
     def windows(self) -> np.ndarray | None:
         """Which part of a recording each copy plays, [B]; None if episodes share none.
 

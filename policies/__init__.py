@@ -3,7 +3,7 @@
     from marlserve import policies
     algo = policies.config("qmix", problem="load_balance").build_algo()
 
-`checkpoint.CheckpointPolicy` plays what was trained, without Ray.
+`restore` goes on with what was trained, and `checkpoint.CheckpointPolicy` plays it without Ray.
 """
 
 if __name__ != "marlserve.policies":
@@ -16,9 +16,12 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ray.rllib.algorithms.algorithm import Algorithm
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-__all__ = ["config", "module", "names"]
+__all__ = ["config", "module", "names", "restore"]
 
 
 def names() -> list[str]:
@@ -45,22 +48,47 @@ def config(
 
     Args:
         name: of the algorithm.
-        problem: name of one of `marlserve.envs`. Without it, call `.environment()` yourself,
-            with any class of `sampling.multi_agent_env`.
+        problem: name of one of `marlserve.envs`. Without it, call `.environment()` yourself, with
+            such a name, an id of Gymnasium, or a class of `sampling.multi_agent_env`.
         env_config: fields of the problem's Config.
         training: settings of the algorithm, arguments of its config's `training()`.
 
     Raises:
-        ValueError: for an unknown algorithm or problem, and for `env_config` without a problem.
-        TypeError: for an unknown setting.
+        ValueError: for an unknown algorithm, problem, setting or field of the problem's Config,
+            with those that there are; and for `env_config` without a problem.
     """
     result = module(name).config(**training)
     if problem is None:
         if env_config:
             raise ValueError(f"env_config is {env_config!r}, but no problem is named")
         return result
-    from marlserve import envs
-    from marlserve.policies.sampling.multi_agent_env import ProblemEnv
+    from marlserve.policies.sampling.multi_agent_env import ProblemEnv, problem_and_fields
 
-    envs.module(problem)
-    return result.environment(ProblemEnv, env_config={"problem": problem, **(env_config or {})})
+    settings = {"problem": problem, **(env_config or {})}
+    problem_and_fields(settings)  # or it says what is wrong
+    return result.environment(ProblemEnv, env_config=settings)
+
+
+def restore(path: "str | Path", which: str | None = None) -> "Algorithm":
+    """The algorithm that a checkpoint was made of, to train it further or to evaluate it.
+
+    RLlib's own `Algorithm.from_checkpoint` takes absolute paths and URIs only.
+
+    Args:
+        path: a run folder, which holds `checkpoint/` and perhaps `best/`, or what
+            `Algorithm.save_to_path()` wrote; it may be relative.
+        which: of a run folder, "best" or "final"; None: the final one, from which training goes on.
+
+    Raises:
+        ValueError: for another `which`, and if there is no such checkpoint.
+    """
+    from pathlib import Path
+
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    from marlserve.policies import session
+    from marlserve.policies.checkpoint import checkpoint_folder
+
+    session.quiet()
+    folder = checkpoint_folder(Path(path), which, preferred=("final", "best"))
+    return Algorithm.from_checkpoint(str(folder))

@@ -1,8 +1,8 @@
 """A trained policy without its training: plays a checkpoint, needs no Ray cluster.
 
     policy = CheckpointPolicy("runs/load_balance/moderate/qmix/seed_0")
-    actions = policy({agent: observation})        # greedy; {agent: action}
-    policy.reset()                                # before another episode
+    actions = policy({agent: observations})       # [B, *O] each; greedy; {agent: [B, *A]}
+    policy.reset()                                # before another B episodes
 
 The folder is a run folder, which holds `checkpoint/` and perhaps `best/`, the best one on the way,
 or what `Algorithm.save_to_path()` wrote. Of a run folder, the best one plays if there is one.
@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
 from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.module_actor import ModuleActor
 from marlserve.policies.sampling.runner import MIXER
-from marlserve.policies.sampling.sequences import ACTION_MASK
 from marlserve.policies.session import quiet
 
 _CONSTRUCTOR = "class_and_ctor_args.pkl"
@@ -35,8 +33,8 @@ _MODULES = Path("learner_group", "learner", "rl_module")
 class CheckpointPolicy:
     """`{agent: observation} -> {agent: action}`, with the recurrent state kept between calls.
 
-    Observations are [*O], or [..., *O] with leading batch axes, the same for all agents, for
-    episodes side by side; the actions then have these axes too.
+    Arrays have a leading axis of B episodes that are played side by side, B = 1 for one: it is a
+    `Policy` of `marlserve.envs.base`.
 
     Args:
         path: the folder.
@@ -49,42 +47,43 @@ class CheckpointPolicy:
 
     def __init__(self, path: str | Path, which: str | None = None):
         quiet()
-        self.path = _checkpoint_folder(Path(path), which)
+        self.path = checkpoint_folder(Path(path), which)
         settings = _algorithm_settings(self.path)
-        self._modules: dict[str, RLModule] = {}
-        self._actions: dict[str, ActionArrays] = {}
+        self._actors: dict[str, ModuleActor] = {}
         for folder in sorted((self.path / _MODULES).iterdir()):
             if folder.is_dir() and folder.name != MIXER:  # which plays for nobody
-                module = self._modules[folder.name] = _module(folder)
-                self._actions[folder.name] = ActionArrays(
+                module = _module(folder)
+                arrays = ActionArrays(
                     module.action_space, settings["normalize_actions"], settings["clip_actions"]
                 )
-        if not self._modules:
+                self._actors[folder.name] = ModuleActor(folder.name, module, arrays)
+        if not self._actors:
             raise ValueError(f"{self.path / _MODULES} has no policy that can act")
         # A single-agent algorithm has one module, and no mapping of ours to ask.
-        single = set(self._modules) == {DEFAULT_MODULE_ID}
+        single = set(self._actors) == {DEFAULT_MODULE_ID}
         self._mapping = _default_module if single else settings["policy_mapping_fn"]
         self.reset()
 
     def reset(self) -> None:
         """Forget what was seen: the next observations are the first of their episodes."""
-        self._states: dict[str, dict[str, torch.Tensor]] = {}
-        self._batch_shape: tuple[int, ...] | None = None
+        self._hidden: dict[str, dict[str, np.ndarray]] = {}  # {agent: {part: [B, *hidden]}}
+        self._num_envs = 0  # as long as nothing was seen
 
     def __call__(
         self,
         observations: dict[str, np.ndarray],
-        action_masks: dict[str, np.ndarray] | None = None,
+        masks: dict[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
-        """The greedy actions.
+        """The greedy actions, {agent: [B, *A]}.
 
         Args:
-            observations: {agent: [..., *O]}.
-            action_masks: {agent: [..., H, A]}, which actions are legal; all if None.
+            observations: {agent: [B, *O]}.
+            masks: {agent: [B, H, A]} bool, which actions are legal; all if None.
 
         Raises:
-            ValueError: for an observation of the wrong shape, not of numbers, or with other
-                batch axes than since the last `reset()`; and for an agent without a policy.
+            ValueError: for an observation or a mask of the wrong shape, an observation that is
+                not finite numbers, another B than since the last `reset()`, and an agent without
+                a policy.
         """
         groups: dict[str, list[str]] = {}
         episode = Episode(tuple(observations))
@@ -92,80 +91,70 @@ class CheckpointPolicy:
             groups.setdefault(self._mapping(agent, episode), []).append(agent)
         actions: dict[str, np.ndarray] = {}
         for module_id, agents in groups.items():
-            if module_id not in self._modules:
+            if module_id not in self._actors:
                 raise ValueError(
                     f"agent {agents[0]!r} is played by policy {module_id!r}, which is not in "
-                    f"{self.path}; there are {sorted(self._modules)}"
+                    f"{self.path}; there are {sorted(self._actors)}"
                 )
-            checked = [self._checked(a, observations[a], self._modules[module_id]) for a in agents]
-            masks = None if action_masks is None else [action_masks[agent] for agent in agents]
-            actions |= self._act(module_id, agents, np.stack(checked), masks)
+            actor = self._actors[module_id]
+            seen = [self._checked(agent, observations[agent], actor) for agent in agents]
+            legal = None if masks is None else self._stacked_masks(masks, agents, actor.actions)
+            chosen, hidden, _ = actor.act(
+                np.stack(seen, axis=1), legal, self._hidden_of(agents, actor), explore=False, t=0
+            )
+            chosen = actor.actions.to_env(chosen)
+            for i, agent in enumerate(agents):
+                actions[agent] = chosen[:, i]
+                self._hidden[agent] = {part: values[:, i] for part, values in hidden.items()}
         return {agent: actions[agent] for agent in observations}
 
-    @torch.no_grad()
-    def _act(
-        self, module_id: str, agents: list[str], observations: np.ndarray, masks: list | None
-    ) -> dict[str, np.ndarray]:
-        """Actions of the agents of one policy; observations are [n, *batch, *O]."""
-        module = self._modules[module_id]
-        lead = observations.shape[: 1 + len(self._batch_shape)]  # n, *batch
-        stateful = module.is_stateful()
-        time = (1,) if stateful else ()
-
-        def flat(values: np.ndarray) -> torch.Tensor:
-            values = np.asarray(values, np.float32)
-            return torch.from_numpy(values.reshape(-1, *time, *values.shape[len(lead) :]))
-
-        batch: dict[str, Any] = {Columns.OBS: flat(observations)}
-        if masks is not None:
-            batch[ACTION_MASK] = flat(np.stack(masks))
-        if stateful:
-            batch[Columns.STATE_IN] = self._stacked_states(module, agents, lead)
-        outputs = module._forward_inference(batch)
-        if stateful:
-            for key, values in outputs[Columns.STATE_OUT].items():
-                for agent, state in zip(agents, values.unflatten(0, lead), strict=True):
-                    self._states.setdefault(agent, {})[key] = state
-        if Columns.ACTIONS in outputs:
-            chosen = outputs[Columns.ACTIONS]
-        else:
-            distribution = module.get_inference_action_dist_cls().from_logits(
-                outputs[Columns.ACTION_DIST_INPUTS]
-            )
-            chosen = distribution.to_deterministic().sample()
-        arrays = self._actions[module_id]
-        chosen = arrays.to_env(chosen.numpy().reshape(*lead, *arrays.shape))
-        return dict(zip(agents, chosen, strict=True))
-
-    def _stacked_states(
-        self, module: RLModule, agents: list[str], lead: tuple[int, ...]
-    ) -> dict[str, torch.Tensor]:
-        """The recurrent states of these agents, {name: [n * batch, ...]}."""
-        first = {key: torch.as_tensor(v) for key, v in module.get_initial_state().items()}
+    def _hidden_of(self, agents: list[str], actor: ModuleActor) -> dict[str, np.ndarray]:
+        """The hidden states of these agents, {part: [B, n, *hidden]}."""
         stacked = {}
-        for key, start in first.items():
-            start = start.expand(*lead[1:], *start.shape)
-            states = [self._states.get(agent, {}).get(key, start) for agent in agents]
-            stacked[key] = torch.stack(states).flatten(0, len(lead) - 1)
+        for part, start in actor.initial_hidden.items():
+            first = np.broadcast_to(start, (self._num_envs, *start.shape))
+            states = [self._hidden.get(agent, {}).get(part, first) for agent in agents]
+            stacked[part] = np.stack(states, axis=1)
         return stacked
 
-    def _checked(self, agent: str, observation: np.ndarray, module: RLModule) -> np.ndarray:
+    def _stacked_masks(
+        self, masks: dict[str, np.ndarray], agents: list[str], actions: ActionArrays
+    ) -> np.ndarray | None:
+        """The masks of these agents, [B, n, H, A]; None for an action space without choices."""
+        if actions.legal is None:
+            return None
+        expected = (self._num_envs, *actions.legal.shape)
+        for agent in agents:
+            if agent not in masks:
+                raise ValueError(f"there is no mask of {agent}; there are {sorted(masks)}")
+            if np.shape(masks[agent]) != expected:
+                raise ValueError(
+                    f"mask of {agent} has shape {np.shape(masks[agent])}; expected is {expected}"
+                )
+        return np.stack([masks[agent] for agent in agents], axis=1)
+
+    def _checked(self, agent: str, observation: np.ndarray, actor: ModuleActor) -> np.ndarray:
         observation = np.asarray(observation)
-        shape = module.observation_space.shape
-        batch_shape = observation.shape[: observation.ndim - len(shape)]
-        if observation.shape[len(batch_shape) :] != shape:
+        shape = actor.module.observation_space.shape
+        if observation.shape == shape:
             raise ValueError(
-                f"observation of {agent} has shape {observation.shape}; expected {shape}, after "
-                "any batch axes"
+                f"observation of {agent} has shape {shape}, without a batch axis; add one for the "
+                "episodes that are played side by side: observation[None] for one"
+            )
+        if observation.ndim != len(shape) + 1 or observation.shape[1:] != shape:
+            expected = ", ".join(["B", *map(str, shape)])
+            raise ValueError(
+                f"observation of {agent} has shape {observation.shape}; expected is [{expected}] "
+                "for B episodes side by side"
             )
         if not np.isfinite(observation).all():
             raise ValueError(f"observation of {agent} has values that are not finite")
-        if self._batch_shape is None:
-            self._batch_shape = batch_shape
-        if batch_shape != self._batch_shape:
+        if not self._num_envs:
+            self._num_envs = len(observation)
+        if len(observation) != self._num_envs:
             raise ValueError(
-                f"observation of {agent} has batch axes {batch_shape}; since the last reset() "
-                f"they are {self._batch_shape}"
+                f"observation of {agent} has a batch axis of {len(observation)}; since the last "
+                f"reset() it is {self._num_envs}"
             )
         return observation
 
@@ -174,16 +163,27 @@ def _default_module(agent: str, episode: Episode) -> str:
     return DEFAULT_MODULE_ID
 
 
-def _checkpoint_folder(path: Path, which: str | None) -> Path:
-    """The checkpoint in a run folder, or the folder itself."""
+def checkpoint_folder(
+    path: Path, which: str | None = None, preferred: tuple[str, ...] = tuple(_IN_A_RUN)
+) -> Path:
+    """The checkpoint in a run folder, or the folder itself; an absolute path.
+
+    Args:
+        path: the folder.
+        which: of a run folder, "best" or "final".
+        preferred: if `which` is None, the ones to look for, in this order.
+
+    Raises:
+        ValueError: for another `which`, and if there is no such checkpoint.
+    """
     if which not in (None, *_IN_A_RUN):
         raise ValueError(f"which is {which!r}; allowed are None, {list(_IN_A_RUN)}")
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; expected a run folder or a checkpoint")
     if which is not None:
-        candidates = (path / _IN_A_RUN[which],)
+        candidates = [path / _IN_A_RUN[which]]
     else:
-        candidates = (*(path / name for name in _IN_A_RUN.values()), path)
+        candidates = [*(path / _IN_A_RUN[name] for name in preferred), path]
     for folder in candidates:
         if (folder / _CONSTRUCTOR).is_file():
             if not (folder / _MODULES).is_dir():

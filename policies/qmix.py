@@ -7,8 +7,9 @@ makes one value of all heads' values, and the loss is on that. `mixer` chooses t
 - "vdn": the sum (Sunehag et al. 2018)
 - "none": independent learners, each from its own reward
 
-Actions: Discrete and MultiDiscrete, the same space for all agents. Observations: Box. Agents share
-policies, or not, by `policy_mapping_fn(agent, episode)`, which must be a fixed mapping.
+Actions: Discrete and MultiDiscrete. Observations: Box. Agents share policies, or not, by
+`policy_mapping_fn(agent, episode)`, which must be a fixed mapping; those that share one have the
+same spaces.
 
     from marlserve import policies
     algo = policies.config("qmix", problem="load_balance", mixer="vdn").build_algo()
@@ -105,6 +106,10 @@ class QMIXConfig(RecurrentConfig):
         if self.policies_to_train is not None:
             self._value_error("QMIX trains all policies jointly: policies_to_train must be None")
 
+    @property
+    def needs_state(self) -> bool:
+        return self.mixer == "qmix"
+
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=QAgentModule)
 
@@ -155,11 +160,9 @@ def config(**training) -> QMIXConfig:
 class QMIX(OffPolicy):
     """Learns from the rows of all agents together, and from the global state."""
 
-    NOT_STORED: ClassVar[frozenset[str]] = frozenset()
-
     @classmethod
     def get_default_config(cls) -> QMIXConfig:
         return QMIXConfig()
 
     def learner_batch(self, sequences: Sequences) -> MultiAgentBatch:
-        return learner_batch(sequences, self.groups)
+        return learner_batch(sequences, self.groups, self.own_spaces)

@@ -13,6 +13,8 @@ constructor arguments in the object store and max_restarts > 0").
 
 import logging
 import os
+import time
+from math import ceil
 
 import ray
 
@@ -28,26 +30,74 @@ _WORKER_ENVIRONMENT = {
     "NUMBA_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
 }
+_TOO_SLOW = ("timed out", "failed to start gcs")  # in what Ray says
+_PATIENCE_S = 15.0
+_started: dict[str, str] = {}  # {node id: address} of the Ray that `start` started or joined
 _OBJECT_STORE_BYTES = 200 * 1024**2  # weights and episodes of small networks; else 30 % of memory
 
 
 def start(num_cpus: int | None = None) -> None:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; once is enough.
 
+    If it runs already with fewer cores than are asked for, a Ray that was started here and has
+    nothing to do is started anew with as many. A start that is too slow for Ray is tried once more.
+
     Args:
         num_cpus: cores that a Ray on this machine hands out; all of them by default. A cluster
             that is joined has its own number.
 
-    A start that times out is tried once more.
-
     Raises:
         ValueError: if `num_cpus` is less than 1.
+        RuntimeError: if Ray runs with fewer cores and is in use, or was not started here; and if
+            it does not start.
     """
     if num_cpus is not None and num_cpus < 1:
         raise ValueError(f"num_cpus is {num_cpus}; it must be at least 1")
     quiet()
-    if ray.is_initialized():
-        return
+    if not ray.is_initialized():
+        _init(num_cpus)
+    elif num_cpus is not None and not _is_joined() and _total() < num_cpus:
+        if not _is_ours():
+            raise RuntimeError(
+                f"Ray runs with {_total():g} CPUs, but {num_cpus} are asked for; whoever started "
+                f"it must give it as many, e.g. ray.init(num_cpus={num_cpus}), or ask for fewer "
+                "env runners and learners"
+            )
+        if not _becomes_free(_total()):
+            raise RuntimeError(
+                f"Ray was started with {_total():g} CPUs and {_total() - _free():g} of them are in "
+                f"use, but {num_cpus} are asked for; stop() the algorithms that run, or call "
+                f"session.start(num_cpus={num_cpus}) before the first of them is built"
+            )
+        stop()
+        _init(num_cpus)
+
+
+def provide(num_cpus: float) -> None:
+    """Make sure that so many cores can be had; without them, whoever asks Ray waits for ever.
+
+    A cluster that was joined, or a Ray that was not started here, is left to itself.
+
+    Args:
+        num_cpus: what remote env runners and learners will ask for.
+
+    Raises:
+        RuntimeError: as in `start`, and if the cores are there but in use.
+    """
+    if not ray.is_initialized():
+        start(max(os.cpu_count() or 1, ceil(num_cpus)))
+    elif _is_ours() and not _is_joined():
+        if _total() < num_cpus:
+            start(ceil(num_cpus))
+        elif not _becomes_free(num_cpus):
+            raise RuntimeError(
+                f"Ray has {_total():g} CPUs, of which {_free():g} are free, but {num_cpus:g} are "
+                "asked for by env runners and learners; stop() the algorithms that run, or call "
+                "session.start(num_cpus=...) with enough for all before the first of them is built"
+            )
+
+
+def _init(num_cpus: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS", "local")
     resources = {"num_cpus": num_cpus, "object_store_memory": _OBJECT_STORE_BYTES}
@@ -63,11 +113,46 @@ def start(num_cpus: int | None = None) -> None:
                 },
                 **(resources if address == "local" else {}),
             )
-            return
-        except Exception as error:  # Ray's own class: it grants a busy machine 30 s to start
-            if is_last or "timed out during startup" not in str(error):
-                raise
+            break
+        except Exception as error:  # Ray has no class for it: it grants a busy machine 30 s
             ray.shutdown()
+            if not any(words in str(error).lower() for words in _TOO_SLOW):
+                raise
+            if is_last:
+                raise RuntimeError(
+                    f"Ray did not start in two tries; it says: {error} This machine may be too "
+                    "busy or short of memory: try again when it is less so, or start Ray by "
+                    "`ray start --head` beforehand and set RAY_ADDRESS=auto"
+                ) from error
+    _started.clear()
+    _started[ray.get_runtime_context().get_node_id()] = address
+
+
+def _is_ours() -> bool:
+    """Whether the Ray that runs is the one that this process started, or joined, by `start`."""
+    return ray.get_runtime_context().get_node_id() in _started
+
+
+def _is_joined() -> bool:
+    return _started.get(ray.get_runtime_context().get_node_id(), "local") != "local"
+
+
+def _total() -> float:
+    return ray.cluster_resources().get("CPU", 0.0)
+
+
+def _free() -> float:
+    return ray.available_resources().get("CPU", 0.0)
+
+
+def _becomes_free(num_cpus: float) -> bool:
+    """Whether so many cores are free, now or soon: actors that were stopped take a while to end."""
+    patience_s = time.monotonic() + _PATIENCE_S
+    while _free() < num_cpus:
+        if time.monotonic() > patience_s:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def stop() -> None:

@@ -4,11 +4,12 @@ The batch has one entry per policy, for `q_agent`, with the actions taken and th
 agents among all agents, and one entry MIXER with what concerns all of them:
 
     "<policy>": the training columns of `q_agent`, ACTIONS [R, T, n, H], AGENTS [R, n]
-    MIXER:      STATE [R, T+1, S], ACTIVE [R, T+1, N], and what the loss needs
+    MIXER:      ACTIVE [R, T+1, N], STATE [R, T+1, S] if the mixer reads it, and what the loss needs
 
 Every entry has R rows, so that RLlib can share a batch among learners. The output, under MIXER and
 with time first, has the mixed values of what was done and the mixed target values of the best
-that can be done one step later: [T, R] for a team, [T, R, N * H] if nothing is mixed.
+that can be done one step later: [T, R] for a team, [T, R, sum of H] over the agents if nothing is
+mixed; and HEADS [N], the H of each agent. Agents of different policies may have different H.
 """
 
 import torch
@@ -21,7 +22,7 @@ from marlserve.policies.sampling.runner import MIXER
 from marlserve.policies.sampling.sequences import ACTIVE, STATE
 
 AGENTS = "agents"
-CHOSEN, NEXT = "chosen", "next"
+CHOSEN, NEXT, HEADS = "chosen", "next", "heads"
 
 
 class JointModule(MultiRLModule):
@@ -36,25 +37,27 @@ class JointModule(MultiRLModule):
     def _forward_train(self, batch: dict[str, dict], **kwargs) -> dict[str, dict[str, Tensor]]:
         mixer, team = self[MIXER], batch[MIXER]
         active = team[ACTIVE].transpose(0, 1)  # [T+1, R, N]
-        columns = [None] * active.shape[-1]
+        columns: dict[int, tuple[Tensor, Tensor]] = {}  # by agent, each [T, R, H]
         for module_id, inputs in batch.items():
             if module_id == MIXER:
                 continue
             out = self[module_id].forward_train(inputs)
             chosen, following = _chosen_and_next(out, inputs[Columns.ACTIONS].transpose(0, 1))
             for i, agent in enumerate(inputs[AGENTS][0].tolist()):
-                columns[agent] = (chosen[:, :, i], following[:, :, i])  # each [T, R, H]
-        chosen = torch.stack([chosen for chosen, _ in columns], 2)  # [T, R, N, H]
-        following = torch.stack([following for _, following in columns], 2)
+                columns[agent] = (chosen[:, :, i], following[:, :, i])
+        by_agent = [columns[agent] for agent in range(active.shape[-1])]
+        heads = torch.tensor([chosen.shape[-1] for chosen, _ in by_agent], device=active.device)
         # An agent whose part is over adds nothing to the team's value.
-        chosen = (chosen * active[:-1, ..., None]).flatten(2)
-        following = (following * active[1:, ..., None]).flatten(2)
-        state = team[STATE].transpose(0, 1)
-        chosen = mixer.forward_train({mixing.VALUES: chosen, mixing.STATE: state[:-1]})
-        following = mixer.unwrapped().forward_target(
-            {mixing.VALUES: following, mixing.STATE: state[1:]}
-        )
-        return {MIXER: {CHOSEN: chosen[mixing.MIXED], NEXT: following[mixing.MIXED]}}
+        acting = active.repeat_interleave(heads, -1)  # [T+1, R, sum of H]
+        chosen = torch.cat([chosen for chosen, _ in by_agent], -1) * acting[:-1]
+        following = torch.cat([following for _, following in by_agent], -1) * acting[1:]
+        states: list[dict[str, Tensor]] = [{}, {}]
+        if STATE in team:
+            state = team[STATE].transpose(0, 1)
+            states = [{mixing.STATE: state[:-1]}, {mixing.STATE: state[1:]}]
+        chosen = mixer.forward_train({mixing.VALUES: chosen, **states[0]})
+        following = mixer.unwrapped().forward_target({mixing.VALUES: following, **states[1]})
+        return {MIXER: {CHOSEN: chosen[mixing.MIXED], NEXT: following[mixing.MIXED], HEADS: heads}}
 
 
 def _chosen_and_next(out: dict[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,15 +1,18 @@
 """From observations to actions: one forward pass per module for all copies and its agents."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
-from marlserve.policies.sampling.sequences import ACTION_MASK
+from marlserve.policies.sampling.joint_actions import JointActions
+from marlserve.policies.sampling.module_actor import ModuleActor
+from marlserve.policies.sampling.own_spaces import OwnSpaces
+
+_H = "h"  # the one part of a hidden state that rows can hold
 
 
 def agent_groups(
@@ -22,14 +25,21 @@ def agent_groups(
     return {module_id: np.array(indices) for module_id, indices in groups.items()}
 
 
+class _Part(NamedTuple):
+    actor: ModuleActor
+    agents: np.ndarray  # [n], their indices
+    own: OwnSpaces
+
+
 class Actor:
-    """Calls the modules as the docstring of `runner` says.
+    """Chooses the actions of all agents of all copies, module by module.
 
     Args:
         modules: {module_id: module}; they are put in eval mode.
         groups: what `agent_groups` gives.
+        own: {module_id: the spaces of its agents}.
         num_envs: B.
-        actions: of the action space.
+        actions: of all agents.
         device: where the modules are.
         keep: further per-step outputs to return, e.g. `Columns.ACTION_LOGP`.
 
@@ -45,8 +55,9 @@ class Actor:
         self,
         modules: dict[str, RLModule],
         groups: dict[str, np.ndarray],
+        own: dict[str, OwnSpaces],
         num_envs: int,
-        actions: ActionArrays,
+        actions: ActionArrays | JointActions,
         device: torch.device | str = "cpu",
         keep: Sequence[str] = (),
     ):
@@ -55,9 +66,15 @@ class Actor:
             raise ValueError(
                 f"policy_mapping_fn gives {sorted(unknown)}; there are modules {sorted(modules)}"
             )
-        self._modules = {module_id: modules[module_id].eval() for module_id in groups}
-        self._stateful = {name: module.is_stateful() for name, module in self._modules.items()}
-        self._groups, self._keep, self._device = groups, tuple(keep), device
+        self._parts = [
+            _Part(
+                ModuleActor(module_id, modules[module_id], own[module_id].arrays, device, keep),
+                index,
+                own[module_id],
+            )
+            for module_id, index in groups.items()
+        ]
+        self._keep = tuple(keep)
         self._num_envs, self._num_agents = num_envs, sum(len(index) for index in groups.values())
         self._actions = actions
         self.initial_hidden = self._initial_hidden()
@@ -88,110 +105,52 @@ class Actor:
             actions [B, N, *C], hidden [B, N, *hidden] after them, {name: [B, N, ...]} kept
             outputs.
         """
-        everyone = len(self._groups) == 1
-        actions = hidden_after = None
+        everyone = len(self._parts) == 1
+        shape = (self._num_envs, self._num_agents)
+        actions = np.zeros((*shape, *self._actions.shape), self._actions.dtype)
+        hidden_after = None if hidden is None else np.zeros_like(hidden)
         kept: dict[str, np.ndarray] = {}
-        with torch.no_grad():
-            for module_id, index in self._groups.items():
-                some = slice(None) if everyone else index
-                outputs = self._forward(
-                    module_id,
-                    obs[:, some],
-                    None if mask is None else mask[:, some],
-                    None if hidden is None else hidden[:, some],
-                    explore,
-                    t,
-                )
-                if everyone:
-                    return outputs
-                if actions is None:
-                    actions = np.zeros(
-                        (self._num_envs, self._num_agents, *self._actions.shape),
-                        self._actions.dtype,
-                    )
-                    hidden_after = None if hidden is None else np.zeros_like(hidden)
-                actions[:, index] = outputs[0]
-                if outputs[1] is not None:
-                    hidden_after[:, index] = outputs[1]
-                for name, values in outputs[2].items():
-                    if name not in kept:
-                        shape = (self._num_envs, self._num_agents, *values.shape[2:])
-                        kept[name] = np.zeros(shape, values.dtype)
-                    kept[name][:, index] = values
+        for actor, index, own in self._parts:
+            some = slice(None) if everyone else index
+            own_actions, own_hidden, own_kept = actor.act(
+                own.observations(obs[:, some], lead=2),
+                None if mask is None else own.masks(mask[:, some]),
+                {_H: hidden[:, some]} if actor.initial_hidden and hidden is not None else {},
+                explore,
+                t,
+            )
+            if everyone:
+                return own_actions, own_hidden.get(_H), own_kept
+            if own_actions.shape[2:] == self._actions.shape:
+                actions[:, index] = own_actions
+            else:
+                flat = own_actions.reshape(self._num_envs, len(index), -1)
+                actions[:, index, : flat.shape[-1]] = flat
+            if hidden_after is not None and own_hidden:
+                hidden_after[:, index] = own_hidden[_H]
+            for name, values in own_kept.items():
+                if name not in kept:
+                    kept[name] = np.zeros((*shape, *values.shape[2:]), values.dtype)
+                kept[name][:, index] = values
         return actions, hidden_after, kept
 
-    def _forward(self, module_id, obs, mask, hidden, explore, t):
-        """`act` for the agents of one module, whose arrays are [B, n, ...]."""
-        module, stateful = self._modules[module_id], self._stateful[module_id]
-        leading = obs.shape[:2]
-        batch = {Columns.OBS: self._tensor(obs, stateful)}
-        if mask is not None:
-            batch[ACTION_MASK] = self._tensor(mask, stateful)
-        if stateful:
-            batch[Columns.STATE_IN] = {"h": self._tensor(hidden, time_axis=False)}
-        # Not forward_exploration(): it would switch between train and eval mode on every call.
-        if explore:
-            outputs = module._forward_exploration(batch, t=t)
-        else:
-            outputs = module._forward_inference(batch)
-        if Columns.ACTIONS not in outputs:
-            outputs = self._sampled(module, outputs, explore)
-
-        def array(name):
-            values = outputs[name].cpu().numpy()
-            return values.reshape(*leading, *values.shape[2 if stateful else 1 :])
-
-        actions = array(Columns.ACTIONS).astype(self._actions.dtype, copy=False)
-        if actions.shape[2:] != self._actions.shape:
-            raise ValueError(
-                f"module {module_id!r} gave actions of shape {actions.shape[2:]}; "
-                f"the action space has {self._actions.shape}"
-            )
-        after = None
-        if stateful:
-            after = outputs[Columns.STATE_OUT]["h"].cpu().numpy().reshape(hidden.shape)
-        return actions, after, {name: array(name) for name in self._keep}
-
-    def _sampled(self, module: RLModule, outputs: dict, explore: bool) -> dict:
-        """The outputs with actions drawn from the module's distribution (its mode if greedy)."""
-        if explore:
-            distribution_cls = module.get_exploration_action_dist_cls()
-        else:
-            distribution_cls = module.get_inference_action_dist_cls()
-        distribution = distribution_cls.from_logits(outputs[Columns.ACTION_DIST_INPUTS])
-        if not explore:
-            distribution = distribution.to_deterministic()
-        actions = distribution.sample()
-        outputs = {**outputs, Columns.ACTIONS: actions}
-        if Columns.ACTION_LOGP in self._keep and Columns.ACTION_LOGP not in outputs:
-            outputs[Columns.ACTION_LOGP] = distribution.logp(actions)
-        return outputs
-
-    def _tensor(self, values: np.ndarray, time_axis: bool) -> torch.Tensor:
-        """[B, n, ...] as a float tensor [B*n, ...], or [B*n, 1, ...] with a time axis."""
-        flat = values.reshape(-1, *((1,) if time_axis else ()), *values.shape[2:])
-        return torch.as_tensor(flat, dtype=torch.float32, device=self._device)
-
     def _initial_hidden(self) -> np.ndarray | None:
-        states = {}
-        for module_id, module in self._modules.items():
-            if self._stateful[module_id]:
-                state = module.get_initial_state()
-                if set(state) != {"h"}:
-                    raise ValueError(
-                        f"hidden state of module {module_id!r} has the parts {sorted(state)}; "
-                        "only 'h' is allowed"
-                    )
-                states[module_id] = torch.as_tensor(state["h"]).cpu().numpy()
-        if not states:
+        stateful = [part for part in self._parts if part.actor.initial_hidden]
+        if not stateful:
             return None
-        shapes = {state.shape for state in states.values()}
+        for actor, *_ in stateful:
+            if set(actor.initial_hidden) != {_H}:
+                raise ValueError(
+                    f"hidden state of module {actor.module_id!r} has the parts "
+                    f"{sorted(actor.initial_hidden)}; only {_H!r} is allowed"
+                )
+        shapes = {actor.initial_hidden[_H].shape for actor, *_ in stateful}
         if len(shapes) > 1:
             raise ValueError(
                 f"stateful modules have hidden states of shapes {sorted(shapes)}; "
                 "they must be equal"
             )
         hidden = np.zeros((self._num_agents, *shapes.pop()), np.float32)
-        for module_id, state in states.items():
-            hidden[self._groups[module_id]] = state
+        for actor, index, _ in stateful:
+            hidden[index] = actor.initial_hidden[_H]
         return hidden

@@ -27,10 +27,11 @@ class ActionArrays:
     """
 
     def __init__(self, space: Space, normalize: bool = False, clip: bool = False):
-        self.space, self.shape = space, space.shape
+        self.space, self.shape = space, tuple(space.shape or ())
         self.legal: np.ndarray | None = None
+        self.dtype: np.dtype = np.dtype(np.float32)
         if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
-            self.dtype = np.dtype(np.float32)
+            self._box = space
             self._stretch = normalize and space.is_bounded()
             self._clip = clip or self._stretch
             return
@@ -55,12 +56,12 @@ class ActionArrays:
         """The values that the environment is told, [..., *C]."""
         if self.legal is not None:
             return actions + self._start
-        low, high = self.space.low, self.space.high
+        low, high = self._box.low, self._box.high
         if self._stretch:
             actions = low + (actions + 1.0) * (high - low) / 2.0
         if self._clip:
             actions = np.clip(actions, low, high)
-        return actions.astype(self.space.dtype, copy=False)
+        return actions.astype(self._box.dtype, copy=False)
 
     def random(
         self, generator: np.random.Generator, leading: tuple[int, ...], mask: np.ndarray | None
@@ -84,7 +85,7 @@ class ActionArrays:
         size = (*leading, *self.shape)
         if self._stretch:
             return generator.uniform(-1.0, 1.0, size).astype(self.dtype)
-        if self.space.is_bounded():
-            return generator.uniform(self.space.low, self.space.high, size).astype(self.dtype)
-        numbers = generator.standard_normal(size)
-        return np.clip(numbers, self.space.low, self.space.high).astype(self.dtype)
+        low, high = self._box.low, self._box.high
+        if self._box.is_bounded():
+            return generator.uniform(low, high, size).astype(self.dtype)
+        return np.clip(generator.standard_normal(size), low, high).astype(self.dtype)

@@ -12,7 +12,6 @@ import gymnasium
 from pettingzoo import ParallelEnv
 
 from marlserve.policies.sampling.multi_agent_env import ParallelMultiAgentEnv
-from marlserve.policies.sampling.parallel_batch import ParallelBatch
 
 AGENT = "agent"
 
@@ -77,18 +76,9 @@ class GymnasiumEnv(ParallelMultiAgentEnv):
                 f"env_config has the keys {sorted(config)}; expected are 'id' and, optionally, "
                 "'kwargs'"
             )
-        self._id, self._kwargs = config["id"], dict(config.get("kwargs", {}))
-        try:
-            env = self._make()
+        name, kwargs = config["id"], config.get("kwargs", {})
+        try:  # Gymnasium's checker would look at every action once more
+            env = gymnasium.make(name, disable_env_checker=True, **kwargs)
         except (gymnasium.error.UnregisteredEnv, ModuleNotFoundError) as error:
-            raise ValueError(f"id is {self._id!r}: {error}") from error
-        super().__init__(env)
-
-    def make_batch(self, num_envs: int) -> ParallelBatch:
-        """`num_envs` new instances as a batch environment."""
-        return ParallelBatch([self._make() for _ in range(num_envs)])
-
-    def _make(self) -> SingleAgentParallelEnv:
-        # Gymnasium's checker would look at every action once more.
-        env = gymnasium.make(self._id, disable_env_checker=True, **self._kwargs)
-        return SingleAgentParallelEnv(env)
+            raise ValueError(f"id is {name!r}: {error}") from error
+        super().__init__(SingleAgentParallelEnv(env))

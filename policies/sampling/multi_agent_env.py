@@ -9,6 +9,8 @@ registration. `VectorEnvRunner` takes the environment out of them; all other RLl
 them as they are.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +18,7 @@ from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from marlserve import envs
-from marlserve.policies.sampling.parallel_batch import ParallelBatch, checked_agents
+from marlserve.policies.sampling.parallel_batch import checked_agents
 
 
 class ParallelMultiAgentEnv(MultiAgentEnv):
@@ -24,7 +26,7 @@ class ParallelMultiAgentEnv(MultiAgentEnv):
 
     Unlike RLlib's own wrapper, an episode also ends when its last agents end for different
     reasons (it is then truncated), and the global state is kept: `infos[agent]["state"]` of the
-    first agent that has infos.
+    first agent that has infos, unless the episode has terminated.
 
     Raises:
         ValueError: for agents that are not named by strings.
@@ -41,19 +43,6 @@ class ParallelMultiAgentEnv(MultiAgentEnv):
         self.render_mode = getattr(parallel_env, "render_mode", None)
         self.metadata = parallel_env.metadata
         super().__init__()
-
-    def make_batch(self, num_envs: int):
-        """The same environment as a batch environment of `num_envs` copies.
-
-        Raises:
-            ValueError: if the environment cannot make more of itself.
-        """
-        if not hasattr(type(self.parallel_env), "make_batch"):
-            raise ValueError(
-                f"{type(self.parallel_env).__name__} has no make_batch; give PettingZooEnv its "
-                "maker, or ParallelBatch the instances"
-            )
-        return self.parallel_env.make_batch(num_envs)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         observations, infos = self.parallel_env.reset(seed=seed, options=options)
@@ -72,7 +61,7 @@ class ParallelMultiAgentEnv(MultiAgentEnv):
             dict(rewards),
             {**terminations, "__all__": terminated},
             {**truncations, "__all__": over and not terminated},
-            self._with_state(infos),
+            _copied(infos) if terminated else self._with_state(infos),
         )
 
     def render(self):
@@ -82,24 +71,32 @@ class ParallelMultiAgentEnv(MultiAgentEnv):
         self.parallel_env.close()
 
     def _with_state(self, infos: dict[str, dict]) -> dict[str, dict]:
-        infos = {agent: dict(info) for agent, info in infos.items()}
+        infos = _copied(infos)
         if self.state_space is not None and infos:
             infos[next(iter(infos))]["state"] = self.parallel_env.state()
         return infos
+
+
+def _copied(infos: dict[str, dict]) -> dict[str, dict]:
+    return {agent: dict(info) for agent, info in infos.items()}
 
 
 class ProblemEnv(ParallelMultiAgentEnv):
     """One of our problems: env_config is {"problem": its name, **fields of its Config}.
 
     Raises:
-        ValueError: for a missing or unknown problem, or a bad value of a field.
+        ValueError: for a missing or unknown problem, an unknown field or a bad value of one.
     """
 
     def __init__(self, config: dict[str, Any]):
-        fields = dict(config)
-        if "problem" not in fields:
-            raise ValueError(f"env_config has no 'problem'; there are {envs.names()}")
-        super().__init__(envs.make(fields.pop("problem"), **fields))
+        name, given = problem_and_fields(config)
+        super().__init__(envs.make(name, **given))
+
+    @staticmethod
+    def make_arrays(config: Mapping[str, Any], num_envs: int) -> envs.Problem:
+        """The same problem as a batch environment of `num_envs` copies; errors as above."""
+        name, given = problem_and_fields(config)
+        return envs.make_batch(name, num_envs, **given)
 
 
 class PettingZooEnv(ParallelMultiAgentEnv):
@@ -118,18 +115,26 @@ class PettingZooEnv(ParallelMultiAgentEnv):
                 f"env_config has the keys {sorted(config)}; expected are 'maker' and, "
                 "optionally, 'kwargs'"
             )
-        self._maker = _found(config["maker"])
-        self._kwargs = dict(config.get("kwargs", {}))
-        super().__init__(self._maker(**self._kwargs))
-
-    def make_batch(self, num_envs: int):
-        """`num_envs` new instances as a batch environment."""
-        if hasattr(type(self.parallel_env), "make_batch"):
-            return self.parallel_env.make_batch(num_envs)
-        return ParallelBatch([self._maker(**self._kwargs) for _ in range(num_envs)])
+        super().__init__(_found(config["maker"])(**config.get("kwargs", {})))
 
 
-def _found(maker: str):
+def problem_and_fields(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What the env_config of `ProblemEnv` says.
+
+    Raises:
+        ValueError: for a missing or unknown problem, or a field that its Config does not have.
+    """
+    given = dict(config)
+    if "problem" not in given:
+        raise ValueError(f"env_config has no 'problem'; there are {envs.names()}")
+    name = given.pop("problem")
+    known = [field.name for field in fields(envs.module(name).Config)]
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"{name} has no field {unknown}; it has {known}")
+    return name, given
+
+
+def _found(maker: str) -> Callable[..., ParallelEnv]:
     """The function that "module:function" names."""
     module, _, function = maker.partition(":")
     try:

@@ -1,38 +1,37 @@
-"""Any PettingZoo `ParallelEnv`, as a batch environment of B instances.
-
-A batch environment is what `marlserve.envs.base.Problem` is to its callers: `agents`, `num_envs`,
-`observation_space`, `action_space`, `state_space`, `reset(seeds, copies)`, `step(actions)`,
-`state()`, `action_masks()`, `metrics()`, `close()`; and, where agents may leave before the others,
-`active()`.
-"""
+"""Any PettingZoo `ParallelEnv`, as a `BatchEnv` of B instances."""
 
 import logging
 from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, flatdim, flatten
+from gymnasium.spaces import Box, Discrete, flatdim
 from pettingzoo import ParallelEnv
 
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.joint_actions import joint_actions
+from marlserve.policies.sampling.observation_reader import ObservationReader
+from marlserve.policies.sampling.own_spaces import own
 
 logger = logging.getLogger(__name__)
 
-_OBSERVATION_KEYS = ("observation", "observations")
 _MAX_RESTARTS = 3  # of one copy without a single step between
 
 
 class ParallelBatch:
     """B instances of one environment, stepped one after the other.
 
-    - Observations: `Box` as they are; a `Dict` of "observation" (or "observations") and
-      "action_mask" is taken apart; other spaces are flattened as Gymnasium does it.
-    - Action masks: from such a `Dict`, or else from `infos[agent]["action_mask"]`; [A] for
+    - Observations: as `ObservationReader` reads them. Where agents' differ in shape, each is a row
+      of numbers, padded with zeros.
+    - Actions: where agents' spaces differ, as `JointActions` has them.
+    - Action masks: from the observations, or else from `infos[agent]["action_mask"]`; [A] for
       `Discrete`, [H, A] or the components' masks end to end for `MultiDiscrete`.
     - An agent that is done before the others is inactive from then on: its observation is zero
       and only its action 0 is legal.
     - State: the environment's own, flattened, if it has a `state_space`; else all observations
-      end to end.
+      end to end. The environment is asked for it only if `state()` is, and not after the episode
+      has terminated, when some have none: it then stays what it was.
     - Metrics: `infos[agent]["metrics"]` of the last step, if any.
 
     Args:
@@ -45,7 +44,7 @@ class ParallelBatch:
             reset.
 
     Raises:
-        ValueError: for agents that are not named by strings, or whose spaces differ.
+        ValueError: for agents that are not named by strings, or spaces that no array can hold.
     """
 
     def __init__(
@@ -60,38 +59,34 @@ class ParallelBatch:
         self._remake = remake
         env = self.envs[0]
         self.agents = checked_agents(env)
-        seen = _common_space(env.observation_space, self.agents, "observation")
-        self.action_space = _common_space(env.action_space, self.agents, "action")
-        self._actions = ActionArrays(self.action_space)
-        self._key = None
-        if isinstance(seen, Dict) and "action_mask" in seen.spaces:
-            self._key = next((key for key in _OBSERVATION_KEYS if key in seen.spaces), None)
-            if self._key is None:
-                raise ValueError(
-                    f"observation space has the keys {sorted(seen.spaces)}; beside 'action_mask' "
-                    f"one of {_OBSERVATION_KEYS} is needed"
-                )
-            seen = seen[self._key]
-        self._flatten = None if isinstance(seen, Box) else seen
-        if self._flatten is None:
-            self.observation_space = seen
-        else:
-            self.observation_space = Box(-np.inf, np.inf, (flatdim(seen),), np.float32)
-        self._own_state = getattr(env, "state_space", None) is not None
-        size = self.num_agents * flatdim(self.observation_space)
-        if self._own_state:
-            size = flatdim(env.state_space)
-        self.state_space = Box(-np.inf, np.inf, (size,), np.float32)
+        self._readers = [ObservationReader(env.observation_space(agent)) for agent in self.agents]
+        self.observation_spaces = {
+            agent: reader.space for agent, reader in zip(self.agents, self._readers, strict=True)
+        }
+        self.action_spaces = {agent: env.action_space(agent) for agent in self.agents}
+        spaces = list(self.action_spaces.values())
+        self._actions = [ActionArrays(space) for space in spaces]
+        self._legal = joint_actions(spaces).legal  # [H, A] or [N, H, A] or None
 
-        shape = (self.num_envs, self.num_agents)
-        kept = np.issubdtype(self.observation_space.dtype, np.integer)  # images stay bytes
-        dtype = self.observation_space.dtype if kept else np.float32
-        self._observations = np.zeros((*shape, *self.observation_space.shape), dtype)
-        self._blank = np.zeros(self.observation_space.shape, dtype)  # of an inactive agent
-        self._active = np.zeros(shape, bool)
+        first, *others = self._readers
+        self._padded = any(other.shape != first.shape for other in others)
+        shape, dtype = first.shape, np.dtype(np.float32)
+        if self._padded:
+            shape = (max(prod(reader.shape) for reader in self._readers),)
+        elif np.issubdtype(first.dtype, np.integer) and {r.dtype for r in others} <= {first.dtype}:
+            dtype = first.dtype  # images stay bytes
+        self._observations = np.zeros((self.num_envs, self.num_agents, *shape), dtype)
+        self._blank = np.zeros(shape, dtype)  # of an inactive agent
+        self._active = np.zeros((self.num_envs, self.num_agents), bool)
+
+        self._own_state = getattr(env, "state_space", None) is not None
+        size = flatdim(env.state_space) if self._own_state else self.num_agents * prod(shape)
+        self.state_space = Box(-np.inf, np.inf, (size,), np.float32)
         self._states = np.zeros((self.num_envs, size), np.float32)
+        self._stale = np.zeros(self.num_envs, bool)  # whose state is to be read
+
         self._masks: np.ndarray | None = None
-        if self._key is not None:
+        if any(reader.has_mask for reader in self._readers):
             self._masks = self._no_masks()
         self._metrics: list[dict[str, float]] = [{} for _ in self.envs]
         self._restarts = np.zeros(self.num_envs, np.int64)
@@ -102,7 +97,9 @@ class ParallelBatch:
         return len(self.agents)
 
     def reset(
-        self, seeds: Sequence[int | None] | None = None, copies: Sequence[int] | None = None
+        self,
+        seeds: Sequence[int | None] | None = None,
+        copies: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Begin new episodes in `copies` (all by default): observations of all, [B, N, *O]."""
         copies = range(self.num_envs) if copies is None else [int(copy) for copy in copies]
@@ -120,6 +117,7 @@ class ParallelBatch:
             self.failed[copy] = False
             self._metrics[copy] = {}
             self._read(copy, observations, infos, set(self.envs[copy].agents))
+            self._stale[copy] = True
         return self._observations
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -140,7 +138,7 @@ class ParallelBatch:
         for copy, env in enumerate(self.envs):
             living = set(env.agents)
             acting = {
-                agent: self._native(actions[copy, i])
+                agent: self._native(i, actions[copy, i])
                 for i, agent in enumerate(self.agents)
                 if agent in living
             }
@@ -161,10 +159,17 @@ class ParallelBatch:
                     (info["metrics"] for info in infos.values() if "metrics" in info), {}
                 )
             self._read(copy, observations, infos, remaining)
+            self._stale[copy] = not terminated[copy]
         return self._observations, rewards, terminated, truncated
 
     def state(self) -> np.ndarray:
         """The global state, [B, S]."""
+        for copy in np.flatnonzero(self._stale):
+            if self._own_state:
+                self._states[copy] = np.ravel(self.envs[copy].state())
+            else:
+                self._states[copy] = self._observations[copy].ravel()
+        self._stale[:] = False
         return self._states
 
     def action_masks(self) -> np.ndarray | None:
@@ -187,59 +192,48 @@ class ParallelBatch:
         for env in self.envs:
             env.close()
 
-    def _native(self, action: np.ndarray):
-        return int(action) if isinstance(self.action_space, Discrete) else action
+    def _native(self, agent: int, action: np.ndarray) -> Any:
+        """What the environment is told of one agent's action."""
+        arrays = self._actions[agent]
+        action = own(action, 0, arrays.shape)
+        if isinstance(arrays.space, Discrete):
+            return int(action)
+        return action.astype(arrays.space.dtype, copy=False)
 
     def _read(self, copy: int, observations: dict, infos: dict, active: set[str]) -> None:
         """Take in what the copy shows after a reset or step."""
         self._active[copy] = [agent in active for agent in self.agents]
-        self._observations[copy] = [
-            self._numbers(observations[agent]) if agent in active else self._blank
-            for agent in self.agents
-        ]
-        if self._masks is not None:
+        if self._padded:
+            self._observations[copy] = 0
             for i, agent in enumerate(self.agents):
                 if agent in active:
-                    self._put_mask(self._masks[copy, i], self._mask_of(agent, observations, infos))
-                else:
-                    self._masks[copy, i] = False
-                    self._masks[copy, i, :, 0] = True
-        if self._own_state:
-            self._states[copy] = np.ravel(self.envs[copy].state())
+                    numbers = np.ravel(self._readers[i].numbers(observations[agent]))
+                    self._observations[copy, i, : len(numbers)] = numbers
         else:
-            self._states[copy] = self._observations[copy].ravel()
+            self._observations[copy] = [
+                reader.numbers(observations[agent]) if agent in active else self._blank
+                for agent, reader in zip(self.agents, self._readers, strict=True)
+            ]
+        if self._masks is not None:
+            for i, agent in enumerate(self.agents):
+                row, legal = self._masks[copy, i], self._actions[i].legal
+                row[:] = False
+                row[:, 0] = True
+                if agent in active and legal is not None:
+                    _put(row, self._mask_of(i, observations, infos), legal)
 
-    def _numbers(self, seen) -> np.ndarray:
-        """One agent's observation without its mask, flattened if it must be."""
-        if self._key is not None:
-            seen = seen[self._key]
-        return seen if self._flatten is None else flatten(self._flatten, seen)
-
-    def _mask_of(self, agent: str, observations: dict, infos: dict) -> np.ndarray:
-        source = infos.get(agent, {}) if self._key is None else observations[agent]
+    def _mask_of(self, agent: int, observations: dict, infos: dict) -> np.ndarray:
+        name = self.agents[agent]
+        source = observations[name] if self._readers[agent].has_mask else infos.get(name, {})
         if "action_mask" not in source:
-            raise ValueError(f"{agent} has no action_mask, though others had one")
+            raise ValueError(f"{name} has no action_mask, though others had one")
         return np.asarray(source["action_mask"], bool)
 
-    def _put_mask(self, row: np.ndarray, mask: np.ndarray) -> None:
-        """Write one agent's mask, in whichever form it comes, into [H, A]."""
-        legal = self._actions.legal
-        if mask.ndim == 1 and len(mask) == legal.sum():
-            row[:] = False
-            row[legal] = mask  # component after component
-        elif mask.shape == row.shape:
-            row[:] = mask
-        else:
-            raise ValueError(
-                f"action_mask has shape {mask.shape}; expected {(int(legal.sum()),)} or {row.shape}"
-            )
-
     def _no_masks(self) -> np.ndarray:
-        if self._actions.legal is None:
-            raise ValueError(
-                f"there are action masks for {self.action_space}, which has no choices"
-            )
-        return np.zeros((self.num_envs, self.num_agents, *self._actions.legal.shape), bool)
+        if self._legal is None:
+            spaces = sorted({str(space) for space in self.action_spaces.values()})
+            raise ValueError(f"there are action masks for {spaces}, which have no choices")
+        return np.zeros((self.num_envs, self.num_agents, *self._legal.shape[-2:]), bool)
 
     def _restart(self, copy: int, error: Exception) -> None:
         """Replace a copy that raised, or raise again."""
@@ -268,15 +262,15 @@ def checked_agents(env: ParallelEnv) -> tuple[str, ...]:
     return tuple(env.possible_agents)
 
 
-def _common_space(
-    space_of: Callable[[str], gymnasium.Space], agents: tuple[str, ...], kind: str
-) -> gymnasium.Space:
-    first = space_of(agents[0])
-    for agent in agents[1:]:
-        if space_of(agent) != first:
-            raise ValueError(
-                f"{kind} space of {agents[0]} is {first}, of {agent} it is {space_of(agent)}; all "
-                "agents must have the same. SuperSuit's pad_observations_v0 and "
-                "pad_action_space_v0 make them equal"
-            )
-    return first
+def _put(row: np.ndarray, mask: np.ndarray, legal: np.ndarray) -> None:
+    """Write an agent's mask, in whichever form it comes, into its [H, A]; `legal` is its own."""
+    row = row[: legal.shape[0], : legal.shape[1]]
+    if mask.ndim == 1 and len(mask) == legal.sum():
+        row[:] = False
+        row[legal] = mask  # component after component
+    elif mask.shape == row.shape:
+        row[:] = mask
+    else:
+        raise ValueError(
+            f"action_mask has shape {mask.shape}; expected {(int(legal.sum()),)} or {row.shape}"
+        )

@@ -4,11 +4,14 @@ All copies advance together; their rows end separately, at the end of an episode
 `num_steps` steps. Nothing here knows of modules, RLlib or metrics.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.batch_env import BatchEnv
+from marlserve.policies.sampling.joint_actions import JointActions
 from marlserve.policies.sampling.sequences import (
     ACTION_MASK,
     ACTIONS,
@@ -42,8 +45,9 @@ class Rollout:
     Args:
         batch: a batch environment.
         num_steps: L, the longest row.
-        actions: of the action space.
+        actions: of the action spaces.
         initial_hidden: [N, *hidden] or None.
+        needs_state: keep the global state.
 
     Attributes:
         obs [B, N, *O], mask [B, N, H, A] or None, active [B, N]: what the agents see now
@@ -53,26 +57,29 @@ class Rollout:
 
     def __init__(
         self,
-        batch,
+        batch: BatchEnv,
         num_steps: int,
-        actions: ActionArrays,
+        actions: ActionArrays | JointActions,
         initial_hidden: np.ndarray | None = None,
+        needs_state: bool = False,
     ):
         self.batch, self._num_steps, self._actions = batch, num_steps, actions
+        self._needs_state = needs_state
+        failed = getattr(batch, "failed", None)
+        self._failed = np.zeros(batch.num_envs, bool) if failed is None else failed
         self._copies = np.arange(batch.num_envs)
         self._initial_hidden = initial_hidden
         self.position = np.zeros(batch.num_envs, np.int64)
         self.hidden = None
         if initial_hidden is not None:
             self.hidden = np.repeat(initial_hidden[None], batch.num_envs, axis=0)
-        shape = (batch.num_envs, len(batch.agents))
-        self._everyone = np.ones(shape, bool)
         self._legal = None  # [B, N, H, A], what the space alone allows, if components differ
-        if actions.needs_mask:
-            self._legal = np.tile(actions.legal, (*shape, 1, 1))
+        if actions.needs_mask and actions.legal is not None:
+            shape = (batch.num_envs, len(batch.agents), *actions.legal.shape[-2:])
+            self._legal = np.broadcast_to(actions.legal, shape).copy()
         self._columns: dict[str, np.ndarray] = {}
 
-    def begin(self, copies: np.ndarray, seeds: list[int] | None = None) -> None:
+    def begin(self, copies: np.ndarray, seeds: Sequence[int | None] | None = None) -> None:
         """Begin new episodes, and rows, in these copies; unfinished rows of theirs are lost."""
         self.obs = self.batch.reset(seeds, copies)
         self._look()
@@ -107,10 +114,7 @@ class Rollout:
             self.hidden = hidden.copy()
         self._look()
         self._store_look(self._copies, self.position)
-        failed = getattr(self.batch, "failed", None)
-        if failed is None:
-            failed = np.zeros(len(self._copies), bool)
-        return Outcome(rewards, acted, terminated, truncated, failed)
+        return Outcome(rewards, acted, terminated, truncated, self._failed)
 
     def full(self) -> np.ndarray:
         """Which copies' rows have no room for another step, [B] bool."""
@@ -143,9 +147,9 @@ class Rollout:
 
     def _look(self) -> None:
         """Read what the copies show now."""
-        self.state = self.batch.state()
-        active = getattr(self.batch, "active", None)
-        self.active = self._everyone if active is None else active().copy()
+        if self._needs_state:
+            self.state = self.batch.state()
+        self.active = self.batch.active().copy()
         self.mask = self.batch.action_masks()
         if self._legal is not None:
             self.mask = self._legal if self.mask is None else self.mask & self._legal
@@ -153,7 +157,8 @@ class Rollout:
     def _store_look(self, copies: np.ndarray, position: np.ndarray | int) -> None:
         here = (copies, position)
         self._store(OBS, here, self.obs[copies])
-        self._store(STATE, here, self.state[copies])
+        if self._needs_state:
+            self._store(STATE, here, self.state[copies])
         self._store(ACTIVE, here, self.active[copies])
         if self.mask is not None:
             self._store(ACTION_MASK, here, self.mask[copies])

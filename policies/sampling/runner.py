@@ -2,36 +2,19 @@
 
 It takes the place of RLlib's `MultiAgentEnvRunner` by `config.env_runners(env_runner_cls=...)`.
 
-How it calls a module, once per step for all copies and all n agents that the policy mapping
-gives it, under `torch.no_grad()` and with the module in eval mode:
-
-    module._forward_exploration(batch, t=env_steps_sampled_so_far_by_all_runners)
-    module._forward_inference(batch)                          # explore=False
-
-    batch = {
-        Columns.OBS:      [B*n, *O] tensor              # [B*n, 1, *O] for a stateful module
-        "action_mask":    [B*n, H, A] float tensor      # [B*n, 1, H, A]; absent if all is legal
-        Columns.STATE_IN: {"h": [B*n, *hidden]}         # stateful modules only
-    }
-    returns {
-        Columns.ACTIONS:   [B*n, *C]                    # [B*n, 1, *C] for a stateful module
-        Columns.STATE_OUT: {"h": [B*n, *hidden]}        # stateful modules only
-    }
-
-A module may return `Columns.ACTION_DIST_INPUTS` in place of `Columns.ACTIONS`; its distribution
-class is then sampled (its mode taken if not exploring). To honour the mask is up to the module.
-A module is stateful if `module.is_stateful()`; its hidden state at the start of an episode is
-`module.get_initial_state()["h"]`, without a batch axis.
+How it asks a module for actions, says `module_actor`: once per step, for all copies and all agents
+that the policy mapping gives the module.
 
 `sample()` returns a list of one `Sequences` with the rows that were completed, or an empty list
 if none was. The agent axis of its arrays has the order of the keys of
 `get_spaces()[INPUT_ENV_SINGLE_SPACES][0]`, which need not be sorted; `acting.agent_groups` says
 which of them each module plays. `get_spaces()` also holds `MIXER: (state_space, None)` for
-centralised training.
+centralised training. Agents of different policies may have different spaces; see `own_spaces`.
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
-`cut_rows` and `seeds_by_steps` (False by default; see below).
+`needs_state` (keep the global state, which the environment is else not asked for), `cut_rows` and
+`seeds_by_steps` (see below); the last three are False by default.
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -59,10 +42,11 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_context import EnvContext
 
 from marlserve.policies.sampling.acting import Actor, agent_groups
-from marlserve.policies.sampling.actions import ActionArrays
 from marlserve.policies.sampling.counts import Counts
 from marlserve.policies.sampling.environment import JointEnv, make_batch
 from marlserve.policies.sampling.episodes import Episode, Ledger
+from marlserve.policies.sampling.joint_actions import joint_actions
+from marlserve.policies.sampling.own_spaces import own_spaces
 from marlserve.policies.sampling.reporting import ReportingEnvRunner
 from marlserve.policies.sampling.rollout import Outcome, Rollout
 from marlserve.policies.sampling.sequences import Sequences
@@ -78,12 +62,12 @@ class VectorEnvRunner(ReportingEnvRunner):
 
     Raises:
         ValueError: for an environment that is none (see `environment.make_batch`), a policy
-            mapping to unknown modules, or a config that asks for connectors or
-            `on_episode_step`.
+            mapping to unknown modules, agents of one policy whose spaces differ, or a config that
+            asks for connectors or `on_episode_step`.
     """
 
     def __init__(self, config: AlgorithmConfig, **kwargs):
-        self._generator: np.random.Generator | None = None  # of seeds and random actions
+        self._generator: np.random.Generator | None = None  # see `_random`
         self._restarts = 0
         self._seeds_by_steps = getattr(config, "seeds_by_steps", False)
         super().__init__(config=config, **kwargs)
@@ -106,10 +90,14 @@ class VectorEnvRunner(ReportingEnvRunner):
             raise ValueError(
                 f"policy_mapping_fn gives {sorted(unknown)}; policies are {sorted(config.policies)}"
             )
-        self._actions = ActionArrays(
-            batch.action_space, config.normalize_actions, config.clip_actions
+        spaces = batch.observation_spaces, batch.action_spaces
+        self._own = own_spaces(self.groups, batch.agents, *spaces)
+        self._actions = joint_actions(
+            [batch.action_spaces[agent] for agent in batch.agents],
+            config.normalize_actions,
+            config.clip_actions,
         )
-        self._rollout: Rollout | None = None
+        self._begun = False  # then there is a `_rollout`
         self._needs_initial_reset = True
         self._callback("on_environment_created", env=self.env, env_context=context)
 
@@ -122,7 +110,10 @@ class VectorEnvRunner(ReportingEnvRunner):
             INPUT_ENV_SPACES: joint,
             INPUT_ENV_SINGLE_SPACES: joint,
             MIXER: (batch.state_space, None),
-            **dict.fromkeys(self.groups, (batch.observation_space, batch.action_space)),
+            **{
+                module_id: (own.observation_space, own.action_space)
+                for module_id, own in self._own.items()
+            },
         }
 
     def _sample(
@@ -137,31 +128,34 @@ class VectorEnvRunner(ReportingEnvRunner):
         """What `sample()` calls after filling in its defaults."""
         anew = self._seeds_by_steps and not self.config.in_evaluation
         if anew:
-            self._generator, self._rollout = None, None
+            self._generator, self._begun = None, False
         actor = self._actor(random_actions)
         if anew or self._needs_initial_reset or force_reset or num_episodes is not None:
             self._begin_all(actor)
         self._needs_initial_reset = num_episodes is not None
         quota = None if num_episodes is None else _shares(num_episodes, self.num_envs)
         agents = self.env.batch.agents
-        counts, rows = Counts(len(agents)), []
+        counts = Counts(len(agents))
+        rows: list[Sequences] = []
         runners = max(1, self.config.num_env_runners)
-        while quota.any() if quota is not None else self._length(counts) < num_timesteps:
+        wanted = num_timesteps or 0
+        while quota.any() if quota is not None else self._length(counts) < wanted:
             rollout = self._rollout
             t = self.num_env_steps_sampled_lifetime + counts.env_steps * runners
-            actions, hidden, kept = None, rollout.hidden, {}
+            actions, hidden = None, rollout.hidden
+            kept: dict[str, np.ndarray] = {}
             if actor is not None and not (random_actions and actor.forgets):
                 actions, hidden, kept = actor.act(
                     rollout.obs, rollout.mask, rollout.hidden, explore, t
                 )
             if random_actions:
-                actions = self._actions.random(self._generator, rollout.active.shape, rollout.mask)
+                actions = self._actions.random(self._random(), rollout.active.shape, rollout.mask)
             outcome = self._advance(actions, hidden, kept)
             if outcome is None:
                 self._begin_all(actor)
                 continue
             self._record(outcome, quota, counts, rows)
-            complete = quota is None and self._length(counts) >= num_timesteps
+            complete = quota is None and self._length(counts) >= wanted
             if not (anew and complete):  # the next sample begins new ones
                 self._begin_again(outcome)
         cut = self.config.in_evaluation or getattr(self.config, "cut_rows", False)
@@ -228,15 +222,18 @@ class VectorEnvRunner(ReportingEnvRunner):
 
     def _begin_all(self, actor: Actor | None) -> None:
         """New episodes in all copies; their first ones ever are seeded."""
-        first = self._rollout is None
+        first, self._begun = not self._begun, True
         self._rollout = Rollout(
             self.env.batch,
             getattr(self.config, "sequence_length", 16),
             self._actions,
             None if actor is None else actor.initial_hidden,
+            getattr(self.config, "needs_state", False),
         )
         self._ledger = Ledger(self.env.batch.agents, self.num_envs)
-        seeds = [self._new_seed() for _ in range(self.num_envs)] if first else None
+        seeds: list[int | None] | None = None
+        if first:
+            seeds = [self._new_seed() for _ in range(self.num_envs)]
         self._begin(np.arange(self.num_envs), seeds)
 
     def _begin(self, copies: np.ndarray, seeds: list[int | None] | None) -> None:
@@ -246,10 +243,10 @@ class VectorEnvRunner(ReportingEnvRunner):
             self._episode_callback("on_episode_start", episode)
 
     def _new_seed(self) -> int:
-        return int(self._generator.integers(2**31))
+        return int(self._random().integers(2**31))
 
-    def _actor(self, random_actions: bool) -> Actor | None:
-        """Made in each call: modules may have been replaced or added since the last one."""
+    def _random(self) -> np.random.Generator:
+        """Of seeds and random actions."""
         if self._generator is None:
             config = self.config
             entropy = None
@@ -257,6 +254,10 @@ class VectorEnvRunner(ReportingEnvRunner):
                 before = 0 if config.in_evaluation else self.num_env_steps_sampled_lifetime
                 entropy = [config.seed, self.worker_index or 0, int(config.in_evaluation), before]
             self._generator = np.random.default_rng(entropy)
+        return self._generator
+
+    def _actor(self, random_actions: bool) -> Actor | None:
+        """Made in each call: modules may have been replaced or added since the last one."""
         if self.module is None:
             if not random_actions:
                 raise ValueError("there is no RLModule; only random_actions=True is possible")
@@ -264,6 +265,7 @@ class VectorEnvRunner(ReportingEnvRunner):
         return Actor(
             dict(self.module.items()),
             self.groups,
+            self._own,
             self.num_envs,
             self._actions,
             self._device,

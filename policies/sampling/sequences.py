@@ -5,7 +5,8 @@ steps of one environment copy, N agents, observations of shape O, actions of sha
 `Discrete`), H action components of at most A values each, a global state of S numbers:
 
     OBS          [R, L+1, N, *O]     what the agents saw; the last one follows the last action
-    STATE        [R, L+1, S]         the global state
+    STATE        [R, L+1, S]         the global state, any numbers after a termination; absent
+                                     unless the algorithm asks for it
     ACTION_MASK  [R, L+1, N, H, A]   bool, legal actions; the column is absent if all are legal
     ACTIVE       [R, L+1, N]         bool, False for an agent whose part of the episode is over
     ACTIONS      [R, L, N, *C]       as the module chose them: indices from 0 if discrete, before
@@ -17,6 +18,8 @@ steps of one environment copy, N agents, observations of shape O, actions of sha
     FIRST        [R]                 bool, the row starts an episode
     HIDDEN       [R, N, *hidden]     recurrent state before the row's first step; absent for
                                      feed-forward modules
+
+Where agents' spaces differ, O, C, H and A are the largest, and `own_spaces` cuts an agent's own.
 
 Any other column is per step, [R, L, N, ...]: further module outputs such as log-probabilities.
 

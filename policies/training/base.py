@@ -6,6 +6,8 @@ ignores weights that are older than what it has, as when an earlier checkpoint i
 running algorithm.
 """
 
+from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
 from typing import Any, ClassVar
 
 import gymnasium
@@ -26,8 +28,11 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from marlserve.policies import session
 from marlserve.policies.sampling.acting import agent_groups
 from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.named_env import environment_of
+from marlserve.policies.sampling.own_spaces import OwnSpaces, own_spaces
 from marlserve.policies.sampling.runner import VectorEnvRunner
 from marlserve.policies.sampling.sequences import Sequences
 from marlserve.policies.training.rewards import RewardStandardizer
@@ -46,10 +51,12 @@ class PolicyConfig(AlgorithmConfig):
     Attributes:
         ACTION_SPACES: the spaces that the algorithm plays.
         MODEL_FIELDS: names of settings that the modules are given.
+        needs_state: the rows have the global state, for `VectorEnvRunner`.
     """
 
     ACTION_SPACES: ClassVar[tuple[type, ...]]
     MODEL_FIELDS: ClassVar[tuple[str, ...]] = ()
+    needs_state = False
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class=algo_class)
@@ -58,6 +65,54 @@ class PolicyConfig(AlgorithmConfig):
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def environment(
+        self,
+        env: str | type | Callable | None = NotProvided,
+        *,
+        env_config: dict[str, Any] = NotProvided,
+        **kwargs,
+    ) -> "PolicyConfig":
+        """Set the environment; other arguments are those of `AlgorithmConfig.environment`.
+
+        Args:
+            env: a name as `sampling.named_env` knows them, e.g. "load_balance" or "CartPole-v1";
+                or a class or function of the env_config that gives a PettingZoo `ParallelEnv`, an
+                RLlib wrapper around one, or a Gymnasium `Env`. The env_config of another
+                environment, set before, is forgotten.
+            env_config: for a name, what `named_env.environment_of` says; else the argument of
+                the class or function.
+
+        Raises:
+            ValueError: for an unknown name or an unknown field of our problem.
+        """
+        given: dict[str, Any] = (
+            {} if env_config is NotProvided or env_config is None else env_config
+        )
+        if isinstance(env, str):
+            env, given = environment_of(env, given)
+        if env is not NotProvided and self.env not in (None, env):
+            self.env_config: dict[str, Any] = {}
+        return super().environment(env, env_config=given, **kwargs)
+
+    def training(self, **kwargs) -> "PolicyConfig":
+        """Set what concerns training; the arguments are those of `AlgorithmConfig.training`.
+
+        Raises:
+            ValueError: for a setting that the algorithm does not have.
+        """
+        known = self.settings()
+        if unknown := sorted(set(kwargs) - set(known)):
+            name = self.algo_class.__name__
+            raise ValueError(f"{name} has no setting {unknown}; it has {known}")
+        return super().training(**kwargs)
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """The arguments of `training()`, RLlib's included."""
+        methods = [vars(base)["training"] for base in cls.__mro__ if "training" in vars(base)]
+        parameters = [x for method in methods for x in signature(method).parameters.values()]
+        return sorted({x.name for x in parameters if x.kind is Parameter.KEYWORD_ONLY})
 
     def of_one_policy(self) -> "PolicyConfig":
         """The same config, with one policy, "shared", for all agents."""
@@ -105,6 +160,14 @@ class PolicyConfig(AlgorithmConfig):
                 f"{name} plays {allowed}; the action space of policy {module_id!r} is {actions}"
             )
 
+    def remote_cpus(self) -> float:
+        """Cores that the remote env runners and learners ask Ray for."""
+        learner = self.num_cpus_per_learner
+        if learner == "auto":
+            learner = 0 if self.num_gpus_per_learner else 1
+        runners = self.num_env_runners + (self.evaluation_num_env_runners or 0)
+        return runners * self.num_cpus_per_env_runner + self.num_learners * learner
+
     def _check_sizes(self, field: str) -> None:
         """The setting is a list of layers' widths."""
         sizes = getattr(self, field)
@@ -123,13 +186,19 @@ class PolicyAlgorithm(Algorithm):
 
     Attributes:
         groups: {module_id: indices of its agents}
+        own_spaces: {module_id: spaces of its agents}; None if all agents have the same
         reward_standardizer: saved with a checkpoint
     """
 
     def setup(self, config: PolicyConfig) -> None:
+        session.provide(config.remote_cpus())
         super().setup(config)
-        agents = list(self.spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
-        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(tuple(agents)))
+        observations, actions = (joint.spaces for joint in self.spaces[INPUT_ENV_SINGLE_SPACES])
+        agents = tuple(observations)
+        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(agents))
+        self.own_spaces: dict[str, OwnSpaces] | None = None
+        if not (_alike(observations.values()) and _alike(actions.values())):
+            self.own_spaces = own_spaces(self.groups, agents, observations, actions)
         self.reward_standardizer = RewardStandardizer()
 
     def sampled(self) -> list[Sequences]:
@@ -189,3 +258,8 @@ class PolicyAlgorithm(Algorithm):
         for group in groups:
             if group is not None:
                 group.foreach_env_runner(accept)
+
+
+def _alike(spaces: Iterable[gymnasium.Space]) -> bool:
+    first, *others = spaces
+    return all(space == first for space in others)

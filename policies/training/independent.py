@@ -21,6 +21,7 @@ import numpy as np
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+from marlserve.policies.sampling.own_spaces import OwnSpaces
 from marlserve.policies.sampling.sequences import (
     ACTIVE,
     FIRST,
@@ -35,12 +36,17 @@ LOSS_MASK, GOES_ON, IS_LAST = Columns.LOSS_MASK, "goes_on", "is_last"
 _OF_THE_TEAM = {STATE, ACTIVE, LENGTH, TERMINATED, FIRST}
 
 
-def batch_by_policy(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiAgentBatch:
+def batch_by_policy(
+    sequences: Sequences,
+    groups: dict[str, np.ndarray],
+    own: dict[str, OwnSpaces] | None = None,
+) -> MultiAgentBatch:
     """What the learners are given, with the columns above.
 
     Args:
         sequences: R rows.
         groups: {module_id: indices of its agents}, as `acting.agent_groups` gives them.
+        own: {module_id: spaces of its agents}; None if all agents have the same.
     """
     active, length = sequences[ACTIVE], sequences[LENGTH]
     acted = active[:, :-1] & sequences.valid()[..., None]  # [R, L, N]
@@ -56,6 +62,8 @@ def batch_by_policy(sequences: Sequences, groups: dict[str, np.ndarray]) -> Mult
     for module_id, index in groups.items():
         batch = {name: _rows(column, name, index) for name, column in columns.items()}
         batch[FIRST] = np.repeat(sequences[FIRST], len(index))
+        if own is not None:
+            batch = own[module_id].columns(batch, lead=2)
         batches[module_id] = SampleBatch(batch)
     return MultiAgentBatch(batches, env_steps=sequences.env_steps())
 

@@ -8,7 +8,7 @@ batch by itself.
 one of the `updates_per_step` updates.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import (
@@ -23,7 +23,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from marlserve.policies.sampling.replay import SequenceReplay
-from marlserve.policies.sampling.sequences import STATE, Sequences
+from marlserve.policies.sampling.sequences import Sequences
 from marlserve.policies.training.base import PolicyAlgorithm
 from marlserve.policies.training.independent import batch_by_policy
 from marlserve.policies.training.off_policy_config import OffPolicyConfig
@@ -36,10 +36,7 @@ class OffPolicy(PolicyAlgorithm):
 
     Attributes:
         replay: saved with a checkpoint
-        NOT_STORED: columns of the rows that `learner_batch` does not read
     """
-
-    NOT_STORED: ClassVar[frozenset[str]] = frozenset({STATE})
 
     def setup(self, config: OffPolicyConfig) -> None:
         super().setup(config)
@@ -47,7 +44,7 @@ class OffPolicy(PolicyAlgorithm):
 
     def learner_batch(self, sequences: Sequences) -> MultiAgentBatch:
         """What the learners are given of these rows."""
-        return batch_by_policy(sequences, self.groups)
+        return batch_by_policy(sequences, self.groups, self.own_spaces)
 
     def training_step(self) -> None:
         config, metrics = self.config, self.metrics
@@ -55,7 +52,7 @@ class OffPolicy(PolicyAlgorithm):
         with metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
             for sequences in samples:
                 self.reward_standardizer.observe(sequences)
-                self.replay.add(self._stored(sequences))
+                self.replay.add(sequences)
         steps = metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         if steps < config.learning_starts or len(self.replay) < config.total_train_batch_size:
             return
@@ -89,7 +86,3 @@ class OffPolicy(PolicyAlgorithm):
         super().set_state(state)
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])
-
-    def _stored(self, sequences: Sequences) -> Sequences:
-        columns = sequences.columns.items()
-        return Sequences({k: column for k, column in columns if k not in self.NOT_STORED})

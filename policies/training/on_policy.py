@@ -38,7 +38,7 @@ class OnPolicy(PolicyAlgorithm):
         with metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             steps = metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
             results = self.learner_group.update(
-                batch=batch_by_policy(self._prepared(samples), self.groups),
+                batch=batch_by_policy(self._prepared(samples), self.groups, self.own_spaces),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps},
             )
         metrics.aggregate(results, key=LEARNER_RESULTS)

@@ -1,8 +1,8 @@
 """How QMIX learns from a batch of sequences: targets and loss.
 
-The reward of the team is the mean over the agents that are active at that step, so a reward that
-is given to all of them alike counts once. Without mixing ("none") every agent's heads learn from
-that agent's own reward.
+The reward of the team is the sum over the agents, divided by how many there may be, so a reward
+that is given to all alike counts once, and one who leaves takes no weight from the others.
+Without mixing ("none") every agent's heads learn from that agent's own reward.
 
 The targets are Peng's Q(lambda) returns within a row, from the target networks' values of the best
 next actions. The last step of a row is bootstrapped from its last observation, unless the episode
@@ -18,7 +18,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
-from marlserve.policies.models.joint import AGENTS, CHOSEN, NEXT
+from marlserve.policies.models.joint import AGENTS, CHOSEN, HEADS, NEXT
+from marlserve.policies.sampling.own_spaces import OwnSpaces
 from marlserve.policies.sampling.runner import MIXER
 from marlserve.policies.sampling.sequences import (
     ACTION_MASK,
@@ -35,27 +36,31 @@ from marlserve.policies.training.off_policy_learner import OffPolicyLearner
 from marlserve.policies.training.returns import lambda_returns
 
 
-def learner_batch(sequences: Sequences, groups: dict[str, np.ndarray]) -> MultiAgentBatch:
+def learner_batch(
+    sequences: Sequences,
+    groups: dict[str, np.ndarray],
+    own: dict[str, OwnSpaces] | None = None,
+) -> MultiAgentBatch:
     """What the learners are given: one entry for the team and one per policy, R rows each.
 
     Args:
         sequences: R rows.
         groups: {module_id: indices of its agents}.
+        own: {module_id: spaces of its agents}; None if all agents have the same.
     """
-    team = {name: sequences[name] for name in (STATE, ACTIVE, REWARDS, TERMINATED, LENGTH, FIRST)}
+    names = (STATE, ACTIVE, REWARDS, TERMINATED, LENGTH, FIRST)
+    team = {name: sequences[name] for name in names if name in sequences}
     batches = {MIXER: SampleBatch(team)}
     for module_id, index in groups.items():
         # One policy for all agents needs no copies.
         agents = slice(None) if len(groups) == 1 else index
-        actions = sequences[Columns.ACTIONS][:, :, agents]
-        columns = {
-            Columns.OBS: sequences[Columns.OBS][:, :, agents],
-            Columns.ACTIONS: actions if actions.ndim == 4 else actions[..., None],
-            AGENTS: np.tile(index, (len(sequences), 1)),
-            FIRST: sequences[FIRST],
-        }
-        if ACTION_MASK in sequences:
-            columns[ACTION_MASK] = sequences[ACTION_MASK][:, :, agents]
+        names = {Columns.OBS, Columns.ACTIONS, ACTION_MASK} & sequences.columns.keys()
+        columns = {name: sequences[name][:, :, agents] for name in names}
+        if own is not None:
+            columns = own[module_id].columns(columns, lead=3)
+        if columns[Columns.ACTIONS].ndim == 3:  # of one component without an axis
+            columns[Columns.ACTIONS] = columns[Columns.ACTIONS][..., None]
+        columns |= {AGENTS: np.tile(index, (len(sequences), 1)), FIRST: sequences[FIRST]}
         if HIDDEN in sequences:
             columns[HIDDEN] = sequences[HIDDEN][:, agents]
         batches[module_id] = SampleBatch(columns)
@@ -68,8 +73,8 @@ class QMIXLearner(OffPolicyLearner):
     def compute_losses(
         self, *, fwd_out: dict[str, Any], batch: dict[str, Any]
     ) -> dict[str, Tensor]:
-        chosen, following = fwd_out[MIXER][CHOSEN], fwd_out[MIXER][NEXT]
-        targets, weights = self._targets(batch[MIXER], following)
+        chosen = fwd_out[MIXER][CHOSEN]
+        targets, weights = self._targets(batch[MIXER], fwd_out[MIXER])
         total = weights.sum().clamp(min=1.0)
         error = (chosen - targets) * weights
         loss = error.square().sum() / total
@@ -86,8 +91,8 @@ class QMIXLearner(OffPolicyLearner):
         return {MIXER: loss}
 
     @torch.no_grad()
-    def _targets(self, team: dict[str, Tensor], following: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets and loss weights (0 or 1), both shaped as the mixed values."""
+    def _targets(self, team: dict[str, Tensor], out: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Targets and loss weights (0 or 1), both shaped as the mixed values in `out`."""
         config = self.config
         active = team[ACTIVE].transpose(0, 1).float()  # [T+1, R, N]
         rewards = team[REWARDS].transpose(0, 1)  # [T, R, N]
@@ -98,20 +103,18 @@ class QMIXLearner(OffPolicyLearner):
         burn_in = torch.where(team[FIRST], 0, config.burn_in)
         weights = ((step < team[LENGTH]) & (step >= burn_in)).float()
         if config.mixer == "none":
-            components = following.shape[-1] // rewards.shape[-1]
 
             def per_head(values: Tensor) -> Tensor:
-                return values.repeat_interleave(components, -1)
+                return values.repeat_interleave(out[HEADS], -1)
 
             rewards = per_head(rewards)
             goes_on = goes_on[..., None] * per_head(active[1:])
             weights = weights[..., None] * per_head(active[:-1])
             is_last = is_last[..., None]
         else:
-            acting = active[:-1]
-            rewards = (rewards * acting).sum(-1) / acting.sum(-1).clamp(min=1.0)
+            rewards = (rewards * active[:-1]).mean(-1)
         targets = lambda_returns(
-            rewards, following, goes_on, is_last, config.gamma, config.td_lambda
+            rewards, out[NEXT], goes_on, is_last, config.gamma, config.td_lambda
         )
         return targets, weights
 

@@ -276,6 +276,6 @@ def test_ctrl_c_at_the_command_line_leaves_a_checkpoint(tmp_path):
     counters = json.loads((folder / "checkpoint" / "counters.json").read_text())
     assert counters["env_steps"] == read_progress(folder)["env_steps"].iloc[-1]
     observations = np.zeros(
-        (3, *CheckpointPolicy(folder)._modules["shared"].observation_space.shape)
+        (3, *CheckpointPolicy(folder)._actors["shared"].module.observation_space.shape)
     )
     assert CheckpointPolicy(folder)({"lb_0": observations})["lb_0"].shape == (3, 7)

@@ -47,7 +47,6 @@ def test_episodes_are_those_of_gymnasium():
         over = expected[2]
         assert seen[2] == {AGENT: over, "__all__": over}
         assert seen[3] == {AGENT: False, "__all__": False}
-    assert GymnasiumEnv({"id": "CartPole-v1"}).make_batch(4).num_envs == 4
 
 
 def test_bad_configs_are_refused():

@@ -132,7 +132,7 @@ def reference_targets(learner, sequences, row, agent_module):
             reward = np.repeat(data["rewards"][t][:, None], M, 1)
             goes_on = goes_on * np.repeat(data["active"][t + 1][:, None], M, 1)
         else:
-            reward = data["rewards"][t][acting].mean()
+            reward = data["rewards"][t][acting].sum() / N
         value = reward + config.gamma * goes_on * bootstrap(t + 1, value)
         counts = t >= (0 if data["first"] else config.burn_in)
         if config.mixer != "none":
@@ -168,8 +168,7 @@ def test_targets_are_those_of_a_plain_reference(mixer, td_lambda, double_q, burn
                 parameter.data += 0.3 * torch.randn_like(parameter)
     sequences = make_sequences()
     batch = tensors(learner, sequences)
-    following = learner.module.forward_train(batch)[MIXER]["next"]
-    targets, weights = learner._targets(batch[MIXER], following)
+    targets, weights = learner._targets(batch[MIXER], learner.module.forward_train(batch)[MIXER])
     counted = 0
     for row in range(R):
         expected = reference_targets(
@@ -238,9 +237,10 @@ def test_a_reward_given_to_all_counts_once():
     sequences = make_sequences()
     sequences["rewards"][:] = 5.0
     batch = tensors(learner, sequences)
-    following = learner.module.forward_train(batch)[MIXER]["next"]
-    targets, weights = learner._targets(batch[MIXER], following)
-    torch.testing.assert_close(targets[weights > 0], torch.full_like(targets[weights > 0], 5.0))
+    targets, weights = learner._targets(batch[MIXER], learner.module.forward_train(batch)[MIXER])
+    acting = torch.as_tensor(sequences["active"][:, :-1].mean(-1), dtype=torch.float32).T  # [T, R]
+    assert (acting < 1).any()  # who is gone earns nothing: the others' share stays what it was
+    torch.testing.assert_close(targets[weights > 0], 5.0 * acting[weights > 0])
 
 
 def test_discrete_actions_have_one_component():

@@ -56,7 +56,9 @@ class Clock(TorchRLModule):
 
 
 class ToyConfig(AlgorithmConfig):
-    """Of no algorithm: only good for sampling, in rows of 4 steps."""
+    """Of no algorithm: only good for sampling, in rows of 4 steps with the global state."""
+
+    needs_state = True
 
     def __init__(self):
         super().__init__()
