@@ -45,7 +45,15 @@ __all__ = [
     "register",
 ]
 
-_NOT_PROBLEMS = {"actions", "base", "linear_bandits", "parallel", "sims", "single_agent"}
+_NOT_PROBLEMS = {
+    "actions",
+    "base",
+    "linear_bandits",
+    "parallel",
+    "pictures",
+    "sims",
+    "single_agent",
+}
 
 
 def names() -> list[str]:

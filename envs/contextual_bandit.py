@@ -21,12 +21,14 @@ Presets: INNER_PRODUCT, QUADRATIC and COSINE, with the paper's 4 arms, 20 dimens
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from marlserve.envs import base, parallel
 from marlserve.envs.base import Baseline, Policy
+from marlserve.envs.pictures import drawn, new_figure
 
 
 def inner_product(contexts: np.ndarray, theta: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -57,7 +59,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def noisy(problem) -> np.ndarray:
+def noisy(problem: Any) -> np.ndarray:
     """The expected reward of the chosen arms plus noise, [B]."""
     return problem.chosen_expected() + problem.config.noise_std * problem.noise
 
@@ -248,19 +250,14 @@ def _text(problem: Problem, copy: int) -> str:
 
 def _pixels(problem: Problem, copy: int) -> np.ndarray:
     """The expected rewards as bars, the chosen arm's in colour: [height, width, 3] uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.8, 2.4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(4.8, 2.4)
     axes, chosen = figure.subplots(), problem.chosen[copy]
     arms = range(problem.config.num_arms)
     colors = ["tab:blue" if arm == chosen else "0.7" for arm in arms]
     axes.bar([str(arm) for arm in arms], problem.expected[copy], color=colors)
     axes.set(xlabel="arm", ylabel="expected reward")
     axes.set_title(f"{problem.config.function}, {_choice(chosen)}", fontsize=9)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return drawn(figure)
 
 
 def _choice(chosen: int) -> str:

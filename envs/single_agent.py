@@ -10,6 +10,8 @@ Every problem has an id, as the settings decide how many agents it has: `marlser
 can be made with num_balancers=1, and is an error with more.
 """
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 
@@ -52,7 +54,8 @@ class SingleAgentView(gymnasium.Env):
             raise RuntimeError("there is no episode in progress: reset first")
         return tuple(result[self.agent] for result in self.view.step({self.agent: action}))
 
-    def render(self) -> str | np.ndarray | None:
+    def render(self) -> Any:
+        """As `ParallelView.render`."""
         return self.view.render()
 
     def close(self) -> None:

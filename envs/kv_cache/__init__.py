@@ -2,7 +2,8 @@
 
 Agents       operator. It decides every step_s seconds how the requests that arrive are served.
 Observation  [F] float32 in [-1, 1]: queue, servers, recent outcomes, price, past arrivals, time and
-             the last action, by `FEATURES`. Nothing of the future.
+             the last action, by `FEATURES`; `observe` makes it of what is `Measured`. Nothing of
+             the future.
 Action       Discrete: a configuration of the KV cache, from the strongest compression (fewest
              seconds and joules, lowest quality) to the full cache; with enable_deny the last action
              turns requests away. With action="continuous", Box(-1, 1, (1,)): as many bins of equal

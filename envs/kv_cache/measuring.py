@@ -1,9 +1,7 @@
-"""What the operator of a simulated site measures: `Measured`, from the arrays of its pool."""
+"""What the operator of a simulated site measures: numbers from the arrays of its pool."""
 
 import numpy as np
 from numba import njit
-
-from marlserve.envs.kv_cache.observation import Measured
 
 TRACKER = np.dtype(
     [(name, "f8") for name in ("minute", "minute_mass", "five", "five_mass", "half_hour")]
@@ -29,57 +27,6 @@ def track(tracker, steps, duration_s):
         t.arrived = t.arrived * minute + step.arrived
 
 
-def measure(
-    copies: np.ndarray,
-    steps: np.ndarray,
-    recent: np.ndarray,
-    tracker: np.ndarray,
-    *,
-    start_s: np.ndarray,
-    duration_s: float,
-    longest_s: float,
-    usd_per_mwh: np.ndarray,
-    usd_per_mwh_per_h: np.ndarray,
-    last_action: np.ndarray,
-) -> Measured:
-    """The numbers of B copies, [B] each, in arrays of their own.
-
-    Args:
-        copies: state of the pool, `sims.serving_pool.COPY` [B].
-        steps: what flowed in the last step, `sims.serving_pool.FLOWS` [B].
-        recent: the pool's fading histograms of latencies, [B, bins] up to `longest_s`.
-        tracker: `TRACKER` [B].
-        start_s: when the episodes began, since the epoch, [B].
-        duration_s: of a step.
-        longest_s: latency that there can be.
-        usd_per_mwh, usd_per_mwh_per_h: the price in force and its trend, [B].
-        last_action: indices, [B].
-    """
-    measured = Measured(*np.empty((len(Measured._fields), len(copies))))
-    measured.usd_per_mwh[:] = usd_per_mwh
-    measured.usd_per_mwh_per_h[:] = usd_per_mwh_per_h
-    measured.last_action[:] = last_action
-    _measure(measured, copies, steps, recent, tracker, start_s, duration_s, longest_s)
-    return measured
-
-
-@njit(cache=True)
-def _measure(measured, copies, steps, recent, tracker, start_s, duration_s, longest_s):
-    m = measured
-    for b in range(len(copies)):
-        c, t = copies[b], tracker[b]
-        m.time_s[b] = start_s[b] + c.clock_s
-        m.busy_servers[b], m.waiting_requests[b], m.power_w[b] = c.busy, c.waiting, c.power_w
-        m.recent_wait_s[b] = c.recent_wait_s / (c.recent_waits + 1.0)
-        m.recent_p95_latency_s[b] = _percentile(recent[b], 0.95) * longest_s / len(recent[b])
-        m.recent_score[b] = c.recent_score / (c.recent_done + 1.0)
-        m.recent_loss_share[b] = t.losses / (t.arrived + 1.0)
-        m.arrived_per_s[b] = steps[b].arrived / duration_s
-        m.arrived_per_s_1min[b] = t.minute / max(t.minute_mass, 1.0)
-        m.arrived_per_s_5min[b] = t.five / max(t.five_mass, 1.0)
-        m.arrived_per_s_30min[b] = t.half_hour / max(t.half_hour_mass, 1.0)
-
-
 @njit(cache=True)
 def _percentile(histogram, share):
     """Where a fading histogram reaches this share, in bins; towards 0 as it fades away."""
@@ -92,3 +39,36 @@ def _percentile(histogram, share):
             return min(total, 1.0) * (i + (share * total - below) / histogram[i])
         below += histogram[i]
     return min(total, 1.0) * len(histogram)
+
+
+@njit(cache=True)
+def measure(numbers, pool, tracker, start_s, price, last_action, duration_s, longest_s):
+    """Fill `numbers`, `observation.NUMBERS` [B].
+
+    Args:
+        numbers: to be filled.
+        pool: its state `sims.serving_pool.COPY` [B], what flowed in the last step, `FLOWS` [B], and
+            fading histograms of latencies, [B, bins] up to `longest_s`.
+        tracker: `TRACKER` [B].
+        start_s: when the episodes began, since the epoch, [B].
+        price: in force, $/MWh, and its trend per hour, [B] each.
+        last_action: indices, [B].
+        duration_s: of a step.
+        longest_s: latency that there can be.
+    """
+    copies, steps, recent = pool
+    usd_per_mwh, usd_per_mwh_per_h = price
+    for b in range(len(numbers)):
+        m, c, t = numbers[b], copies[b], tracker[b]
+        m.time_s = start_s[b] + c.clock_s
+        m.busy_servers, m.waiting_requests, m.power_w = c.busy, c.waiting, c.power_w
+        m.recent_wait_s = c.recent_wait_s / (c.recent_waits + 1.0)
+        m.recent_p95_latency_s = _percentile(recent[b], 0.95) * longest_s / recent.shape[1]
+        m.recent_score = c.recent_score / (c.recent_done + 1.0)
+        m.recent_loss_share = t.losses / (t.arrived + 1.0)
+        m.usd_per_mwh, m.usd_per_mwh_per_h = usd_per_mwh[b], usd_per_mwh_per_h[b]
+        m.arrived_per_s = steps[b].arrived / duration_s
+        m.arrived_per_s_1min = t.minute / max(t.minute_mass, 1.0)
+        m.arrived_per_s_5min = t.five / max(t.five_mass, 1.0)
+        m.arrived_per_s_30min = t.half_hour / max(t.half_hour_mass, 1.0)
+        m.last_action = last_action[b]

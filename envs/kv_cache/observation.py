@@ -63,6 +63,10 @@ class Measured(NamedTuple):
     last_action: np.ndarray  # its index; -1 before the first
 
 
+# The same numbers of one moment side by side, as the compiled code takes them.
+NUMBERS = np.dtype([(name, "f8") for name in Measured._fields])
+
+
 class Site(NamedTuple):
     """What the numbers are relative to."""
 
@@ -77,11 +81,17 @@ class Site(NamedTuple):
 
 def observe(measured: Measured, config: Config) -> np.ndarray:
     """The observations, [..., F] float32, by `FEATURES`."""
-    columns = Measured(*(np.asarray(column, float).reshape(-1) for column in measured))
-    site = site_of(config)
-    seen = np.zeros((len(columns.time_s), len(STATE_FEATURES) + site.num_actions), np.float32)
-    _observe(seen, columns, site)
-    return seen.reshape(*np.shape(measured.time_s), -1)
+    numbers = np.empty(np.shape(measured.time_s), NUMBERS)
+    for name, values in zip(Measured._fields, measured, strict=True):
+        numbers[name] = values
+    return seen(numbers.reshape(-1), site_of(config)).reshape(*numbers.shape, -1)
+
+
+def seen(numbers: np.ndarray, site: Site) -> np.ndarray:
+    """The observations of `NUMBERS` [B], [B, F] float32."""
+    rows = np.zeros((len(numbers), len(STATE_FEATURES) + site.num_actions), np.float32)
+    _fill(rows, numbers, site)
+    return rows
 
 
 @lru_cache(maxsize=32)
@@ -110,28 +120,27 @@ def _shown(value, scale):
 
 
 @njit(cache=True)
-def _observe(seen, measured, site):
-    m = measured
-    for b in range(len(seen)):
-        row = seen[b]
-        row[0] = m.busy_servers[b] / site.num_servers
-        row[1] = m.waiting_requests[b] / max(site.max_waiting, 1.0)
-        row[2] = _shown(m.waiting_requests[b] / site.num_servers, 0.05)
-        row[3] = min(m.power_w[b] / site.full_w, 1.0)
-        row[4] = min(m.recent_wait_s[b] / site.timeout_s, 1.0)
-        row[5] = _shown(m.recent_p95_latency_s[b], 20.0)
-        row[6] = min(m.recent_score[b] / site.full_score, 1.0)
-        row[7] = min(m.recent_loss_share[b], 1.0)
-        row[8] = max(min(m.usd_per_mwh[b] / 100.0, 1.0), -1.0)
-        row[9] = _shown(m.usd_per_mwh[b], 50.0)
-        row[10] = _shown(m.usd_per_mwh_per_h[b], 50.0)
+def _fill(rows, numbers, site):
+    for b in range(len(rows)):
+        row, m = rows[b], numbers[b]
+        row[0] = m.busy_servers / site.num_servers
+        row[1] = m.waiting_requests / max(site.max_waiting, 1.0)
+        row[2] = _shown(m.waiting_requests / site.num_servers, 0.05)
+        row[3] = min(m.power_w / site.full_w, 1.0)
+        row[4] = min(m.recent_wait_s / site.timeout_s, 1.0)
+        row[5] = _shown(m.recent_p95_latency_s, 20.0)
+        row[6] = min(m.recent_score / site.full_score, 1.0)
+        row[7] = min(m.recent_loss_share, 1.0)
+        row[8] = max(min(m.usd_per_mwh / 100.0, 1.0), -1.0)
+        row[9] = _shown(m.usd_per_mwh, 50.0)
+        row[10] = _shown(m.usd_per_mwh_per_h, 50.0)
         busy_per_s = site.service_s / site.num_servers  # of an arrival in a second
-        row[11] = _shown(m.arrived_per_s[b] * busy_per_s, 1.0)
-        row[12] = _shown(m.arrived_per_s_5min[b] * busy_per_s, 1.0)
-        fast, slow = m.arrived_per_s_1min[b], m.arrived_per_s_30min[b]
+        row[11] = _shown(m.arrived_per_s * busy_per_s, 1.0)
+        row[12] = _shown(m.arrived_per_s_5min * busy_per_s, 1.0)
+        fast, slow = m.arrived_per_s_1min, m.arrived_per_s_30min
         row[13] = (fast - slow) / max(fast + slow, 1e-9)
-        day = 2 * np.pi * m.time_s[b] / _DAY_S
-        week = 2 * np.pi * (m.time_s[b] - _MONDAY_S) / _WEEK_S
+        day = 2 * np.pi * m.time_s / _DAY_S
+        week = 2 * np.pi * (m.time_s - _MONDAY_S) / _WEEK_S
         row[14], row[15], row[16], row[17] = np.sin(day), np.cos(day), np.sin(week), np.cos(week)
-        if m.last_action[b] >= 0:
-            row[18 + int(m.last_action[b])] = 1.0
+        if m.last_action >= 0:
+            row[18 + int(m.last_action)] = 1.0

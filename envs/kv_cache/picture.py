@@ -1,9 +1,13 @@
 """Pictures of one copy: its servers and queue, the price, and what is being done."""
 
+from typing import Any
+
 import numpy as np
 
+from marlserve.envs.pictures import drawn, new_figure
 
-def text(problem, copy: int) -> str:
+
+def text(problem: Any, copy: int) -> str:
     """A few lines."""
     state, total = problem.pool.copies[copy], problem.pool.total[copy]
     busy, servers = int(state["busy"]), problem.config.num_servers
@@ -16,13 +20,9 @@ def text(problem, copy: int) -> str:
     )
 
 
-def pixels(problem, copy: int) -> np.ndarray:
+def pixels(problem: Any, copy: int) -> np.ndarray:
     """The same as bars: [height, width, 3] uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 2.4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 2.4)
     servers, outcomes = figure.subplots(1, 2)
     state, total = problem.pool.copies[copy], problem.pool.total[copy]
     servers.bar(["busy", "waiting"], [state["busy"], state["waiting"]], color=["tab:blue", "0.6"])
@@ -31,10 +31,9 @@ def pixels(problem, copy: int) -> np.ndarray:
     names = ("completed", "timed_out", "failed", "denied")
     outcomes.barh(names, [total[name] for name in names])
     outcomes.set_title(_action(problem, copy), fontsize=9)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return drawn(figure)
 
 
-def _action(problem, copy: int) -> str:
+def _action(problem: Any, copy: int) -> str:
     last = problem.last_actions[copy]
     return problem.action_names[last] if last >= 0 else "no action yet"

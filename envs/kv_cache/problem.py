@@ -7,10 +7,11 @@ from marlserve.envs import base
 from marlserve.envs.kv_cache import demand, measuring, picture, rewards
 from marlserve.envs.kv_cache.config import Config
 from marlserve.envs.kv_cache.observation import (
+    NUMBERS,
     STATE_FEATURES,
     Measured,
     most_waiting,
-    observe,
+    seen,
     site_of,
 )
 from marlserve.envs.sims.serving_pool import DENY, J_PER_MWH, ServingPool
@@ -45,7 +46,8 @@ class Problem(base.Problem):
             self.action_space = Box(-1.0, 1.0, (1,), np.float32)
         self.observation_space = Box(-1.0, 1.0, (len(STATE_FEATURES) + count,), np.float32)
         self.state_space = self.observation_space
-        self.full_score = site_of(config).full_score
+        self._site = site_of(config)
+        self.full_score = self._site.full_score
         self.pool = ServingPool(
             *(num_envs, config.num_servers, profile.service_s, profile.energy_j, profile.score),
             max_waiting=most_waiting(config),
@@ -58,7 +60,7 @@ class Problem(base.Problem):
         self.demand = demand.Demand(config, num_envs, profile.service_s.shape[1])
         self._longest_s = config.timeout_s + float(profile.service_s.max())
         self._tracker = np.zeros(num_envs, measuring.TRACKER)
-        self._measured = Measured(*np.zeros((len(Measured._fields), num_envs)))
+        self._numbers = np.zeros(num_envs, NUMBERS)
         self._observations = np.zeros((num_envs, *self.observation_space.shape), np.float32)
         self.last_actions = np.full(num_envs, -1)  # actions; none at first
         self._taken = np.zeros((num_envs, count), np.int64)
@@ -112,20 +114,18 @@ class Problem(base.Problem):
         step = np.minimum(self._steps, self.config.num_steps - 1)
         self.price_index = demand.price_index(step * self.config.step_s)
         self.price = demand.usd_per_mwh[self.price_index]
-        self._measured = measuring.measure(
-            *(pool.copies, pool.step, pool.recent_latencies, self._tracker),
-            start_s=demand.start_s,
-            duration_s=self.config.step_s,
-            longest_s=self._longest_s,
-            usd_per_mwh=self.price,
-            usd_per_mwh_per_h=demand.price_trend[self.price_index],
-            last_action=self.last_actions,
+        measuring.measure(
+            self._numbers,
+            (pool.copies, pool.step, pool.recent_latencies),
+            *(self._tracker, demand.start_s),
+            (self.price, demand.price_trend[self.price_index]),
+            *(self.last_actions, self.config.step_s, self._longest_s),
         )
-        self._observations = observe(self._measured, self.config)
+        self._observations = seen(self._numbers, self._site)
 
     def measured(self) -> Measured:
-        """What the operators measure, [B] each."""
-        return self._measured
+        """What the operators measure, [B] each, in arrays that later steps do not change."""
+        return Measured(*(self._numbers[name].copy() for name in Measured._fields))
 
     def observations(self) -> np.ndarray:
         return self._observations[:, None].copy()

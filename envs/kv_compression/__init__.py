@@ -3,7 +3,8 @@
 Agents       compressor. It decides once for each prompt.
 Observation  [F] float32 in [-1, 1]: the groups of features in config.context, one after the other,
              see `observation`: what the prompt names itself, how its tokens repeat, where its own
-             attention goes. Nothing of the questions that follow.
+             attention goes; `observe` makes it of what is `Measured`. Nothing of the questions
+             that follow.
 Action       Discrete: an arm of config.arms. A compression method with its parameters, as
              "sigmoid_0.1_16", "h2o" or "snapkv_16", and maybe its own budget, as "h2o@32".
 Reward       `REWARDS[config.reward]` of the answers with the compressed and with the full cache, in

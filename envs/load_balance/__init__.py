@@ -3,8 +3,9 @@
 Agents       lb_0 ... lb_{K-1}. Every flow reaches one of them at random and is sent to a server
              at once, by shortest expected delay over the balancer's own flows and its weights:
              argmin_j (q_ij + 1) / w_ij. The agents set the weights.
-Observation  [M, 14] float32 in [0, 1]: what this balancer has seen of each server, by `FEATURES`.
-             No capacity, no speed, no other balancer's flows.
+Observation  [M, 14] float32 in [0, 1]: what this balancer has seen of each server, by `FEATURES`;
+             `observe` makes it of what is `Measured`. No capacity, no speed, no other balancer's
+             flows.
 Action       one weight per server, in force until the next step: MultiDiscrete([L] * M), indices
              of `weight_levels`, or with action="weights" Box(0.1, 10, (M,)).
 Reward       `REWARDS[config.reward]`, the same for the team or each agent's own.

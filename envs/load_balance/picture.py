@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from marlserve.envs.pictures import drawn, new_figure
+
 
 def text(servers: np.ndarray, weights: np.ndarray, copy: np.ndarray) -> str:
     """A table of the servers [M] (dtype `cluster.SERVER`) with the weights [K, M] at the right."""
@@ -18,11 +20,7 @@ def text(servers: np.ndarray, weights: np.ndarray, copy: np.ndarray) -> str:
 
 def pixels(servers: np.ndarray, weights: np.ndarray, copy: np.ndarray) -> np.ndarray:
     """The same as bars: [height, width, 3] uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 4.8)
     above, below = figure.subplots(2, 1, sharex=True)
     places, cores = np.arange(len(servers)), servers["cores"]
     colours = ["tab:blue" if speed >= 1.0 else "tab:orange" for speed in servers["speed"]]
@@ -36,5 +34,4 @@ def pixels(servers: np.ndarray, weights: np.ndarray, copy: np.ndarray) -> np.nda
         below.bar(places + (k + 0.5) * width - 0.4, row, width, label=f"lb_{k}")
     below.set(ylabel="weight", xlabel="server", xticks=places)
     below.legend(fontsize="x-small", ncols=len(weights))
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return drawn(figure)

@@ -1,9 +1,9 @@
-"""What every problem says to bad actions, and that these change nothing."""
+"""What every problem says to bad actions, copies and seeds, and that these change nothing."""
 
 import gymnasium
 import numpy as np
 import pytest
-from playing import SEEDS, assert_same, sampled
+from playing import SEEDS, assert_same, play, sampled
 
 from marlserve import envs
 
@@ -82,3 +82,50 @@ def test_arrays_of_a_wrong_shape_and_copies_that_ended_are_errors(name):
         np.testing.assert_array_equal(values, metrics[key])
     problem.reset()
     problem.step(actions)
+
+
+# Copies and seeds ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        np.array([True, False, True]),
+        [True, False],
+        [0.0, 1.0],
+        [-1],
+        [3],
+        [1, 1],
+        [[0]],
+        1,
+        ["0"],
+        [None],
+    ],
+)
+@every_problem
+def test_copies_to_reset_are_indices_each_once(name, copies):
+    problem, twin = envs.make_batch(name, 3), envs.make_batch(name, 3)
+    for one in (problem, twin):
+        one.reset(SEEDS)
+    with pytest.raises(ValueError, match="copies is .*; allowed are indices 0 to 2, each once"):
+        problem.reset(copies=copies)
+    assert_same(play(problem, 3), play(twin, 3))  # nothing has changed
+
+
+@every_problem
+def test_copies_may_be_none_of_them_or_in_any_order(name):
+    problem = envs.make_batch(name, 3)
+    first = problem.reset(SEEDS)
+    np.testing.assert_array_equal(problem.reset(copies=[]), first)
+    again = problem.reset([SEEDS[2], SEEDS[0]], copies=np.array([2, 0], np.uint8))
+    np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "one"])
+def test_bad_seeds_change_nothing(seed):
+    problem, twin = (envs.make_batch("contextual_bandit", 2) for _ in range(2))
+    for one in (problem, twin):
+        one.reset([1, 2])
+    with pytest.raises(ValueError, match=f"seed is {seed!r}; allowed is None, or whole"):
+        problem.reset([5, seed])
+    assert_same(play(problem, 3), play(twin, 3))

@@ -1,0 +1,24 @@
+"""Figures as pixels, drawn without a display. Matplotlib is imported when the first one is."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(width_in: float, height_in: float) -> "Figure":
+    """An empty figure of this size in inches, of 100 pixels each."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained", dpi=100)
+
+
+def drawn(figure: "Figure") -> np.ndarray:
+    """What it looks like, [height, width, 3] uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
