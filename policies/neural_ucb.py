@@ -17,6 +17,7 @@ per arm. Every step is a round of its own.
 from typing import ClassVar
 
 import gymnasium
+from gymnasium.spaces import Box, Discrete
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
@@ -71,6 +72,8 @@ class NeuralUCBConfig(BanditConfig):
         self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
     ) -> None:
         super()._check_spaces(module_id, observations, actions)
+        assert isinstance(observations, Box)  # as was checked above
+        assert isinstance(actions, Discrete)
         layers = layer_shapes(observations, int(actions.n), self.hidden_sizes)
         weights = sum(outputs * inputs for outputs, inputs in layers)
         if self.covariance == "full" and weights > MAX_FULL_WEIGHTS:

@@ -29,6 +29,7 @@ JMLR 2014), or else all rows with like contexts would try the same arm.
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -55,19 +56,25 @@ def context_shape(space: gymnasium.spaces.Box, num_arms: int) -> tuple[int, int]
     """
     if len(space.shape) != 2:
         return 1, int(np.prod(space.shape))
-    if space.shape[0] != num_arms:
+    num_contexts, size = space.shape
+    if num_contexts != num_arms:
         raise ValueError(
             f"the observation space has shape {space.shape}, but there are {num_arms} arms; it "
             f"must be [d], or [{num_arms}, d] for one context per arm"
         )
-    return space.shape
+    return num_contexts, size
 
 
 class BanditModule(TorchRLModule, InferenceOnlyAPI):
     """`model_config` holds "hidden_sizes", "ucb_beta", "ridge", "uncertainty_coef" and
     "standardize_contexts", and what the subclass reads."""
 
-    num_networks = 1
+    confidence: Any  # FullConfidence or DiagonalConfidence: each has features of its own form
+    networks: Any  # of nn.Sequential; to type checkers, a ModuleList holds any modules
+
+    @property
+    def num_networks(self) -> int:
+        return 1
 
     def setup(self) -> None:
         num_arms, hidden_sizes = int(self.action_space.n), self.model_config["hidden_sizes"]

@@ -48,10 +48,11 @@ class DiagonalConfidence(nn.Module):
 
     def variances(self, factors: Factors) -> Tensor:
         """phi' A^-1 phi of all arms that the factors are of, [n, K]."""
-        return sum(
+        of_layers = (
             ((errors.square() @ diagonal.reciprocal()) * inputs.square()).sum(-1)
             for diagonal, (errors, inputs) in zip(self.diagonals, factors, strict=True)
         )
+        return sum(of_layers, torch.zeros(()))
 
     def chosen_variances(self, factors: Factors, arms: Tensor) -> Tensor:
         """phi' A^-1 phi of the factors of what was chosen, with gradients to them; [R]."""
@@ -71,10 +72,11 @@ class _Rows:
 
     def variances(self, row: int) -> Tensor:
         """phi' A^-1 phi of the arms of this row, [K], after the choices of those before it."""
-        return sum(
+        of_layers = (
             ((errors[row] @ diagonal.reciprocal()) * inputs[row]).sum(-1)
             for diagonal, (errors, inputs) in zip(self._diagonals, self._squares, strict=True)
         )
+        return sum(of_layers, torch.zeros(()))
 
     def choose(self, row: int, arm: int) -> None:
         """This row takes this arm."""

@@ -21,6 +21,8 @@ class FullConfidence(nn.Module):
     """
 
     SUMS: tuple[str, ...] = ("precision",)
+    precision: Tensor
+    inverse: Tensor
 
     def __init__(self, num_features: int, num_matrices: int, ridge: float):
         super().__init__()
@@ -92,6 +94,8 @@ class RidgeRegression(FullConfidence):
     """
 
     SUMS = (*FullConfidence.SUMS, "moments")
+    moments: Tensor
+    coefficients: Tensor
 
     def __init__(self, num_features: int, num_matrices: int, ridge: float):
         super().__init__(num_features, num_matrices, ridge)

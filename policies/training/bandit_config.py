@@ -7,7 +7,7 @@ import math
 from typing import ClassVar
 
 import gymnasium
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from marlserve.policies.models.bandit import context_shape
@@ -49,7 +49,7 @@ class BanditConfig(OffPolicyConfig):
         self.lr = 4e-3
         self.train_batch_size_per_learner = 64
         self.num_envs_per_env_runner = 32
-        self.rollout_fragment_length = "auto"
+        self.rollout_fragment_length: int | str = "auto"
         self.torch_ddp_kwargs = {"broadcast_buffers": False}  # all learners count the same rounds
 
     def training(
@@ -121,20 +121,21 @@ class BanditConfig(OffPolicyConfig):
         """All env runners' rounds in a sample are those of an update."""
         steps, copies = self.rollout_fragment_length, self.num_envs_per_env_runner
         at_once = copies * max(1, self.num_env_runners)
-        if steps == "auto" and self.episodes_per_update % at_once:
+        if isinstance(steps, int):
+            if self.episodes_per_update != steps * at_once:
+                self._value_error(
+                    f"episodes_per_update is {self.episodes_per_update}; rollout_fragment_length "
+                    f"{steps!r} makes it {steps * at_once}, or may be 'auto'"
+                )
+        elif self.episodes_per_update % at_once:
             self._value_error(
                 f"episodes_per_update is {self.episodes_per_update}; it must be a multiple of "
                 f"{at_once}, num_envs_per_env_runner ({copies}) times the env runners"
             )
-        if steps != "auto" and self.episodes_per_update != steps * at_once:
-            self._value_error(
-                f"episodes_per_update is {self.episodes_per_update}; rollout_fragment_length "
-                f"{steps!r} makes it {steps * at_once}, or may be 'auto'"
-            )
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps per copy and sample; "auto" makes them `episodes_per_update` in all."""
-        if self.rollout_fragment_length != "auto":
+        if isinstance(self.rollout_fragment_length, int):
             return self.rollout_fragment_length
         at_once = self.num_envs_per_env_runner * max(1, self.num_env_runners)
         return max(1, self.episodes_per_update // at_once)
@@ -146,4 +147,6 @@ class BanditConfig(OffPolicyConfig):
         self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
     ) -> None:
         super()._check_spaces(module_id, observations, actions)
+        assert isinstance(observations, Box)  # as was checked above
+        assert isinstance(actions, Discrete)
         context_shape(observations, int(actions.n))
