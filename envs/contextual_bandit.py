@@ -20,7 +20,7 @@ Presets: INNER_PRODUCT, QUADRATIC and COSINE, with the paper's 4 arms, 20 dimens
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from gymnasium.spaces import Box, Discrete
 
 from marlserve.envs import base, parallel
 from marlserve.envs.base import Baseline, Policy
+from marlserve.envs.linear_bandits import LinUCB, play
 from marlserve.envs.pictures import drawn, new_figure
 
 
@@ -99,6 +100,7 @@ INNER_PRODUCT = Config()
 QUADRATIC = Config(function="quadratic")
 COSINE = Config(function="cosine")
 PRESETS = {"inner_product": INNER_PRODUCT, "quadratic": QUADRATIC, "cosine": COSINE}
+ROUNDS = 3_000  # that LinUCB learns from, as a baseline
 
 
 Measured = np.ndarray  # contexts of the arms, [..., K, d]: what there is to know of a round
@@ -223,9 +225,31 @@ def oracle(problem: Problem) -> Policy:
     return act
 
 
+def linucb(problem: Problem) -> Policy:
+    """The arm that LinUCB holds for the best one, after `ROUNDS` rounds on the same instance."""
+    bandit = trained(problem.config)[0]
+
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        return {"player": bandit.greedy(observations["player"])}
+
+    return act
+
+
+@lru_cache(maxsize=64)  # policies are made anew for every batch of episodes
+def trained(config: Config, rounds: int = ROUNDS, seed: int = 0) -> tuple[LinUCB, np.ndarray]:
+    """LinUCB after so many rounds on an instance, and its regret in each, [rounds].
+
+    The seed is that of the rounds, and of choices between equals. Teach it no more: all who ask
+    for the same get the same one.
+    """
+    bandit = LinUCB(config.num_arms, config.dim, seed=seed, context_per_arm=True)
+    return bandit, play(bandit, Problem(config), rounds, seed)
+
+
 BASELINES = {
     "random": Baseline(random),
     "first_arm": Baseline(first_arm),
+    "linucb": Baseline(linucb),
     "oracle": Baseline(oracle, oracle=True),
 }
 

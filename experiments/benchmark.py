@@ -13,7 +13,7 @@
 `kv_cache`   env-steps of the KV-cache problem, and `kv_cache_training` of PPO on it, beside what
              the system that the problem comes from was measured to do: `benchmark_kv_cache`.
 `kv_compression`  answers, one for each arm and prompt, with all arms of a prompt side by side, and
-             `kv_compression_training` of NeuralUCB, from a table: `benchmark_kv_compression`.
+             `kv_compression_training` of NeuralLinear, from a table: `benchmark_kv_compression`.
 
 All rates are per second of CPU time of this one process with one thread, so that they hold, about,
 on a machine that is busy with other things too. `ratio` is to the row that has 1.0. The rows go to

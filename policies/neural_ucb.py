@@ -1,141 +1,92 @@
-"""NeuralUCB: a contextual bandit. It tries what it expects most of, or knows least about.
+"""NeuralUCB: a contextual bandit whose uncertainty is in the gradient of its network.
 
-    score of an arm = mean + ucb_beta * uncertainty        to explore; the mean alone in evaluation
-
-- features "neural_linear": ridge regression on the last layer of a network, as NeuralLinear
-  (Riquelme et al. 2018, arXiv 1802.09127), with the bonus of LinUCB
-- "gradient", "gradient_full": NeuralUCB (Zhou, Li, Gu 2020, arXiv 1911.04462), with the diagonal
-  of its covariance, or with all of it
-- "linear": LinUCB (Li et al. 2010, arXiv 1003.0146), without a network
+Zhou, Li, Gu 2020, "Neural Contextual Bandits with UCB-based Exploration", arXiv 1911.04462: the
+mean of an arm is the network's output, its uncertainty the length of the output's gradient by the
+weights, in the metric of all gradients so far; `models.neural_ucb` has the formulas.
 
 Actions: Discrete. Observations: Box, [d] for a context that all K arms share, or [K, d] for one
-per arm. It learns from immediate rewards alone: every step is a round, also in longer episodes.
-Contexts and rewards are standardised, so ucb_beta counts standard deviations of the reward.
+per arm. Every step is a round of its own.
 
     from marlserve import policies
     algo = policies.config("neural_ucb", problem="contextual_bandit").build_algo()
     algo.train()["env_runners"]["episode_return_mean"]
 
-Each `training_step` plays `episodes_per_update` rounds, improves the network on random rows of the
-replay, and then makes the covariances anew from all of the replay, by the features that the
-network has now. All env runners have network and covariances before they play on. Rounds that are
-played side by side know of each other's choices within an env runner and step only: as many
-copies as rounds per update are the best.
+`training.bandit` has what happens in a `training_step`.
 """
 
-from typing import Any
+from typing import ClassVar
 
-import ray
-from ray.rllib.utils.metrics import (
-    ENV_RUNNER_RESULTS,
-    LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    REPLAY_BUFFER_ADD_DATA_TIMER,
-    SYNCH_WORKER_WEIGHTS_TIMER,
-    TIMERS,
+import gymnasium
+from gymnasium.spaces import Box, Discrete
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from marlserve.policies.models.neural_ucb import (
+    COVARIANCES,
+    MAX_FULL_WEIGHTS,
+    NeuralUCBModule,
+    layer_shapes,
 )
+from marlserve.policies.training.bandit import Bandit
+from marlserve.policies.training.bandit_config import BanditConfig
 
-from marlserve.policies.sampling.sequences import Sequences
-from marlserve.policies.training.neural_ucb_config import ACTION_SPACES, NeuralUCBConfig
-from marlserve.policies.training.neural_ucb_learner import NeuralUCBLearner, rounds_by_policy
-from marlserve.policies.training.off_policy import OffPolicy
-
-__all__ = ["ACTION_SPACES", "NeuralUCB", "config"]
-
-_SINCE_REBUILD = "training_steps_since_rebuild"
-_ROWS_AT_ONCE = 4096  # whose features are in memory together
+ACTION_SPACES = BanditConfig.ACTION_SPACES
 
 
-def config(**training) -> NeuralUCBConfig:
+def config(**training) -> "NeuralUCBConfig":
     """A ready `NeuralUCBConfig`, one policy for all agents; it lacks the environment.
 
     Args:
-        training: arguments of `NeuralUCBConfig.training`, such as `features="gradient"`.
+        training: arguments of `NeuralUCBConfig.training`, such as `ucb_beta=0.1`.
     """
-    return NeuralUCBConfig(NeuralUCB).of_one_policy().training(**training)
+    return NeuralUCBConfig().of_one_policy().training(**training)
 
 
-class NeuralUCB(OffPolicy):
-    """Plays by upper confidence bounds, learns what the arms earn."""
+class NeuralUCBConfig(BanditConfig):
+    """Settings of `NeuralUCB`, with defaults that run; `training()` explains them."""
+
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = (*BanditConfig.MODEL_FIELDS, "covariance")
+
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class=algo_class or NeuralUCB)
+        self.covariance = "diagonal"
+
+    def training(self, *, covariance: str = NotProvided, **kwargs) -> "NeuralUCBConfig":
+        """Set what concerns training; other arguments are those of `BanditConfig.training`.
+
+        Args:
+            covariance: "full" for all of A, in networks of at most 1,000 weights, or "diagonal".
+        """
+        self._set(locals())
+        return super().training(**kwargs)
+
+    def validate(self) -> None:
+        super().validate()
+        if self.covariance not in COVARIANCES:
+            self._value_error(f"covariance is {self.covariance!r}; allowed are {COVARIANCES}")
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=NeuralUCBModule)
+
+    def _check_spaces(
+        self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
+    ) -> None:
+        super()._check_spaces(module_id, observations, actions)
+        assert isinstance(observations, Box)  # as was checked above
+        assert isinstance(actions, Discrete)
+        layers = layer_shapes(observations, int(actions.n), self.hidden_sizes)
+        weights = sum(outputs * inputs for outputs, inputs in layers)
+        if self.covariance == "full" and weights > MAX_FULL_WEIGHTS:
+            raise ValueError(
+                f"hidden_sizes is {self.hidden_sizes}: the network of policy {module_id!r} has "
+                f"{weights} weights; covariance 'full' allows {MAX_FULL_WEIGHTS}, 'diagonal' any "
+                "number"
+            )
+
+
+class NeuralUCB(Bandit):
+    """Plays by upper confidence bounds of its network."""
 
     @classmethod
     def get_default_config(cls) -> NeuralUCBConfig:
-        return NeuralUCBConfig(NeuralUCB)
-
-    def setup(self, config: NeuralUCBConfig) -> None:
-        super().setup(config)
-        self._since_rebuild = 0
-
-    def training_step(self) -> None:
-        metrics = self.metrics
-        samples = self.sampled()
-        if not samples:  # no env runner is left; RLlib restarts them
-            return
-        new = Sequences.concatenate(samples)
-        with metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
-            self.reward_standardizer.observe(new)
-            self.replay.add(self._stored(new))
-        with metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            if self.config.standardize_contexts:
-                self._ask_learners("observe", new)
-            self._improve_network()
-            self._absorb(new)
-        with metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self.sync_env_runners(self.env_runner_group)
-
-    def _improve_network(self) -> None:
-        config, metrics = self.config, self.metrics
-        steps = metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
-        if not config.has_network or steps < config.learning_starts:
-            return
-        sequences = self.replay.sample(config.total_train_batch_size * config.updates_per_step)
-        if config.standardize_rewards:
-            sequences = self.reward_standardizer.apply(sequences)
-        results = self.learner_group.update(
-            batch=self.learner_batch(sequences), timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps}
-        )
-        metrics.aggregate(results, key=LEARNER_RESULTS)
-
-    def _absorb(self, new: Sequences) -> None:
-        """Let the learners' confidence take the new rows into account, or all rows anew."""
-        self._since_rebuild += 1
-        rebuild = self.config.features_move and self._since_rebuild >= self.config.rebuild_every
-        if rebuild:
-            self._since_rebuild = 0
-        rows = self.replay.everything() if rebuild else new
-        for first in range(0, len(rows), _ROWS_AT_ONCE):
-            some = rows.rows(slice(first, first + _ROWS_AT_ONCE))
-            self._ask_learners("absorb", some, rebuild and first == 0)
-        mean, deviation = 0.0, 1.0
-        if self.config.standardize_rewards:
-            mean, deviation = self.reward_standardizer.moments()
-        results = self._ask_learners("conclude", new, mean, deviation)
-        self.metrics.log_dict(results[0], key=LEARNER_RESULTS, window=1)  # all come to the same
-
-    def _ask_learners(self, method: str, sequences: Sequences, *arguments) -> list:
-        """What this method returns in each learner, given all of the rows."""
-        rounds = rounds_by_policy(sequences, self.groups)
-        if self.learner_group.is_remote:
-            rounds = ray.put(rounds)  # once for all of them
-
-        def ask(learner: NeuralUCBLearner):
-            given = ray.get(rounds) if isinstance(rounds, ray.ObjectRef) else rounds
-            return getattr(learner, method)(given, *arguments)
-
-        answers = []
-        for result in self.learner_group.foreach_learner(ask):
-            if not result.ok:
-                raise result.get()
-            answers.append(result.get())
-        return answers
-
-    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(_SINCE_REBUILD, components, not_components):
-            state[_SINCE_REBUILD] = self._since_rebuild
-        return state
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self._since_rebuild = state.get(_SINCE_REBUILD, self._since_rebuild)
+        return NeuralUCBConfig()

@@ -1,4 +1,4 @@
-"""The KV-compression problem and NeuralUCB on it: sides of `benchmark.py`.
+"""The KV-compression problem and NeuralLinear on it: sides of `benchmark.py`.
 
 Prompts of 256 tokens, read by the small model. An answer is that of one arm to one prompt; beside
 it there is always the full cache's, to compare with.
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from marlserve.experiments.benchmarks.learning import training
 
 FURTHER_ARMS = ("window_4", "snapkv_16", "tova", "a2sf_0.95")  # beside the problem's own 21
-ALONE, FROM_THE_MODEL = "one arm a prompt", "NeuralUCB, asking the model"
+ALONE, FROM_THE_MODEL = "one arm a prompt", "NeuralLinear, asking the model"
 _PROMPTS = 200  # in the table
 
 
@@ -39,7 +39,7 @@ def answers(arms: int, prompts: int):
 
 
 def pulls(tabled: bool):
-    """A side: NeuralUCB, updates included. It starts Ray."""
+    """A side: NeuralLinear, updates included. It starts Ray."""
     from marlserve.envs.kv_compression import UNTAGGED
     from marlserve.experiments.studies.kv_compression import tables as kv_compression_tables
 
@@ -55,7 +55,7 @@ def _experiment(problem):
     from marlserve.experiments.studies.kv_compression import settings as kv_compression_settings
 
     return kv_compression_settings.experiment(
-        *("untagged", "neural_ucb", 0, problem),
+        *("untagged", "neural_linear", 0, problem),
         iterations=kv_compression_settings.ITERATIONS,
         episodes_per_update=kv_compression_settings.EPISODES_PER_UPDATE,
         eval_frequency=0,
@@ -63,4 +63,7 @@ def _experiment(problem):
 
 
 ANSWERS = {"25 arms side by side": partial(answers, 25, 8), ALONE: partial(answers, 1, 8)}
-TRAINING = {"NeuralUCB, from a table": partial(pulls, True), FROM_THE_MODEL: partial(pulls, False)}
+TRAINING = {
+    "NeuralLinear, from a table": partial(pulls, True),
+    FROM_THE_MODEL: partial(pulls, False),
+}

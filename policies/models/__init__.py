@@ -7,7 +7,8 @@
 - `joint`: the MultiRLModule that runs the agents of a team and mixes their values
 - `dqn`, `sac`, `td3`: the RLModules of these algorithms, of feed-forward networks of `mlp`
 - `sac_gru`: that of SAC with networks of `gru`; `soft_actor_critic`: what both of SAC share
-- `neural_ucb`: the RLModule of the contextual bandit, whose uncertainty is of `confidence`
+- `neural_linear`, `neural_ucb`: those of the contextual bandits, of which `bandit` has what they
+  share; their uncertainty is of `full_confidence` or `diagonal_confidence`
 - `masks`: what may be chosen, and the best of it, for all of them
 - `actor_critic`: the RLModule of PPO and A2C, which draws from `action_distributions`; its networks
   are in `actor_critic_networks`

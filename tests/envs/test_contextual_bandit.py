@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from marlserve import envs
-from marlserve.envs.contextual_bandit import BASELINES, FUNCTIONS, PRESETS, Config, Problem
+from marlserve.envs.contextual_bandit import (
+    BASELINES,
+    FUNCTIONS,
+    PRESETS,
+    Config,
+    Problem,
+    trained,
+)
 
 every_function = pytest.mark.parametrize("function", FUNCTIONS)
 
@@ -147,6 +154,15 @@ def test_only_the_oracle_has_no_regret(preset):
     error = regret["random"].std() / 10
     assert regret["random"].mean() > 5 * error
     assert regret["first_arm"].mean() == pytest.approx(regret["random"].mean(), abs=4 * error)
+
+
+@pytest.mark.parametrize("function", ["linear", *FUNCTIONS])
+def test_linucb_learns_no_more_than_what_is_linear(function, monkeypatch):
+    monkeypatch.setitem(FUNCTIONS, "linear", lambda contexts, theta, matrix: contexts @ theta)
+    regrets = trained(Config(function, noise_std=0.1), rounds=1_000)[1]
+    anything = rounds(batch(1_000, function=function), 1)[2]["regret"].mean()
+    left = regrets[-500:].mean() / anything
+    assert left < 0.05 if function == "linear" else left > 0.5
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ every_bandit = pytest.mark.parametrize("bandit", BANDITS)
 ARMS, DIM = 4, 5
 
 
-def play(bandit, rounds: int, batch: int = 1, scale: float = 1.0, shift: float = 0.0):
+def taught(bandit, rounds: int, batch: int = 1, scale: float = 1.0, shift: float = 0.0):
     """Lets it learn on a bandit with linear rewards: contexts, arms, rewards, mean regret."""
     rng = np.random.default_rng(7)
     weights, offsets = rng.standard_normal((ARMS, DIM)), rng.standard_normal(ARMS)
@@ -36,7 +36,7 @@ def play(bandit, rounds: int, batch: int = 1, scale: float = 1.0, shift: float =
 @pytest.mark.parametrize("batch", [1, 8])
 def test_it_is_the_closed_form_of_ridge_regression(batch):
     bandit = LinUCB(ARMS, DIM, ridge=0.7)
-    contexts, arms, rewards, _ = play(bandit, 240 // batch, batch)
+    contexts, arms, rewards, _ = taught(bandit, 240 // batch, batch)
     queries = np.random.default_rng(1).standard_normal((6, DIM))
     asked = np.column_stack([queries, np.ones(6)])
     standard = (rewards - rewards.mean()) / rewards.std()
@@ -67,14 +67,43 @@ def test_it_stays_exact_after_many_rewards():
 # Exploration --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_contexts_of_the_arms_share_one_regression(batch):
+    """Li et al.'s formula by hand; a round with the context of the chosen arm alone."""
+    rng, bandit = np.random.default_rng(3), LinUCB(ARMS, DIM, ridge=0.7, context_per_arm=True)
+    weights, seen, rewards = rng.standard_normal(DIM), [], []
+    for _ in range(240 // batch):
+        contexts = rng.standard_normal((batch, ARMS, DIM))
+        chosen = contexts[np.arange(batch), arms := bandit.choose(contexts)]
+        seen.append(chosen)
+        rewards.append(chosen @ weights + rng.standard_normal(batch))
+        bandit.learn(contexts, arms, rewards[-1])
+    x = np.column_stack([np.concatenate(seen), np.ones(240)])
+    y = np.concatenate(rewards)
+    a = 0.7 * np.eye(DIM + 1) + x.T @ x
+    w = np.linalg.solve(a, x.T @ (y - y.mean()) / y.std())
+    queries = rng.standard_normal((6, ARMS, DIM))
+    for query, arm, best in zip(
+        queries, bandit.choose(queries), bandit.greedy(queries), strict=True
+    ):
+        asked = np.column_stack([query, np.ones(ARMS)])
+        widths = np.sqrt(np.diag(asked @ np.linalg.solve(a, asked.T)))
+        np.testing.assert_allclose(bandit.regression.widths(query[None])[0], widths, rtol=1e-9)
+        np.testing.assert_allclose(bandit.regression.means(query[None])[0], asked @ w, rtol=1e-9)
+        assert arm == (asked @ w + widths).argmax()
+        assert best == (asked @ w).argmax()
+    with pytest.raises(ValueError, match=r"contexts have shape \(1, 5\); expected \(B, 4, 5\)"):
+        bandit.choose(np.zeros((1, DIM)))
+
+
 @every_bandit
 def test_each_learns(bandit):
     """The last of 1,500 choices are far better than those of one that only explores."""
     rng = np.random.default_rng(0)
     learner = bandit(ARMS, DIM)
-    *_, regret = play(learner, 1500)
+    *_, regret = taught(learner, 1500)
     untaught = EpsilonGreedy(ARMS, DIM, random_choices=1e9)
-    *_, random_regret = play(untaught, 1500)
+    *_, random_regret = taught(untaught, 1500)
     assert regret.mean() < 0.35 * random_regret.mean()
     assert regret[-500:].mean() < 0.12 * random_regret.mean()
     contexts = rng.standard_normal((50, DIM))
@@ -84,17 +113,17 @@ def test_each_learns(bandit):
 
 @every_bandit
 def test_the_scale_of_rewards_does_not_matter(bandit):
-    first = play(bandit(ARMS, DIM), 300)[1]
-    np.testing.assert_array_equal(play(bandit(ARMS, DIM), 300, scale=100.0)[1], first)
-    np.testing.assert_array_equal(play(bandit(ARMS, DIM), 300, scale=0.01, shift=5.0)[1], first)
+    first = taught(bandit(ARMS, DIM), 300)[1]
+    np.testing.assert_array_equal(taught(bandit(ARMS, DIM), 300, scale=100.0)[1], first)
+    np.testing.assert_array_equal(taught(bandit(ARMS, DIM), 300, scale=0.01, shift=5.0)[1], first)
 
 
 @every_bandit
 def test_seeds_repeat_and_asking_what_is_best_changes_nothing(bandit):
-    first, again = play(bandit(ARMS, DIM, seed=3), 100)[1], bandit(ARMS, DIM, seed=3)
+    first, again = taught(bandit(ARMS, DIM, seed=3), 100)[1], bandit(ARMS, DIM, seed=3)
     again.greedy(np.zeros((10, DIM)))
-    np.testing.assert_array_equal(play(again, 100)[1], first)
-    assert (play(bandit(ARMS, DIM, seed=4), 100)[1] != first).any()
+    np.testing.assert_array_equal(taught(again, 100)[1], first)
+    assert (taught(bandit(ARMS, DIM, seed=4), 100)[1] != first).any()
     twin = pickle.loads(pickle.dumps(again))
     contexts = np.ones((20, DIM))
     np.testing.assert_array_equal(twin.choose(contexts), again.choose(contexts))
@@ -111,7 +140,7 @@ def test_arms_of_which_nothing_is_known_are_alike(bandit):
 def test_thompson_draws_from_the_posteriors():
     """Mean and covariance of x weights, weights ~ N(w, scale^2 A^-1), arms independent."""
     bandit = LinearThompson(ARMS, DIM, scale=0.6)
-    play(bandit, 40)
+    taught(bandit, 40)
     x = np.random.default_rng(5).standard_normal(DIM)
     draws = bandit.draw(np.tile(x, (20_000, 1)))
     feature = np.append(x, 1.0)

@@ -13,7 +13,7 @@ from marlserve.experiments.reports import regret
 from marlserve.experiments.studies.contextual_bandit.study import random_curve
 
 TINY = ["--preset=quadratic", "--dim=4", "--env-steps=200"]
-TRAINED = ("neural_ucb", "linucb")
+TRAINED = ("neural_ucb", "neural_linear")
 LABEL = "quadratic,dim=4"
 
 
@@ -33,7 +33,7 @@ def compared(ray_session, tmp_path_factory) -> Path:
 def test_compare_leaves_curves_a_table_and_a_plot(compared):
     assert {x.name for x in compared.iterdir()} == {*TRAINED, "regret.csv", "regret.md", "plots"}
     curves = regret.by_seed(regret.read(compared / "regret.csv"))
-    assert set(curves) == {*TRAINED, "random"}
+    assert set(curves) == {*TRAINED, "random", "linucb"}
     for seeds in curves.values():
         assert list(seeds) == [0, 1]
         assert all(points["pulls"].iloc[-1] == 200 for points in seeds.values())
@@ -45,7 +45,7 @@ def test_compare_leaves_curves_a_table_and_a_plot(compared):
 def test_two_hundred_rounds_teach_something(compared):
     result, _ = regret.final(regret.read(compared / "regret.csv"))
     means = dict(zip(result["policy"], result["regret"], strict=True))
-    assert means["neural_ucb"] < 0.7 * means["random"]
+    assert means["neural_ucb"] < 0.7 * min(means["random"], means["linucb"])
 
 
 def test_each_seed_is_an_instance_of_its_own(compared):
@@ -64,8 +64,8 @@ def test_a_run_has_a_row_for_every_update(compared):
 def test_the_regret_of_an_iteration_is_that_of_its_rounds(ray_session):
     """The metrics are means over exactly the newest rounds: without noise, those of the replay."""
     rounds = 128  # more than RLlib's window of 100
-    settings = {"features": "linear", "episodes_per_update": rounds}
-    config = policies.config("neural_ucb", "contextual_bandit", {"noise_std": 0.0}, **settings)
+    settings = {"updates_per_step": 1, "episodes_per_update": rounds}
+    config = policies.config("neural_linear", "contextual_bandit", {"noise_std": 0.0}, **settings)
     algorithm = config.env_runners(num_envs_per_env_runner=8).debugging(seed=0).build_algo()
     try:
         for i in range(1, 5):

@@ -32,7 +32,7 @@ def tables(tmp_path_factory) -> str:
     return str(folder)
 
 
-def run_of(out: Path, algorithm: str = "neural_ucb") -> Path:
+def run_of(out: Path, algorithm: str = "neural_linear") -> Path:
     (found,) = out.glob(f"kv_compression/*/{algorithm}*/seed_0")
     return found
 
@@ -86,11 +86,11 @@ def test_flags_reach_the_algorithm(ray_session, tables, tmp_path):
 def test_compare_evaluate_and_plot(ray_session, tables, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("marlserve.envs.kv_compression.baselines.ROUNDS", 30)
     given = [*TINY, f"--table-path={tables}", "--out", str(tmp_path)]
-    algorithms = ["--algorithms", "neural_ucb", "neural_ucb_linear", "--seeds", "0", "1"]
+    algorithms = ["--algorithms", "neural_linear", "neural_ucb", "--seeds", "0", "1"]
     assert main(["compare", *given, *algorithms, "--iterations=2", "--episodes=40"]) == 0
     (folder,) = (x for x in (tmp_path / "kv_compression").iterdir() if x.name != "tables")
     results = read_results(folder / "results.csv")
-    learned = {"neural_ucb", "neural_ucb_linear", *BANDITS}
+    learned = {"neural_linear", "neural_ucb", *BANDITS}
     assert {*ARMS, *learned, "random", "best_fixed", "best_per_type", "oracle"} == set(
         results["policy"]
     )
@@ -105,7 +105,7 @@ def test_compare_evaluate_and_plot(ray_session, tables, tmp_path, capsys, monkey
     capsys.readouterr()
     evaluated = ["evaluate", *given, "--models-dir", str(folder), "--policy", "oracle"]
     assert main([*evaluated, "--episodes=40"]) == 0
-    assert "neural_ucb" in capsys.readouterr().out
+    assert "neural_linear" in capsys.readouterr().out
     assert main(["plot", *given]) == 0
 
 
@@ -118,11 +118,16 @@ def test_without_a_table_the_model_is_asked(ray_session, tables, tmp_path, capsy
     played = ["--policy", "all", "--n-eval-episodes=3", "--models-dir", str(folder)]
     assert main(["evaluate", *given, *played]) == 0
     results = read_results(folder / "results.csv")
-    assert set(results["policy"]) == {*ARMS, "random", "oracle", "neural_ucb,episodes_per_update=4"}
+    assert set(results["policy"]) == {
+        *ARMS,
+        "random",
+        "oracle",
+        "neural_linear,episodes_per_update=4",
+    }
     assert "regret" not in results
     assert main(["plot", *given]) == 0
     # By prompts that are looked up, it has other results, in another folder.
-    run = str(next(folder.glob("neural_ucb*/seed_0")))
+    run = str(next(folder.glob("neural_linear*/seed_0")))
     tabled = [*TINY, f"--table-path={tables}", "--out", str(tmp_path)]
     assert main(["evaluate", *tabled, "--policy", "h2o", run, "--n-eval-episodes=3"]) == 0
     capsys.readouterr()

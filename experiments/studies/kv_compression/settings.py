@@ -16,15 +16,11 @@ AUTO = "auto"  # a table_path: the table of these settings among the runs, made 
 # Chosen by regret, on seeds 0 to 2 (tagged) and 100 to 102 (untagged). Of five types that the
 # context names, each wants every arm tried; many features say much about an arm from few trials.
 TRAINING: dict[str, dict[str, dict[str, Any]]] = {
-    "neural_ucb": {
+    "neural_linear": {
         "untagged": {"ucb_beta": 0.3, "ridge": 3.0, "num_networks": 3},
         "tagged": {"ucb_beta": 1.5, "ridge": 1.0},
     },
-    "neural_ucb_gradient": {"untagged": {"ucb_beta": 0.1}, "tagged": {"ucb_beta": 1.0}},
-    "neural_ucb_linear": {
-        "untagged": {"ucb_beta": 0.1, "ridge": 100.0},
-        "tagged": {"ucb_beta": 0.3, "ridge": 1.0},
-    },
+    "neural_ucb": {"untagged": {"ucb_beta": 0.1}, "tagged": {"ucb_beta": 1.0}},
     "neural_greedy": {
         "untagged": {"ucb_beta": 0.0, "ridge": 3.0, "num_networks": 3},
         "tagged": {"ucb_beta": 0.0, "ridge": 1.0},

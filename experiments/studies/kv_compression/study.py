@@ -23,10 +23,9 @@ class KVCompression(Study):
     problem = PROBLEM
     presets = {name: replace(x, table_path=AUTO) for name, x in PRESETS.items()}
     candidates = {
-        "neural_ucb": Candidate("neural_ucb", {"features": "neural_linear"}),
-        "neural_ucb_gradient": Candidate("neural_ucb", {"features": "gradient"}),
-        "neural_ucb_linear": Candidate("neural_ucb", {"features": "linear"}),
-        "neural_greedy": Candidate("neural_ucb", {"features": "neural_linear"}),
+        "neural_linear": Candidate("neural_linear"),
+        "neural_ucb": Candidate("neural_ucb"),
+        "neural_greedy": Candidate("neural_linear"),
     }
     metrics = ("agreement", "regret", "cosine")
     interface = ("arms", "context")
@@ -35,7 +34,7 @@ class KVCompression(Study):
     larger_is_better = True
     checkpoint = "final"  # the best one was chosen by rewards that no other bandit was told
 
-    trained = ("neural_ucb",)
+    trained = ("neural_linear",)
     episodes = 1000
     choices = {"reward": tuple(REWARDS), "split": ("train", "validation", "test")}
     aliases = {

@@ -1,21 +1,22 @@
-"""How NeuralUCB learns, and its settings, without Ray."""
+"""How contextual bandits learn, and their settings, without Ray."""
 
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 from on_policy_rows import TIMESTEPS, N, batch_of, make_learner, make_sequences, own_policy
+from toy_bandits import KINDS
 
 from marlserve import policies
-from marlserve.policies.training.neural_ucb_learner import rounds_by_policy
+from marlserve.policies.training.bandit_learner import rounds_by_policy
 
-NEURAL = ["neural_linear", "gradient", "gradient_full"]
 EVERYONE = {"shared": np.arange(N)}
 
 
-def learner_of(features, **training):
+def learner_of(kind, **training):
     """A learner that has absorbed some rounds."""
-    learner = make_learner("neural_ucb", features=features, updates_per_step=1, **training)
+    name, settings = KINDS[kind]
+    learner = make_learner(name, updates_per_step=1, **settings, **training)
     rounds = rounds_by_policy(make_sequences(seed=1), EVERYONE)
     learner.absorb(rounds, forget=False)
     learner.conclude(rounds, 0.5, 2.0)
@@ -39,9 +40,9 @@ def done(sequences):
 
 
 @pytest.mark.parametrize("coef", [0.0, 3.0])
-@pytest.mark.parametrize("features", NEURAL)
-def test_the_loss_is_the_squared_error_and_the_variance(features, coef):
-    learner, sequences = learner_of(features, uncertainty_coef=coef), make_sequences()
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_the_squared_error_and_the_variance(kind, coef):
+    learner, sequences = learner_of(kind, uncertainty_coef=coef), make_sequences()
     module = learner.module["shared"]
     terms = []
     for seen, arm, reward in done(sequences):
@@ -66,16 +67,16 @@ def test_several_networks_learn_each_by_itself_and_are_seen_together():
     hidden = [network[:-1](seen) for network in module.networks]
     parts = [x / x.norm(dim=1, keepdim=True) / 3**0.5 for x in hidden]
     expected = torch.cat([*parts, torch.ones(len(seen), 1)], 1)
-    found = module._features(seen[:, None]).squeeze(1)
+    found = module.features(seen[:, None]).squeeze(1)
     torch.testing.assert_close(found, expected)
     assert not torch.equal(hidden[0], hidden[1])
     assert module.confidence.inverse.shape[-1] == found.shape[1]
 
 
-@pytest.mark.parametrize("features", NEURAL)
-def test_the_variance_has_the_gradient_of_finite_differences(features):
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_variance_has_the_gradient_of_finite_differences(kind):
     """A is constant in it."""
-    learner, sequences = learner_of(features, uncertainty_coef=100.0), make_sequences()
+    learner, sequences = learner_of(kind, uncertainty_coef=100.0), make_sequences()
     weight = learner.module["shared"].networks[0][0].weight
     loss_of(learner, sequences).backward()
     at = np.unravel_index(weight.grad.abs().argmax(), weight.shape)
@@ -87,9 +88,10 @@ def test_the_variance_has_the_gradient_of_finite_differences(features):
     assert weight.grad[at] == pytest.approx((losses[0] - losses[1]) / 2e-3, rel=0.05)
 
 
-@pytest.mark.parametrize("features", ["linear", *NEURAL])
-def test_what_is_counted_does_not_depend_on_how_it_is_handed_over(features):
-    learner = make_learner("neural_ucb", features=features)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_counted_does_not_depend_on_how_it_is_handed_over(kind):
+    name, settings = KINDS[kind]
+    learner = make_learner(name, **settings)
     first, second = (rounds_by_policy(make_sequences(seed=seed), EVERYONE) for seed in (1, 2))
     pairs = zip(first["shared"], second["shared"], strict=True)
     both = {"shared": tuple(np.concatenate(pair) for pair in pairs)}
@@ -108,7 +110,7 @@ def test_what_is_counted_does_not_depend_on_how_it_is_handed_over(features):
 
 def test_only_what_agents_did_is_counted_for_the_policy_that_plays_them():
     sequences = make_sequences()
-    learner = make_learner("neural_ucb", mapping=own_policy, features="linear")
+    learner = make_learner("neural_linear", mapping=own_policy)
     rounds = rounds_by_policy(sequences, {f"of_a{i}": np.array([i]) for i in range(N)})
     learner.absorb(rounds, forget=False)
     for agent in range(N):
@@ -119,7 +121,8 @@ def test_only_what_agents_did_is_counted_for_the_policy_that_plays_them():
 
 
 def test_metrics_are_in_standard_deviations_of_the_reward():
-    learner, rounds = learner_of("linear"), rounds_by_policy(make_sequences(seed=1), EVERYONE)
+    learner = learner_of("neural_linear")
+    rounds = rounds_by_policy(make_sequences(seed=1), EVERYONE)
     observations, arms, rewards = rounds["shared"]
     metrics = learner.conclude(rounds, 0.5, 2.0)["shared"]
     means, uncertainties = learner.module["shared"].beliefs(torch.as_tensor(observations))
@@ -145,43 +148,31 @@ def test_weights_decay():
     torch.testing.assert_close(weights[0.5], weights[0.0] - 0.05 * before)
 
 
-def test_a_learner_without_a_network_may_work_with_others():
-    """Where it has none to share: DDP refuses modules without parameters."""
-    config = policies.config("neural_ucb", features="linear").learners(num_learners=2)
-    spaces = {"shared": (Box(-1, 1, (3,)), Discrete(2))}
-    spec = config.get_multi_rl_module_spec(spaces=spaces)
-    learner = config.get_default_learner_class()(config=config, module_spec=spec)
-    learner.build()
-    assert list(learner.module["shared"].parameters()) == []
-
-
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "settings", "message"),
     [
-        ({"features": "deep"}, r"features is 'deep'; allowed are \('neural_linear'"),
-        ({"hidden_sizes": [0]}, r"hidden_sizes is \[0\]"),
-        ({"ucb_beta": -1.0}, "ucb_beta is -1.0; it must be at least 0"),
-        ({"ridge": 0.0}, "ridge is 0.0; it must be more than 0"),
-        ({"weight_decay": float("inf")}, "weight_decay is inf"),
-        ({"uncertainty_coef": -0.1}, "uncertainty_coef is -0.1"),
-        (
-            {"features": "linear", "uncertainty_coef": 0.1},
-            "uncertainty_coef is 0.1; it must be 0 with features 'linear'",
+        ("neural_ucb", {"covariance": "none"}, r"covariance is 'none'; allowed are \('diagonal'"),
+        ("neural_linear", {"num_networks": 0}, "num_networks is 0"),
+        *(
+            (name, settings, message)
+            for name in ("neural_linear", "neural_ucb")
+            for settings, message in (
+                ({"hidden_sizes": [0]}, r"hidden_sizes is \[0\]"),
+                ({"ucb_beta": -1.0}, "ucb_beta is -1.0; it must be at least 0"),
+                ({"ridge": 0.0}, "ridge is 0.0; it must be more than 0"),
+                ({"weight_decay": float("inf")}, "weight_decay is inf"),
+                ({"uncertainty_coef": -0.1}, "uncertainty_coef is -0.1"),
+                ({"rebuild_every": 0}, "rebuild_every is 0"),
+                ({"episodes_per_update": 0}, "episodes_per_update is 0"),
+                ({"episodes_per_update": 48}, "is 48; it must be a multiple of 32"),
+                ({"sequence_length": 4}, "sequence_length is 4; it must be 1"),
+            )
         ),
-        ({"num_networks": 0}, "num_networks is 0"),
-        (
-            {"features": "gradient", "num_networks": 2},
-            "num_networks is 2; it must be 1 with features 'gradient'",
-        ),
-        ({"rebuild_every": 0}, "rebuild_every is 0"),
-        ({"episodes_per_update": 0}, "episodes_per_update is 0"),
-        ({"episodes_per_update": 48}, "is 48; it must be a multiple of 32"),
-        ({"sequence_length": 4}, "sequence_length is 4; it must be 1"),
     ],
 )
-def test_bad_settings_are_refused(settings, message):
+def test_bad_settings_are_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        policies.config("neural_ucb", **settings).validate()
+        policies.config(name, **settings).validate()
 
 
 def test_rounds_per_update_make_the_steps_per_sample():
@@ -196,14 +187,15 @@ def test_rounds_per_update_make_the_steps_per_sample():
 
 
 def test_observations_that_do_not_fit_the_arms_are_refused():
-    def spec(shape, **settings):
+    def spec(name, shape, **settings):
         spaces = {"shared": (Box(-1, 1, shape), Discrete(4))}
-        return policies.config("neural_ucb", **settings).get_multi_rl_module_spec(spaces=spaces)
+        return policies.config(name, **settings).get_multi_rl_module_spec(spaces=spaces)
 
-    with pytest.raises(ValueError, match=r"shape \(3, 7\), but there are 4 arms"):
-        spec((3, 7))
-    full = {"features": "gradient_full"}
-    with pytest.raises(ValueError, match=r"'shared' has 4932 weights; .* allow 1000"):
-        spec((7,), hidden_sizes=[64, 64], **full)
+    for name in ("neural_linear", "neural_ucb"):
+        with pytest.raises(ValueError, match=r"shape \(3, 7\), but there are 4 arms"):
+            spec(name, (3, 7))
+    with pytest.raises(ValueError, match=r"'shared' has 4932 weights; .* allows 1000"):
+        spec("neural_ucb", (7,), hidden_sizes=[64, 64], covariance="full")
     for shape in ((7,), (4, 7), (2, 2, 2)):
-        assert set(spec(shape, hidden_sizes=[16], **full).rl_module_specs) == {"shared"}
+        found = spec("neural_ucb", shape, hidden_sizes=[16], covariance="full")
+        assert set(found.rl_module_specs) == {"shared"}

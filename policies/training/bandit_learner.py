@@ -1,4 +1,4 @@
-"""How NeuralUCB learns: its network by regression, its confidence by counting what was done.
+"""How contextual bandits learn: networks by regression, their confidence by counting what was done.
 
 The loss of a step is the squared error of each network's output for the arm that was chosen, plus
 `uncertainty_coef` times the variance of that prediction, in which A is constant. Each policy
@@ -16,7 +16,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from torch import Tensor
 
-from marlserve.policies.models.neural_ucb import CHOSEN, VARIANCE
+from marlserve.policies.models.bandit import CHOSEN, VARIANCE
 from marlserve.policies.sampling.sequences import Sequences
 from marlserve.policies.training.independent import LOSS_MASK, batch_by_policy
 from marlserve.policies.training.off_policy_learner import (
@@ -28,25 +28,18 @@ from marlserve.policies.training.off_policy_learner import (
 Rounds = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-class NeuralUCBLearner(OffPolicyLearner):
-    """Regression, and `absorb`. Where features are linear, there is nothing to regress."""
+class BanditLearner(OffPolicyLearner):
+    """Regression, and `absorb`."""
 
     def configure_optimizers_for_module(self, module_id: str, config=None) -> None:
         parameters = self.get_parameters(self.module[module_id])
-        if parameters:
-            self.register_optimizer(
-                module_id=module_id,
-                optimizer_name=DEFAULT_OPTIMIZER,
-                optimizer=torch.optim.AdamW(
-                    parameters, weight_decay=config.weight_decay, fused=True
-                ),
-                params=parameters,
-                lr_or_lr_schedule=config.lr,
-            )
-
-    def _make_modules_ddp_if_necessary(self) -> None:
-        if self.config.has_network:  # DDP refuses modules without parameters
-            super()._make_modules_ddp_if_necessary()
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer_name=DEFAULT_OPTIMIZER,
+            optimizer=torch.optim.AdamW(parameters, weight_decay=config.weight_decay, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
 
     def compute_loss_for_module(
         self,

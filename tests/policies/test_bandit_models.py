@@ -1,32 +1,37 @@
-"""The module of NeuralUCB and its confidence against plain formulas, without Ray."""
+"""The modules of bandits and their confidence against plain formulas, without Ray."""
 
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from toy_bandits import KINDS
 
-from marlserve.policies.models.confidence import DiagonalConfidence, FullConfidence
-from marlserve.policies.models.neural_ucb import FEATURES, NeuralUCBModule
+from marlserve.policies.models.diagonal_confidence import DiagonalConfidence
+from marlserve.policies.models.full_confidence import FullConfidence
+from marlserve.policies.models.neural_linear import NeuralLinearModule
+from marlserve.policies.models.neural_ucb import NeuralUCBModule
 
 K, D, HIDDEN, RIDGE = 4, 5, [6, 7], 0.7
 MEAN, DEVIATION = 2.0, 3.0  # of the rewards
-KINDS = [(kind, per_arm) for kind in FEATURES for per_arm in (False, True)]
+MODULES = {"neural_linear": NeuralLinearModule, "neural_ucb": NeuralUCBModule}
+CASES = [(kind, per_arm) for kind in KINDS for per_arm in (False, True)]
 
 
 def make_module(kind, per_arm=False, seed=0, inference_only=False, **config):
     torch.manual_seed(seed)
-    return NeuralUCBModule(
+    name, settings = KINDS[kind]
+    return MODULES[name](
         observation_space=Box(-9, 9, (K, D) if per_arm else (D,)),
         action_space=Discrete(K),
         inference_only=inference_only,
         model_config={
-            "features": kind,
             "hidden_sizes": HIDDEN,
             "num_networks": 1,
             "ucb_beta": 1.5,
             "ridge": RIDGE,
             "uncertainty_coef": 0.0,
             "standardize_contexts": True,
+            **settings,
             **config,
         },
     ).eval()
@@ -50,14 +55,12 @@ class Reference:
     def __init__(self, module, kind, per_arm):
         self.module, self.kind, self.per_arm = module, kind, per_arm
         size = len(self.phi(torch.zeros(K, D) if per_arm else torch.zeros(D), 0))
-        self.own = not per_arm and kind in ("linear", "neural_linear")
+        self.own = not per_arm and kind == "neural_linear"
         self.a = {arm: RIDGE * np.eye(size) for arm in (range(K) if self.own else [0])}
         self.b = {arm: np.zeros(size) for arm in self.a}
 
     def phi(self, observation, arm):
         context = observation[arm] if self.per_arm else observation
-        if self.kind == "linear":
-            return np.append(context.numpy(), 1.0)
         network = self.module.networks[0]
         if self.kind == "neural_linear":
             hidden = context.numpy().astype(float)
@@ -81,9 +84,9 @@ class Reference:
         means, uncertainties = [], []
         for arm in range(K):
             phi, key = self.phi(observation, arm), arm if self.own else 0
-            a = np.diag(np.diag(self.a[key])) if self.kind == "gradient" else self.a[key]
+            a = np.diag(np.diag(self.a[key])) if self.kind == "diagonal" else self.a[key]
             mean = phi @ np.linalg.solve(a, self.b[key])
-            if self.kind.startswith("gradient"):
+            if self.kind != "neural_linear":
                 context = observation[arm] if self.per_arm else observation
                 mean = self.module.networks[0](context)[0 if self.per_arm else arm].item()
             means.append(mean)
@@ -104,7 +107,7 @@ def taught(kind, per_arm, number=30, **config):
     return module, reference
 
 
-@pytest.mark.parametrize(("kind", "per_arm"), KINDS)
+@pytest.mark.parametrize(("kind", "per_arm"), CASES)
 def test_means_and_uncertainties_are_those_of_plain_formulas(kind, per_arm):
     module, reference = taught(kind, per_arm)
     queries = rounds(per_arm, 5, seed=2)[0]
@@ -115,7 +118,7 @@ def test_means_and_uncertainties_are_those_of_plain_formulas(kind, per_arm):
         np.testing.assert_allclose(uncertainty, expected[1], rtol=1e-3)
 
 
-@pytest.mark.parametrize(("kind", "per_arm"), KINDS)
+@pytest.mark.parametrize(("kind", "per_arm"), CASES)
 def test_each_row_chooses_by_its_own_context_and_by_the_choices_before_it(kind, per_arm):
     """Zero rounds of delay for the covariance, and masks that differ from row to row."""
     module, reference = taught(kind, per_arm)
@@ -156,9 +159,8 @@ def test_a_diagonal_is_all_there_is_where_features_are_orthogonal():
         torch.testing.assert_close(confidence.variances(features), expected)
 
 
-@pytest.mark.parametrize("kind", ["linear", "neural_linear"])
-def test_rows_that_know_nothing_try_all_arms(kind):
-    module = make_module(kind)
+def test_rows_that_know_nothing_try_all_arms():
+    module = make_module("neural_linear")
     context = torch.randn(1, D).expand(12, D)
     actions = module._forward_exploration({"obs": context})["actions"]
     assert torch.bincount(actions, minlength=K).tolist() == [3, 3, 3, 3]
@@ -167,7 +169,7 @@ def test_rows_that_know_nothing_try_all_arms(kind):
     assert torch.bincount(actions, minlength=K).tolist() == [0, 6, 0, 6]
 
 
-@pytest.mark.parametrize("kind", FEATURES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_greedy_play_has_no_bonus(kind):
     queries = rounds(False, 50, seed=4)[0]
     chosen = {}
@@ -179,7 +181,7 @@ def test_greedy_play_has_no_bonus(kind):
         assert (chosen[beta] == greedy).all() == (beta == 0.0)
 
 
-@pytest.mark.parametrize("kind", FEATURES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_scale_of_rewards_does_not_matter(kind):
     module, _ = taught(kind, False)
     observations, arms, rewards = rounds(False, 30)
@@ -190,7 +192,7 @@ def test_the_scale_of_rewards_does_not_matter(kind):
         torch.testing.assert_close(one, other, rtol=0.0, atol=0.02)  # the rewards are float32
 
 
-@pytest.mark.parametrize(("kind", "per_arm"), KINDS)
+@pytest.mark.parametrize(("kind", "per_arm"), CASES)
 def test_what_acts_elsewhere_acts_alike(kind, per_arm):
     """Sums stay with the learner, in float64."""
     module, _ = taught(kind, per_arm)
@@ -210,8 +212,8 @@ def test_what_acts_elsewhere_acts_alike(kind, per_arm):
 @pytest.mark.parametrize("per_arm", [False, True])
 def test_contexts_are_standardised_by_all_that_were_observed(per_arm):
     module, plain = (
-        make_module("linear", per_arm),
-        make_module("linear", per_arm, standardize_contexts=False),
+        make_module("neural_linear", per_arm),
+        make_module("neural_linear", per_arm, standardize_contexts=False),
     )
     observations = 50.0 + 3.0 * rounds(per_arm, 40)[0]
     observations[..., 2] = 7.0  # a constant stays one
@@ -226,9 +228,8 @@ def test_contexts_are_standardised_by_all_that_were_observed(per_arm):
     assert torch.equal(plain._contexts(observations), observations.view(40, -1, D))
 
 
-def test_contexts_beside_which_ridge_is_lost_are_refused():
-    module = make_module("linear")
-    alike = torch.full((16, D), 2.0**30)
-    module.absorb(alike, torch.zeros(16, dtype=torch.int64), torch.zeros(16))
+def test_features_beside_which_ridge_is_lost_are_refused():
+    confidence = FullConfidence(D, 1, RIDGE)
+    confidence.add(torch.full((16, 1, D), 2.0**30), torch.zeros(16), torch.zeros(16))
     with pytest.raises(ValueError, match=r"ridge = 0\.7 is lost; contexts should be of the order"):
-        module.confidence.solve(MEAN, DEVIATION)
+        confidence.solve(MEAN, DEVIATION)

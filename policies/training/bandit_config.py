@@ -1,36 +1,26 @@
-"""The settings of NeuralUCB: fields, defaults, checks.
+"""The settings that all contextual bandits share: fields, defaults, checks.
 
-`NeuralUCBConfig.training()` explains every field.
+`BanditConfig.training()` explains them; a bandit's own config adds its fields, and its module.
 """
 
 import math
 from typing import ClassVar
 
 import gymnasium
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from ray.rllib.algorithms.algorithm_config import NotProvided
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from marlserve.policies.models.neural_ucb import (
-    FEATURES,
-    MAX_FULL_WEIGHTS,
-    NeuralUCBModule,
-    layer_shapes,
-)
-from marlserve.policies.training.neural_ucb_learner import NeuralUCBLearner
+from marlserve.policies.models.bandit import context_shape
+from marlserve.policies.training.bandit_learner import BanditLearner
 from marlserve.policies.training.off_policy_config import OffPolicyConfig
 
-ACTION_SPACES = (Discrete,)
 
+class BanditConfig(OffPolicyConfig):
+    """Settings of a `Bandit`, with defaults that run."""
 
-class NeuralUCBConfig(OffPolicyConfig):
-    """Settings of `NeuralUCB`, with defaults that run; `training()` explains them."""
-
-    ACTION_SPACES = ACTION_SPACES
+    ACTION_SPACES = (Discrete,)
     MODEL_FIELDS: ClassVar[tuple[str, ...]] = (
-        "features",
         "hidden_sizes",
-        "num_networks",
         "ucb_beta",
         "ridge",
         "uncertainty_coef",
@@ -38,15 +28,12 @@ class NeuralUCBConfig(OffPolicyConfig):
     )
     AT_LEAST: ClassVar[dict[str, int]] = OffPolicyConfig.AT_LEAST | {
         "episodes_per_update": 1,
-        "num_networks": 1,
         "rebuild_every": 1,
     }
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class=algo_class)
-        self.features = "neural_linear"
         self.hidden_sizes = [64, 64]
-        self.num_networks = 1
         self.ucb_beta = 1.0
         self.ridge = 1.0
         self.uncertainty_coef = 0.0
@@ -58,19 +45,17 @@ class NeuralUCBConfig(OffPolicyConfig):
         self.standardize_rewards = True
         self.standardize_contexts = True
         self.learning_starts = 0
-        # RLlib's own settings, where NeuralUCB wants other values.
+        # RLlib's own settings, where bandits want other values.
         self.lr = 4e-3
         self.train_batch_size_per_learner = 64
         self.num_envs_per_env_runner = 32
-        self.rollout_fragment_length = "auto"
+        self.rollout_fragment_length: int | str = "auto"
         self.torch_ddp_kwargs = {"broadcast_buffers": False}  # all learners count the same rounds
 
     def training(
         self,
         *,
-        features: str = NotProvided,
         hidden_sizes: list[int] = NotProvided,
-        num_networks: int = NotProvided,
         ucb_beta: float = NotProvided,
         ridge: float = NotProvided,
         uncertainty_coef: float = NotProvided,
@@ -80,7 +65,7 @@ class NeuralUCBConfig(OffPolicyConfig):
         standardize_contexts: bool = NotProvided,
         seeds_by_steps: bool = NotProvided,
         **kwargs,
-    ) -> "NeuralUCBConfig":
+    ) -> "BanditConfig":
         """Set what concerns training; other arguments are those of `OffPolicyConfig.training`.
 
         Those of targets have no effect, as there are none: gamma, td_lambda, tau and
@@ -88,26 +73,21 @@ class NeuralUCBConfig(OffPolicyConfig):
         its capacity, the oldest are forgotten, and in a checkpoint without it, all are.
 
         Args:
-            features: what uncertainty is computed from, "neural_linear", "gradient",
-                "gradient_full" or "linear"; see `models.neural_ucb`.
-            hidden_sizes: widths of the network's layers.
-            num_networks: for "neural_linear", how many networks, from different first weights, have
-                their last layers side by side: what one of them overlooks, another may see.
+            hidden_sizes: widths of a network's layers.
             ucb_beta: standard deviations of uncertainty that are added to the mean to explore.
                 Rewards are standardised, so it need not follow their scale.
             ridge: what the diagonal of A begins with: the less, the more uncertain is what was
-                never tried; see `models.neural_ucb`.
+                never tried; see the bandit's module.
             uncertainty_coef: weight, in the loss, of the variance of what was done. It keeps the
-                features near those that were seen. Not for "linear", which has no loss.
+                features near those that were seen.
             weight_decay: as in AdamW, times the learning rate.
             episodes_per_update: rounds in each `training_step`, of all env runners together:
                 copies x steps per sample x env runners. With `rollout_fragment_length` "auto",
                 the number of steps follows from it. Where they are more than 100, the window of
                 RLlib's metrics becomes as wide, so that no round is left out.
-            rebuild_every: `training_step`s between two rebuilds of A from all of the replay, for
-                features that move; in between, new rows are added. "linear" only adds, unless
-                contexts are standardised. One takes 0.2 s per 100,000 rows, with 25 arms and the
-                default network.
+            rebuild_every: `training_step`s between two rebuilds of A from all of the replay, as the
+                features move; in between, new rows are added. One takes 0.2 s per 100,000 rows,
+                with 25 arms and the default network.
             standardize_contexts: every number of a context less its mean so far, in units of its
                 deviation so far.
             seeds_by_steps: every sample begins new episodes, whose seeds follow from the number of
@@ -119,32 +99,12 @@ class NeuralUCBConfig(OffPolicyConfig):
             self.metrics_num_episodes_for_smoothing = max(100, episodes_per_update)
         return super().training(**kwargs)
 
-    @property
-    def has_network(self) -> bool:
-        return self.features != "linear"
-
-    @property
-    def features_move(self) -> bool:
-        """Whether what A was made of changes in the course of a training."""
-        return self.has_network or self.standardize_contexts
-
     def validate(self) -> None:
         super().validate()
         self._check_sizes("hidden_sizes")
-        if self.features not in FEATURES:
-            self._value_error(f"features is {self.features!r}; allowed are {FEATURES}")
         for name in ("ucb_beta", "uncertainty_coef", "weight_decay"):
             self._check_number(name, getattr(self, name) >= 0, "at least 0")
         self._check_number("ridge", self.ridge > 0, "more than 0")
-        if self.uncertainty_coef and not self.has_network:
-            self._value_error(
-                f"uncertainty_coef is {self.uncertainty_coef}; it must be 0 with features "
-                "'linear', which are not learned"
-            )
-        if self.num_networks != 1 and self.features != "neural_linear":
-            self._value_error(
-                f"num_networks is {self.num_networks}; it must be 1 with features {self.features!r}"
-            )
         if self.sequence_length != 1:
             self._value_error(
                 f"sequence_length is {self.sequence_length}; it must be 1: a row is a round"
@@ -161,39 +121,32 @@ class NeuralUCBConfig(OffPolicyConfig):
         """All env runners' rounds in a sample are those of an update."""
         steps, copies = self.rollout_fragment_length, self.num_envs_per_env_runner
         at_once = copies * max(1, self.num_env_runners)
-        if steps == "auto" and self.episodes_per_update % at_once:
+        if isinstance(steps, int):
+            if self.episodes_per_update != steps * at_once:
+                self._value_error(
+                    f"episodes_per_update is {self.episodes_per_update}; rollout_fragment_length "
+                    f"{steps!r} makes it {steps * at_once}, or may be 'auto'"
+                )
+        elif self.episodes_per_update % at_once:
             self._value_error(
                 f"episodes_per_update is {self.episodes_per_update}; it must be a multiple of "
                 f"{at_once}, num_envs_per_env_runner ({copies}) times the env runners"
             )
-        if steps != "auto" and self.episodes_per_update != steps * at_once:
-            self._value_error(
-                f"episodes_per_update is {self.episodes_per_update}; rollout_fragment_length "
-                f"{steps!r} makes it {steps * at_once}, or may be 'auto'"
-            )
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps per copy and sample; "auto" makes them `episodes_per_update` in all."""
-        if self.rollout_fragment_length != "auto":
+        if isinstance(self.rollout_fragment_length, int):
             return self.rollout_fragment_length
         at_once = self.num_envs_per_env_runner * max(1, self.num_env_runners)
         return max(1, self.episodes_per_update // at_once)
 
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=NeuralUCBModule)
-
     def get_default_learner_class(self) -> type:
-        return NeuralUCBLearner
+        return BanditLearner
 
     def _check_spaces(
         self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
     ) -> None:
         super()._check_spaces(module_id, observations, actions)
-        layers = layer_shapes(observations, int(actions.n), self.hidden_sizes)
-        weights = sum(outputs * inputs for outputs, inputs in layers)
-        if self.features == "gradient_full" and weights > MAX_FULL_WEIGHTS:
-            raise ValueError(
-                f"hidden_sizes is {self.hidden_sizes}: the network of policy {module_id!r} has "
-                f"{weights} weights; features 'gradient_full' allow {MAX_FULL_WEIGHTS}, "
-                "'gradient' any number"
-            )
+        assert isinstance(observations, Box)  # as was checked above
+        assert isinstance(actions, Discrete)
+        context_shape(observations, int(actions.n))
