@@ -30,6 +30,7 @@ _CONSTRUCTOR = "class_and_ctor_args.pkl"
 _WEIGHTS = "module_state.pkl"
 _IN_A_RUN = {"best": "best", "final": "checkpoint"}
 _MODULES = Path("learner_group", "learner", "rl_module")
+_ENV_RUNNER = Path("env_runner", "state.pkl")
 
 
 class CheckpointPolicy:
@@ -49,18 +50,15 @@ class CheckpointPolicy:
 
     def __init__(self, path: str | Path, which: str | None = None):
         quiet()
-        self.path = _checkpoint_folder(Path(path), which)
-        settings = _algorithm_settings(self.path)
+        self.path = checkpoint_folder(Path(path), which)
+        _, settings = algorithm_settings(self.path)
         self._modules: dict[str, RLModule] = {}
         self._actions: dict[str, ActionArrays] = {}
-        for folder in sorted((self.path / _MODULES).iterdir()):
-            if folder.is_dir() and folder.name != MIXER:  # which plays for nobody
-                module = self._modules[folder.name] = _module(folder)
-                self._actions[folder.name] = ActionArrays(
-                    module.action_space, settings["normalize_actions"], settings["clip_actions"]
-                )
-        if not self._modules:
-            raise ValueError(f"{self.path / _MODULES} has no policy that can act")
+        for name, module in modules(self.path).items():
+            self._modules[name] = module
+            self._actions[name] = ActionArrays(
+                module.action_space, settings["normalize_actions"], settings["clip_actions"]
+            )
         # A single-agent algorithm has one module, and no mapping of ours to ask.
         single = set(self._modules) == {DEFAULT_MODULE_ID}
         self._mapping = _default_module if single else settings["policy_mapping_fn"]
@@ -174,8 +172,8 @@ def _default_module(agent: str, episode: Episode) -> str:
     return DEFAULT_MODULE_ID
 
 
-def _checkpoint_folder(path: Path, which: str | None) -> Path:
-    """The checkpoint in a run folder, or the folder itself."""
+def checkpoint_folder(path: Path, which: str | None = None) -> Path:
+    """The checkpoint in a run folder, or the folder itself; errors as of `CheckpointPolicy`."""
     if which not in (None, *_IN_A_RUN):
         raise ValueError(f"which is {which!r}; allowed are None, {list(_IN_A_RUN)}")
     if not path.is_dir():
@@ -196,15 +194,45 @@ def _checkpoint_folder(path: Path, which: str | None) -> Path:
     raise ValueError(f"{path} is neither a run folder nor a checkpoint: it has no {_CONSTRUCTOR}")
 
 
-def _algorithm_settings(folder: Path) -> dict[str, Any]:
-    """The config that the algorithm was made with, as a dict."""
+def algorithm_settings(folder: Path) -> tuple[type, dict[str, Any]]:
+    """The class of the algorithm, and the config that it was made with, as a dict.
+
+    Raises:
+        ValueError: if the checkpoint does not hold them.
+    """
     file = folder / _CONSTRUCTOR
+    constructor = _unpickled(file)
     try:
-        args, kwargs = _unpickled(file)["ctor_args_and_kwargs"]
+        args, kwargs = constructor["ctor_args_and_kwargs"]
         settings = args[0] if args else kwargs["config"]
-        return {k: settings[k] for k in ("policy_mapping_fn", "normalize_actions", "clip_actions")}
+        for name in ("policy_mapping_fn", "normalize_actions", "clip_actions"):
+            settings[name]
+        return constructor["class"], settings
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{file} does not hold the config of an algorithm: {error!r}") from error
+
+
+def modules(folder: Path) -> dict[str, RLModule]:
+    """The modules that act, {module_id: module}, in the order of their names.
+
+    Raises:
+        ValueError: if there is none, or one is broken.
+    """
+    every = {
+        part.name: _module(part)
+        for part in sorted((folder / _MODULES).iterdir())
+        if part.is_dir() and part.name != MIXER  # which plays for nobody
+    }
+    if not every:
+        raise ValueError(f"{folder / _MODULES} has no policy that can act")
+    return every
+
+
+def env_steps(folder: Path) -> int | None:
+    """Environment steps that were sampled before the checkpoint, if it tells."""
+    if not (folder / _ENV_RUNNER).is_file():
+        return None
+    return _unpickled(folder / _ENV_RUNNER).get("num_env_steps_sampled_lifetime")
 
 
 def _module(folder: Path) -> RLModule:
