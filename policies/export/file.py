@@ -8,6 +8,7 @@
       "networks": {"shared": {
         "observation_space": {...}, "action_space": {...},             see `spaces`
         "features": [{"name": "queue_depth", "unit": "jobs"}, ...],    of the last axis; may be []
+        "indexed_agents": [],                                          see `network`; mostly []
         "layers": [{"name": "encoder", "operation": "linear", "inputs": ["observation"],
                     "shape": [64]}, ...],                              see `layers`
         "action": {"outputs": "action values", "stretch": false, "clip": false}
@@ -143,6 +144,7 @@ def _to_json(network: Network) -> dict[str, Any]:
         "observation_space": spaces.to_json(network.observation_space),
         "action_space": spaces.to_json(network.action_space),
         "features": [{"name": name, "unit": unit} for name, unit in network.features],
+        "indexed_agents": list(network.indexed_agents),
         "layers": [
             {
                 "name": layer.name,
@@ -177,17 +179,23 @@ def _from_json(value: dict[str, Any], weights: dict[str, np.ndarray]) -> Network
             (_taken(feature, "name", str), _taken(feature, "unit", str))
             for feature in _taken(value, "features", list)
         ),
+        _names(value, "indexed_agents"),
     )
 
 
 def _layer(value: Any) -> Layer:
-    inputs, shape = _taken(value, "inputs", list), _taken(value, "shape", list)
-    if not all(isinstance(name, str) for name in inputs):
-        raise ValueError(f"inputs are {inputs}; they must be names of layers")
+    shape = _taken(value, "shape", list)
     if not all(isinstance(size, int) and size > 0 for size in shape):
         raise ValueError(f"the shape of a layer is {shape}; it must be positive integers")
     name, operation = _taken(value, "name", str), _taken(value, "operation", str)
-    return Layer(name, operation, tuple(inputs), tuple(shape))
+    return Layer(name, operation, _names(value, "inputs"), tuple(shape))
+
+
+def _names(value: Any, key: str) -> tuple[str, ...]:
+    names = _taken(value, key, list)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{key} are {names}; they must be names")
+    return tuple(names)
 
 
 def _taken(value: Any, key: str, kind: type) -> Any:

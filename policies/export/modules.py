@@ -26,6 +26,7 @@ from marlserve.policies.models.sac import SACModule
 from marlserve.policies.models.sac_gru import SACGRUModule
 from marlserve.policies.models.td3 import TD3Module
 
+_INDEXED_AGENTS = "indexed_agents"  # in a module's model_config: the agents that see their index
 _SIMPLE = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
@@ -125,11 +126,15 @@ def exported(
         ValueError: for a module that is not one of ours.
     """
     to = Writer(module.observation_space.shape)
-    outputs = written(module, to)
+    outputs, space = written(module, to), module.observation_space
+    indexed = tuple((module.model_config or {}).get(_INDEXED_AGENTS) or ())
+    if indexed:  # which is no part of what the environment shows
+        own = slice(space.shape[0] - len(indexed))
+        space = Box(space.low[own], space.high[own], dtype=space.dtype)
     is_box = isinstance(module.action_space, Box)
     stretch = is_box and normalize and module.action_space.is_bounded()
     return Network(
-        module.observation_space,
+        space,
         module.action_space,
         tuple(to.layers),
         to.weights,
@@ -137,6 +142,7 @@ def exported(
         stretch,
         is_box and (clip or stretch),
         features,
+        indexed,
     )
 
 

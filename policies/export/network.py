@@ -23,6 +23,8 @@ class Network:
         outputs: their meaning, one of OUTPUTS; "numbers" for `Box` actions, and only for these.
         stretch, clip: how numbers become an action.
         features: (name, unit) of each number on the last axis of an observation, or none.
+        indexed_agents: agents that see which of them they are: an observation [O] is followed by
+            as many numbers as they are, 1 at the agent's place in this order and 0 elsewhere.
 
     Raises:
         ValueError: if anything of this does not fit together.
@@ -36,10 +38,13 @@ class Network:
     stretch: bool = False
     clip: bool = False
     features: tuple[tuple[str, str], ...] = ()
+    indexed_agents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, heads = self.observation_space.shape, spaces.heads(self.action_space)
-        check(self.layers, self.weights, shape)
+        if self.indexed_agents and len(shape) != 1:
+            raise ValueError(f"observations have shape {shape}; an index follows only one axis")
+        check(self.layers, self.weights, self.seen_shape)
         size = int(np.prod(heads))
         if not self.layers or int(np.prod(self.layers[-1].shape)) != size:
             given = self.layers[-1].shape if self.layers else "nothing"
@@ -57,6 +62,24 @@ class Network:
             raise ValueError(
                 f"there are {len(self.features)} features; observations have shape {shape}"
             )
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """What the first layer reads: an observation, and the index that follows it, if any."""
+        shape = self.observation_space.shape
+        return (shape[0] + len(self.indexed_agents),) if self.indexed_agents else shape
+
+    def index_of(self, agent: str) -> np.ndarray:
+        """What follows the observation of this agent, [number of indexed agents] float32.
+
+        Raises:
+            ValueError: if there are such agents, and this is none.
+        """
+        if self.indexed_agents and agent not in self.indexed_agents:
+            raise ValueError(
+                f"agent {agent!r} has no index; the agents that have are {self.indexed_agents}"
+            )
+        return np.array([agent == other for other in self.indexed_agents], np.float32)
 
 
 @dataclass(frozen=True)

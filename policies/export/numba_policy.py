@@ -99,6 +99,8 @@ class _Decider:
         self._shape, self._observed = shape, work[: int(np.prod(shape))].reshape(shape)
         self._arrays = program.rows, program.weights, work
         self._offsets = self._observed.size, program.output
+        self._index = work[self._observed.size :][: len(network.indexed_agents)]
+        self._network, self._indices = network, dict[str, np.ndarray]()
         self._size = spaces.heads(space)[0]
         self._legal: np.ndarray | None = None
         if isinstance(space, Box):
@@ -108,7 +110,8 @@ class _Decider:
             self._legal = spaces.legal(space)
             self._allowed = np.zeros_like(self._legal)
             self._start = np.atleast_1d(np.asarray(space.start, np.int64))
-        self.decide("", np.zeros(shape), None, np.zeros(self.state_size, np.float32))  # compiles
+        agent = (*network.indexed_agents, "")[0]
+        self.decide(agent, np.zeros(shape), None, np.zeros(self.state_size, np.float32))  # compiles
 
     def decide(
         self, agent: str, observation: np.ndarray, mask: np.ndarray | None, state: np.ndarray
@@ -120,6 +123,10 @@ class _Decider:
                 f"numbers of shape {self._shape}"
             )
         self._observed[...] = seen
+        if self._index.size:
+            if agent not in self._indices:
+                self._indices[agent] = self._network.index_of(agent)
+            self._index[:] = self._indices[agent]
         action = np.empty(self._size, self.action_space.dtype)
         if self._legal is None:
             done = kernel.compute(*self._arrays, state, *self._offsets, *self._bounds, action)

@@ -41,7 +41,7 @@ class Program:
 
 def program_of(network: Network) -> Program:
     """Give every layer its place."""
-    shape = network.observation_space.shape
+    shape = network.seen_shape
     place: dict[str, int] = {OBSERVATION: 0}  # in work
     shapes: dict[str, Shape] = {OBSERVATION: shape}
     work_size, state_size = prod(shape), 0

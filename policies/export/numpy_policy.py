@@ -66,7 +66,7 @@ class NumpyPolicy:
         result: Arrays = {}
         for name, agents in groups.items():
             network = self.file.networks[name]
-            rows = np.concatenate([observations[agent] for agent in agents])
+            rows = np.concatenate([_seen(network, agent, observations[agent]) for agent in agents])
             outputs, hidden = evaluate(network, rows, self._stacked(network, agents))
             outputs = outputs.reshape(-1, *spaces.heads(network.action_space))
             for index, agent in enumerate(agents):
@@ -84,6 +84,14 @@ class NumpyPolicy:
                 own = [self._hidden.get(agent, {}).get(layer.name, first) for agent in agents]
                 stacked[layer.name] = np.concatenate(own)
         return stacked
+
+
+def _seen(network: Network, agent: str, observations: np.ndarray) -> np.ndarray:
+    """Observations [B, *O], with the agent's index if it sees that."""
+    if not network.indexed_agents:
+        return observations
+    index = np.tile(network.index_of(agent), (len(observations), 1))
+    return np.concatenate([observations, index], axis=1)
 
 
 def chosen(network: Network, outputs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

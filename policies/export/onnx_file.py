@@ -13,21 +13,22 @@ Inputs and outputs of the graph, for a batch of B:
     action       [B, *A], as the action space has it
     <layer>.next [B, *shape], what is remembered after it
 
+The observation is followed by the agent's index where the network has `indexed_agents`.
+
 It takes the package onnx, which `pip install marlserve[onnx]` brings.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper, save_model
 
 from marlserve.policies.export import spaces
-from marlserve.policies.export.layers import LEAST_LENGTH, Layer, Shape
+from marlserve.policies.export.layers import LEAST_LENGTH, OBSERVATION, Layer, Shape
 from marlserve.policies.export.network import Network
 
 _OPSET, _IR_VERSION = 18, 10  # read by onnxruntime since 1.18
-_TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 
 
 def write(network: Network, to: str | Path) -> Path:
@@ -39,57 +40,67 @@ def write(network: Network, to: str | Path) -> Path:
     to = Path(to)
     if to.exists():
         raise ValueError(f"{to} exists; an ONNX file needs a new name")
+    data = model(network).SerializeToString()
     to.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model(network), to)
+    to.write_bytes(data)
     return to
 
 
-def model(network: Network) -> ModelProto:
-    """The network as a checked ONNX model."""
-    graph = _Graph(network)
+def model(network: Network) -> Any:
+    """The network as a checked `onnx.ModelProto`.
+
+    Raises:
+        ValueError: if the package onnx is not installed.
+    """
+    onnx = _onnx()
+    graph = _Graph(network, onnx)
     for layer in network.layers:
         graph.layer(layer)
     heads = spaces.heads(network.action_space)
     graph.reshape(graph.last, heads, "outputs")
     is_box = isinstance(network.action_space, Box)
     (graph.numbers if is_box else graph.choice)(network)
-    action_type = _TYPES[str(network.action_space.dtype)] if is_box else TensorProto.INT64
-    inputs = [_value("observation", TensorProto.FLOAT, network.observation_space.shape)]
+    inputs = [graph.value("observation", np.float32, network.seen_shape)]
     if not is_box:
-        inputs.append(_value("mask", TensorProto.BOOL, heads))
+        inputs.append(graph.value("mask", np.bool_, heads))
     outputs = [
-        _value("outputs", TensorProto.FLOAT, heads),
-        _value("action", action_type, network.action_space.shape),
+        graph.value("outputs", np.float32, heads),
+        graph.value("action", network.action_space.dtype, network.action_space.shape),
     ]
     for layer in network.layers:
         if layer.operation == "gru":
-            inputs.append(_value(layer.name, TensorProto.FLOAT, layer.shape))
-            outputs.append(_value(f"{layer.name}.next", TensorProto.FLOAT, layer.shape))
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
+            inputs.append(graph.value(layer.name, np.float32, layer.shape))
+            outputs.append(graph.value(f"{layer.name}.next", np.float32, layer.shape))
+    made = onnx.helper.make_model(
+        onnx.helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="marlserve",
     )
-    checker.check_model(made, full_check=True)
+    onnx.checker.check_model(made, full_check=True)
     return made
 
 
-def _value(name: str, kind: int, shape: Shape):
-    return helper.make_tensor_value_info(name, kind, ["B", *shape])
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ValueError("ONNX takes a package more: pip install marlserve[onnx]") from error
+    return onnx
 
 
 class _Graph:
     """Nodes and constants as they are being made."""
 
-    def __init__(self, network: Network):
-        self.nodes: list[NodeProto] = []
-        self.constants: list = []
+    def __init__(self, network: Network, onnx: Any):
+        self._onnx = onnx
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
         self._weights = network.weights
         # What the value of a layer is called; that of `gru` bears the name of what it was before.
         self._names: dict[str, str] = {}
         self._last = network.layers[-1].name
-        self._shapes: dict[str, Shape] = {"observation": network.observation_space.shape}
+        self._shapes: dict[str, Shape] = {OBSERVATION: network.seen_shape}
 
     @property
     def last(self) -> str:
@@ -147,7 +158,7 @@ class _Graph:
         """The action of a `Box`."""
         space = network.action_space
         low, high = (self._constant(bound.ravel()) for bound in (space.low, space.high))
-        x = self._node("Cast", "outputs", to=_TYPES[str(space.dtype)])
+        x = self._node("Cast", "outputs", to=self._type(space.dtype))
         one, half = (self._constant(np.array(number, space.dtype)) for number in (1.0, 0.5))
         if network.stretch:
             wide = self._node("Mul", self._node("Sub", high, low), half)
@@ -155,6 +166,10 @@ class _Graph:
         if network.clip:
             x = self._node("Min", self._node("Max", x, low), high)
         self.reshape(x, space.shape, "action")
+
+    def value(self, name: str, dtype: Any, shape: Shape) -> Any:
+        """An input or output of the graph, [B, *shape]."""
+        return self._onnx.helper.make_tensor_value_info(name, self._type(dtype), ["B", *shape])
 
     def reshape(self, source: str, shape: Shape, out: str) -> str:
         """[B, *shape]."""
@@ -189,16 +204,21 @@ class _Graph:
 
     def _split(self, source: str) -> list[str]:
         names = [f"{source}.{gate}" for gate in "rzn"]
-        self.nodes.append(helper.make_node("Split", [source], names, axis=-1, num_outputs=3))
+        self.nodes.append(
+            self._onnx.helper.make_node("Split", [source], names, axis=-1, num_outputs=3)
+        )
         return names
 
     def _node(self, kind: str, *inputs: str, out: str = "", **attributes) -> str:
         """A node, and the name of what it puts out."""
         out = out or f"node_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))
+        self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [out], **attributes))
         return out
 
     def _constant(self, array: np.ndarray) -> str:
         name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        self.constants.append(self._onnx.numpy_helper.from_array(np.asarray(array), name))
         return name
+
+    def _type(self, dtype: Any) -> int:
+        return self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
