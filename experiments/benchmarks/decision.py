@@ -85,8 +85,8 @@ def side(make: Callable[[], Decide]) -> Callable[[], Callable[[], tuple[int, flo
 
     def start() -> Callable[[], tuple[int, float]]:
         decide = make()
-        observations = np.random.default_rng(0).normal(size=(_AT_ONCE, _INPUTS))
-        observations = list(observations.astype(np.float32))
+        random = np.random.default_rng(0).normal(size=(_AT_ONCE, _INPUTS))
+        observations = list(random.astype(np.float32))
 
         def play() -> tuple[int, float]:
             start_s = time.process_time()

@@ -21,6 +21,12 @@ how they act. Unlike a checkpoint, which is made of pickles, loading one runs no
 - `onnx_file`: a network as ONNX, for other runtimes
 """
 
+if __name__ != "marlserve.policies.export":
+    raise ImportError(
+        "policies/export/ is the source folder of marlserve.policies.export; "
+        f"import that, not {__name__}"
+    )
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from marlserve.policies.export import spaces
 from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.spaces import Numbers
 
 Arrays = dict[str, np.ndarray]
 NUMBERS = "fiub"  # numpy's kinds of what observations may be
@@ -57,12 +57,12 @@ def checked_masks(
     if masks is None:
         return checked
     for agent, observation in observations.items():
-        space = file.networks[file.network_of(agent)].action_space
-        if spaces.legal(space) is None:
+        actions = file.networks[file.network_of(agent)].actions
+        if isinstance(actions, Numbers):
             continue
         if agent not in masks:
             raise ValueError(f"there is no mask of {agent}; there are {sorted(masks)}")
-        mask, expected = np.asarray(masks[agent]), (len(observation), *spaces.heads(space))
+        mask, expected = np.asarray(masks[agent]), (len(observation), *actions.heads)
         if mask.shape != expected:
             raise ValueError(f"mask of {agent} has shape {mask.shape}; expected is {expected}")
         checked[agent] = mask.astype(bool)

@@ -7,6 +7,7 @@ the means among a policy's means and spreads, ridge regression. Layers are named
 
 from functools import singledispatch
 from math import prod, sqrt
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -18,8 +19,7 @@ from marlserve.policies.export.network import Network
 from marlserve.policies.models.actor_critic import ActorCriticModule
 from marlserve.policies.models.actor_critic_networks import PerComponent
 from marlserve.policies.models.dqn import DQNModule
-from marlserve.policies.models.gru import FlatNetwork, PerComponentNetwork
-from marlserve.policies.models.moments import RunningMoments
+from marlserve.policies.models.gru import FlatNetwork
 from marlserve.policies.models.neural_ucb import NeuralUCBModule
 from marlserve.policies.models.q_agent import QAgentModule
 from marlserve.policies.models.sac import SACModule
@@ -61,7 +61,7 @@ class Writer:
         shape = (*self._shapes[source][:-1], len(weight))
         return self.add(name, "linear", source, shape=shape, weight=weight, bias=bias)
 
-    def sequential(self, name: str, source: str, parts: nn.Sequential) -> str:
+    def sequential(self, name: str, source: str, parts: Any) -> str:
         """Linear layers, ReLU and tanh, one after the other."""
         for index, part in enumerate(parts):
             if isinstance(part, nn.Sequential):
@@ -72,7 +72,7 @@ class Writer:
                 source = self.add(f"{name}.{index}", _SIMPLE[type(part)], source)
         return source
 
-    def body(self, name: str, network: FlatNetwork | PerComponentNetwork) -> str:
+    def body(self, name: str, network: Any) -> str:
         """The features of a network of `gru`."""
         encoder = network.encoder
         if isinstance(network, FlatNetwork):
@@ -89,18 +89,18 @@ class Writer:
             context = network.context
             source = self.linear(f"{name}.context", pooled, context.weight, context.bias)
             source = self.add(f"{name}.in_context", "add", encoded, source)
-        memory = network.memory
+        memory: Any = network.memory
         if isinstance(memory, nn.GRU):
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            weights = {part: getattr(memory, f"{part}_l0") for part in names}
+            weights: dict[str, Any] = {part: getattr(memory, f"{part}_l0") for part in names}
             shape = (*self._shapes[source][:-1], memory.hidden_size)
             return self.add(f"{name}.memory", "gru", source, shape=shape, **weights)
         source = self.linear(f"{name}.memory", source, memory.weight, memory.bias)
         return self.add(f"{name}.remembered", "relu", source)
 
-    def standardized(self, name: str, source: str, moments: RunningMoments) -> str:
-        weights = {"mean": moments.mean, "deviation": moments.deviation}
-        return self.add(name, "standardize", source, **weights)
+    def standardized(self, name: str, source: str, moments: Any) -> str:
+        mean, deviation = moments.mean, moments.deviation
+        return self.add(name, "standardize", source, mean=mean, deviation=deviation)
 
 
 @singledispatch
@@ -148,7 +148,7 @@ def exported(
 
 @written.register
 def _(module: QAgentModule, to: Writer) -> str:
-    head = module.network.head
+    head: Any = module.network.head
     to.linear("network.head", to.body("network", module.network), head.weight, head.bias)
     return "action values"
 
@@ -157,7 +157,7 @@ def _(module: QAgentModule, to: Writer) -> str:
 def _(module: ActorCriticModule, to: Writer) -> str:
     if isinstance(module.actor, PerComponent):
         network = module.actor.network
-        head = network.head
+        head: Any = network.head
         to.linear("actor.head", to.body("actor", network), head.weight, head.bias)
     else:
         to.sequential("actor", to.flat(), module.actor)
@@ -166,8 +166,9 @@ def _(module: ActorCriticModule, to: Writer) -> str:
 
 @written.register
 def _(module: DQNModule, to: Writer) -> str:
-    source = to.sequential("network.body", to.flat(), module.network.body)
-    weight, bias = module.network.head.weight, module.network.head.bias
+    network: Any = module.network
+    source = to.sequential("network.body", to.flat(), network.body)
+    weight, bias = network.head.weight, network.head.bias
     advantages = (weight[1:] - weight[1:].mean(0), bias[1:] - bias[1:].mean())
     to.linear("network.head", source, weight[:1] + advantages[0], bias[:1] + advantages[1])
     return "action values"
@@ -175,8 +176,9 @@ def _(module: DQNModule, to: Writer) -> str:
 
 @written.register
 def _(module: SACModule, to: Writer) -> str:
-    source = to.sequential("actor", to.flat(), module.actor[:-1])
-    last, size = module.actor[-1], prod(module.action_space.shape)
+    actor: Any = module.actor
+    source = to.sequential("actor", to.flat(), actor[:-1])
+    last, size = actor[-1], prod(module.action_space.shape)
     of_means = slice(size) if module.is_box else slice(None)  # the spreads follow
     source = to.linear("actor.last", source, last.weight[of_means], last.bias[of_means])
     return _squashed(module, source, to)
@@ -184,7 +186,8 @@ def _(module: SACModule, to: Writer) -> str:
 
 @written.register
 def _(module: SACGRUModule, to: Writer) -> str:
-    source, head = to.body("actor", module.actor), module.actor.head
+    actor: Any = module.actor
+    source, head = to.body("actor", actor), actor.head
     of_means = slice(None, None, 2 if module.is_box else 1)  # mean, spread, mean, spread, ...
     source = to.linear("actor.head", source, head.weight[of_means], head.bias[of_means])
     return _squashed(module, source, to)
@@ -208,16 +211,18 @@ def _(module: NeuralUCBModule, to: Writer) -> str:
     source = OBSERVATION if per_arm else to.flat()
     source = to.standardized("moments", source, module.moments)
     if module.kind in ("gradient", "gradient_full"):
-        to.sequential("networks.0", source, module.networks[0])
+        networks: Any = module.networks
+        to.sequential("networks.0", source, networks[0])
         return "expected rewards"
-    weight = module.confidence.coefficients  # [K or 1, F + 1], the last one times 1
+    weight: Any = module.confidence.coefficients  # [K or 1, F + 1], the last one times 1
     if module.kind == "linear":
         to.linear("mean", source, weight[:, :-1], weight[:, -1])
         return "expected rewards"
-    count = len(module.networks)
+    networks = module.networks
+    count = len(networks)
     size = (weight.shape[1] - 1) // count
     means = []
-    for index, network in enumerate(module.networks):
+    for index, network in enumerate(networks):
         name = f"networks.{index}"
         last = to.add(f"{name}.unit", "normalize", to.sequential(name, source, network[:-1]))
         own = weight[:, index * size : (index + 1) * size] / sqrt(count)

@@ -1,13 +1,15 @@
 """What a policy file holds, in memory: networks, and which agent each of them plays for."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box
 
-from marlserve.policies.export import spaces
 from marlserve.policies.export.layers import Layer, check
+from marlserve.policies.export.spaces import ActionSpace, Choices, Numbers, actions_of
 
 ANYONE = "*"
 OUTPUTS = ("action values", "logits", "expected rewards", "numbers")  # what they may mean
@@ -31,7 +33,7 @@ class Network:
     """
 
     observation_space: Box
-    action_space: Box | Discrete | MultiDiscrete
+    action_space: ActionSpace
     layers: tuple[Layer, ...]
     weights: dict[str, np.ndarray]
     outputs: str
@@ -41,27 +43,32 @@ class Network:
     indexed_agents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        shape, heads = self.observation_space.shape, spaces.heads(self.action_space)
+        shape = self.observation_space.shape
         if self.indexed_agents and len(shape) != 1:
             raise ValueError(f"observations have shape {shape}; an index follows only one axis")
         check(self.layers, self.weights, self.seen_shape)
-        size = int(np.prod(heads))
-        if not self.layers or int(np.prod(self.layers[-1].shape)) != size:
+        size = prod(self.actions.heads)
+        if not self.layers or prod(self.layers[-1].shape) != size:
             given = self.layers[-1].shape if self.layers else "nothing"
             raise ValueError(
                 f"the last layer gives {given}; {self.action_space} needs {size} numbers"
             )
         if self.outputs not in OUTPUTS:
             raise ValueError(f"outputs are {self.outputs!r}; allowed are {OUTPUTS}")
-        is_box = isinstance(self.action_space, Box)
+        is_box = isinstance(self.actions, Numbers)
         if is_box != (self.outputs == "numbers") or (self.stretch and not is_box):
             raise ValueError(f"outputs are {self.outputs!r}, which {self.action_space} cannot take")
-        if self.stretch and not self.action_space.is_bounded():
+        if self.stretch and isinstance(self.actions, Numbers) and not self.actions.is_bounded:
             raise ValueError(f"{self.action_space} has no bounds to stretch actions to")
         if self.features and len(self.features) != (shape or (1,))[-1]:
             raise ValueError(
                 f"there are {len(self.features)} features; observations have shape {shape}"
             )
+
+    @cached_property
+    def actions(self) -> Choices | Numbers:
+        """What there is to choose."""
+        return actions_of(self.action_space)
 
     @property
     def seen_shape(self) -> tuple[int, ...]:

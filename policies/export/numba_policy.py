@@ -9,11 +9,11 @@ for many rows. Making one compiles the kernel, which takes some seconds once per
 need one each: it has a memory of its own, which a decision writes.
 """
 
+from math import prod
+
 import numpy as np
-from gymnasium.spaces import Box
 
 from marlserve.policies.export import numba_kernel as kernel
-from marlserve.policies.export import spaces
 from marlserve.policies.export.checked import (
     NUMBERS,
     Arrays,
@@ -22,6 +22,7 @@ from marlserve.policies.export.checked import (
 )
 from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.policies.export.numba_program import program_of
+from marlserve.policies.export.spaces import Choices
 
 
 class NumbaPolicy:
@@ -76,8 +77,7 @@ class NumbaPolicy:
                 decider.decide(agent, row, None if mask is None else mask[index], states[index])
                 for index, row in enumerate(rows)
             ]
-            space = decider.action_space
-            actions[agent] = np.array(chosen, space.dtype).reshape(len(rows), *space.shape)
+            actions[agent] = np.array(chosen).reshape(len(rows), *decider.actions.shape)
         return actions
 
     def _decider(self, agent: str) -> "_Decider":
@@ -92,31 +92,22 @@ class _Decider:
     """One network's kernel and arrays."""
 
     def __init__(self, network: Network):
-        program = program_of(network)
-        space, shape = network.action_space, network.observation_space.shape
-        self.action_space, self.state_size = space, program.state_size
+        program, shape = program_of(network), network.observation_space.shape
+        self.actions, self.state_size = network.actions, program.state_size
         work = np.zeros(program.work_size, np.float32)
-        self._shape, self._observed = shape, work[: int(np.prod(shape))].reshape(shape)
+        self._shape, self._observed = shape, work[: prod(shape)].reshape(shape)
         self._arrays = program.rows, program.weights, work
         self._offsets = self._observed.size, program.output
         self._index = work[self._observed.size :][: len(network.indexed_agents)]
         self._network, self._indices = network, dict[str, np.ndarray]()
-        self._size = spaces.heads(space)[0]
-        self._legal: np.ndarray | None = None
-        if isinstance(space, Box):
-            bounds = space.low.ravel(), space.high.ravel()
-            self._bounds = (*bounds, network.stretch, network.clip)
-        else:
-            self._legal = spaces.legal(space)
-            self._allowed = np.zeros_like(self._legal)
-            self._start = np.atleast_1d(np.asarray(space.start, np.int64))
+        self._allowed = np.zeros(network.actions.heads, bool)  # written for every mask
         agent = (*network.indexed_agents, "")[0]
         self.decide(agent, np.zeros(shape), None, np.zeros(self.state_size, np.float32))  # compiles
 
     def decide(
         self, agent: str, observation: np.ndarray, mask: np.ndarray | None, state: np.ndarray
     ) -> np.ndarray:
-        seen = np.asarray(observation)
+        seen, actions = np.asarray(observation), self.actions
         if seen.shape != self._shape or seen.dtype.kind not in NUMBERS:
             raise ValueError(
                 f"observation of {agent} is {seen.dtype} of shape {seen.shape}; expected are "
@@ -127,21 +118,23 @@ class _Decider:
             if agent not in self._indices:
                 self._indices[agent] = self._network.index_of(agent)
             self._index[:] = self._indices[agent]
-        action = np.empty(self._size, self.action_space.dtype)
-        if self._legal is None:
-            done = kernel.compute(*self._arrays, state, *self._offsets, *self._bounds, action)
+        if isinstance(actions, Choices):
+            chosen = np.empty_like(actions.start)
+            legal = actions.legal if mask is None else self._both(agent, mask, actions.legal)
+            choice = legal, actions.start, chosen
+            done = kernel.choose(*self._arrays, state, *self._offsets, *choice)
         else:
-            legal = self._legal if mask is None else self._both(agent, mask)
-            start = self._start
-            done = kernel.choose(*self._arrays, state, *self._offsets, legal, start, action)
+            chosen = np.empty_like(actions.low)
+            how = actions.low, actions.high, self._network.stretch, self._network.clip, chosen
+            done = kernel.compute(*self._arrays, state, *self._offsets, *how)
         if not done:
             raise ValueError(f"observation of {agent} has values that are not finite")
-        return action.reshape(self.action_space.shape)
+        return chosen.reshape(actions.shape)
 
-    def _both(self, agent: str, mask: np.ndarray) -> np.ndarray:
+    def _both(self, agent: str, mask: np.ndarray, legal: np.ndarray) -> np.ndarray:
         """What the space and the mask allow."""
-        if np.shape(mask) != self._legal.shape:
+        if np.shape(mask) != legal.shape:
             raise ValueError(
-                f"mask of {agent} has shape {np.shape(mask)}; expected is {self._legal.shape}"
+                f"mask of {agent} has shape {np.shape(mask)}; expected is {legal.shape}"
             )
-        return np.logical_and(self._legal, mask, out=self._allowed)
+        return np.logical_and(legal, mask, out=self._allowed)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from marlserve.policies.export import spaces
 from marlserve.policies.export.checked import Arrays, checked_masks, checked_observations
 from marlserve.policies.export.layers import LEAST_LENGTH, OBSERVATION, Layer
 from marlserve.policies.export.network import Network, PolicyFile
+from marlserve.policies.export.spaces import Numbers
 
 
 class NumpyPolicy:
@@ -60,27 +60,28 @@ class NumpyPolicy:
 
     def _step(self, observations: Arrays) -> Arrays:
         groups: dict[str, list[str]] = {}
+        batch = 0
         for agent, seen in observations.items():
             groups.setdefault(self.file.network_of(agent), []).append(agent)
-            self._batch = len(seen)
+            batch = self._batch = len(seen)
         result: Arrays = {}
         for name, agents in groups.items():
             network = self.file.networks[name]
             rows = np.concatenate([_seen(network, agent, observations[agent]) for agent in agents])
-            outputs, hidden = evaluate(network, rows, self._stacked(network, agents))
-            outputs = outputs.reshape(-1, *spaces.heads(network.action_space))
+            outputs, hidden = evaluate(network, rows, self._stacked(network, agents, batch))
+            outputs = outputs.reshape(-1, *network.actions.heads)
             for index, agent in enumerate(agents):
-                own = slice(index * self._batch, (index + 1) * self._batch)
+                own = slice(index * batch, (index + 1) * batch)
                 result[agent] = outputs[own]
                 self._hidden[agent] = {layer: values[own] for layer, values in hidden.items()}
         return {agent: result[agent] for agent in observations}
 
-    def _stacked(self, network: Network, agents: list[str]) -> Arrays:
+    def _stacked(self, network: Network, agents: list[str], batch: int) -> Arrays:
         """What these agents remember, one below the other: {layer: [n * B, *shape]}."""
         stacked = {}
         for layer in network.layers:
             if layer.operation == "gru":
-                first = np.zeros((self._batch, *layer.shape), np.float32)
+                first = np.zeros((batch, *layer.shape), np.float32)
                 own = [self._hidden.get(agent, {}).get(layer.name, first) for agent in agents]
                 stacked[layer.name] = np.concatenate(own)
         return stacked
@@ -96,23 +97,21 @@ def _seen(network: Network, agent: str, observations: np.ndarray) -> np.ndarray:
 
 def chosen(network: Network, outputs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """The actions [B, *A] that follow from outputs [B, *heads], as `file` says."""
-    space = network.action_space
-    legal = spaces.legal(space)
-    if legal is None:
-        return _numbers(network, outputs)
-    legal = legal if mask is None else legal & mask
+    actions = network.actions
+    if isinstance(actions, Numbers):
+        return _numbers(network, actions, outputs)
+    legal = actions.legal if mask is None else actions.legal & mask
     values = np.where(legal, outputs, -np.inf).argmax(-1)  # [B, H]
-    return values.reshape(-1, *space.shape) + space.start
+    return (values + actions.start).reshape(-1, *actions.shape)
 
 
-def _numbers(network: Network, outputs: np.ndarray) -> np.ndarray:
-    space = network.action_space
-    actions = outputs.reshape(-1, *space.shape)
+def _numbers(network: Network, actions: Numbers, numbers: np.ndarray) -> np.ndarray:
+    low, high = actions.low, actions.high
     if network.stretch:
-        actions = space.low + (actions + 1.0) * (space.high - space.low) / 2.0
+        numbers = low + (numbers + 1.0) * (high - low) / 2.0
     if network.clip:
-        actions = np.clip(actions, space.low, space.high)
-    return actions.astype(space.dtype, copy=False)
+        numbers = np.clip(numbers, low, high)
+    return numbers.astype(low.dtype, copy=False).reshape(-1, *actions.shape)
 
 
 def evaluate(

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 
-from marlserve.policies.export import spaces
 from marlserve.policies.export.layers import LEAST_LENGTH, OBSERVATION, Layer, Shape
 from marlserve.policies.export.network import Network
+from marlserve.policies.export.spaces import Choices, Numbers
 
 _OPSET, _IR_VERSION = 18, 10  # read by onnxruntime since 1.18
 
@@ -56,16 +55,17 @@ def model(network: Network) -> Any:
     graph = _Graph(network, onnx)
     for layer in network.layers:
         graph.layer(layer)
-    heads = spaces.heads(network.action_space)
-    graph.reshape(graph.last, heads, "outputs")
-    is_box = isinstance(network.action_space, Box)
-    (graph.numbers if is_box else graph.choice)(network)
+    actions = network.actions
+    graph.reshape(graph.last, actions.heads, "outputs")
     inputs = [graph.value("observation", np.float32, network.seen_shape)]
-    if not is_box:
-        inputs.append(graph.value("mask", np.bool_, heads))
+    if isinstance(actions, Choices):
+        graph.choice(actions)
+        inputs.append(graph.value("mask", np.bool_, actions.heads))
+    else:
+        graph.numbers(actions, network.stretch, network.clip)
     outputs = [
-        graph.value("outputs", np.float32, heads),
-        graph.value("action", network.action_space.dtype, network.action_space.shape),
+        graph.value("outputs", np.float32, actions.heads),
+        graph.value("action", network.action_space.dtype, actions.shape),
     ]
     for layer in network.layers:
         if layer.operation == "gru":
@@ -145,27 +145,26 @@ class _Graph:
         else:
             self._gru(x, layer)
 
-    def choice(self, network: Network) -> None:
+    def choice(self, actions: Choices) -> None:
         """The action of a discrete space."""
-        space = network.action_space
-        legal = self._node("And", "mask", self._constant(spaces.legal(space)))
+        legal = self._node("And", "mask", self._constant(actions.legal))
         values = self._node("Where", legal, "outputs", self._constant(np.float32(-np.inf)))
         index = self._node("ArgMax", values, axis=-1, keepdims=0)  # [B, H]
-        start = self._constant(np.atleast_1d(np.asarray(space.start, np.int64)))
-        self.reshape(self._node("Add", index, start), space.shape, "action")
+        action = self._node("Add", index, self._constant(actions.start))
+        self.reshape(action, actions.shape, "action")
 
-    def numbers(self, network: Network) -> None:
+    def numbers(self, actions: Numbers, stretch: bool, clip: bool) -> None:
         """The action of a `Box`."""
-        space = network.action_space
-        low, high = (self._constant(bound.ravel()) for bound in (space.low, space.high))
-        x = self._node("Cast", "outputs", to=self._type(space.dtype))
-        one, half = (self._constant(np.array(number, space.dtype)) for number in (1.0, 0.5))
-        if network.stretch:
+        low, high = self._constant(actions.low), self._constant(actions.high)
+        dtype = actions.low.dtype
+        x = self._node("Cast", "outputs", to=self._type(dtype))
+        one, half = (self._constant(np.array(number, dtype)) for number in (1.0, 0.5))
+        if stretch:
             wide = self._node("Mul", self._node("Sub", high, low), half)
             x = self._node("Add", low, self._node("Mul", self._node("Add", x, one), wide))
-        if network.clip:
+        if clip:
             x = self._node("Min", self._node("Max", x, low), high)
-        self.reshape(x, space.shape, "action")
+        self.reshape(x, actions.shape, "action")
 
     def value(self, name: str, dtype: Any, shape: Shape) -> Any:
         """An input or output of the graph, [B, *shape]."""
@@ -215,7 +214,7 @@ class _Graph:
         self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [out], **attributes))
         return out
 
-    def _constant(self, array: np.ndarray) -> str:
+    def _constant(self, array: np.ndarray | np.float32) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(self._onnx.numpy_helper.from_array(np.asarray(array), name))
         return name

@@ -7,6 +7,7 @@
 `low` and `high` are one number, or a flat list in C order; null stands for no bound.
 """
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
 _DTYPES = ("float32", "float64", "int8", "int16", "int32", "uint8", "uint16")  # of Box
+ActionSpace = Box | Discrete | MultiDiscrete
 
 
 def to_json(space: Space) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def to_json(space: Space) -> dict[str, Any]:
     )
 
 
-def from_json(value: Any) -> Box | Discrete | MultiDiscrete:
+def from_json(value: Any) -> ActionSpace:
     """The space that `to_json` wrote.
 
     Raises:
@@ -54,7 +56,8 @@ def from_json(value: Any) -> Box | Discrete | MultiDiscrete:
             low = _filled(value["low"], shape, dtype, -np.inf)
             return Box(low, _filled(value["high"], shape, dtype, np.inf), dtype=np.dtype(dtype))
         if kind == "Discrete":
-            return Discrete(*_counts([value["n"]]), start=int(value["start"]))
+            (count,) = _counts([value["n"]])
+            return Discrete(count, start=int(value["start"]))
         if kind == "MultiDiscrete":
             return MultiDiscrete(_counts(value["nvec"]), start=value["start"])
         raise ValueError(f"type is {kind!r}; allowed are 'Box', 'Discrete', 'MultiDiscrete'")
@@ -62,27 +65,53 @@ def from_json(value: Any) -> Box | Discrete | MultiDiscrete:
         raise ValueError(f"{value!r} is no space: {error!r}") from error
 
 
-def heads(space: Space) -> tuple[int, ...]:
-    """Shape of the numbers that choose an action: [H, A], or [D] for the D numbers of a `Box`.
+@dataclass(frozen=True)
+class Choices:
+    """Actions of H components, each an index.
 
-    H components have at most A values each.
+    Attributes:
+        shape: of an action, () for `Discrete`, (H,) for `MultiDiscrete`.
+        legal: [H, A] bool, which of A = max values each component has.
+        start: [H] int64, what is added to an index.
     """
+
+    shape: tuple[int, ...]
+    legal: np.ndarray
+    start: np.ndarray
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Shape of the outputs that choose an action."""
+        return self.legal.shape
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Actions of D numbers, with bounds [D] in the dtype of the space."""
+
+    shape: tuple[int, ...]
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Shape of the outputs that are an action."""
+        return self.low.shape
+
+    @property
+    def is_bounded(self) -> bool:
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+
+def actions_of(space: ActionSpace) -> Choices | Numbers:
+    """What an evaluator needs to know of an action space."""
     if isinstance(space, Box):
-        return (prod(space.shape),)
-    sizes = _sizes(space)
-    return len(sizes), int(sizes.max())
-
-
-def legal(space: Space) -> np.ndarray | None:
-    """[H, A] bool, which of A values each component has; None for a `Box`."""
-    if isinstance(space, Box):
-        return None
-    sizes = _sizes(space)
-    return np.arange(sizes.max()) < sizes[:, None]
-
-
-def _sizes(space: Space) -> np.ndarray:
-    return np.atleast_1d(space.n if isinstance(space, Discrete) else space.nvec)
+        return Numbers(space.shape, space.low.ravel(), space.high.ravel())
+    if isinstance(space, Discrete):
+        shape, sizes, start = (), np.array([space.n]), np.array([space.start])
+    else:
+        shape, sizes, start = space.nvec.shape, space.nvec, space.start
+    return Choices(shape, np.arange(sizes.max()) < sizes[:, None], start.astype(np.int64))
 
 
 def _counts(values: list) -> list[int]:

@@ -253,6 +253,7 @@ import sys
 import numpy as np
 sys.modules.update(torch=None, ray=None, onnx=None)  # importing one of them raises
 from marlserve.policies import export
+from marlserve.policies.export.numba_policy import NumbaPolicy
 policy = export.load(sys.argv[1])
 seen = np.load(sys.argv[2])
 action = policy({"a0": seen})["a0"]

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.spaces import Box
 from policy_files import CASES, made, masks, observations
 
-from marlserve.policies.export import onnx_file, spaces
+from marlserve.policies.export import onnx_file
 from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
@@ -41,7 +41,7 @@ def test_onnxruntime_gives_the_same_actions_and_outputs(case, tmp_path):
             np.testing.assert_allclose(action, chosen, rtol=1e-5, atol=1e-5)
         else:
             np.testing.assert_array_equal(action, chosen)
-            assert outputs.shape[1:] == spaces.heads(network.action_space)
+            assert outputs.shape[1:] == network.actions.heads
 
 
 def test_an_onnx_file_is_not_written_over(tmp_path):
