@@ -207,18 +207,22 @@ def _(module: TD3Module, to: Writer) -> str:
 
 @written.register
 def _(module: NeuralUCBModule, to: Writer) -> str:
+    networks: Any = module.networks
     per_arm = len(module.observation_space.shape) == 2
-    source = OBSERVATION if per_arm else to.flat()
-    source = to.standardized("moments", source, module.moments)
+    source = to.standardized("moments", OBSERVATION if per_arm else to.flat(), module.moments)
     if module.kind in ("gradient", "gradient_full"):
-        networks: Any = module.networks
         to.sequential("networks.0", source, networks[0])
         return "expected rewards"
     weight: Any = module.confidence.coefficients  # [K or 1, F + 1], the last one times 1
     if module.kind == "linear":
         to.linear("mean", source, weight[:, :-1], weight[:, -1])
-        return "expected rewards"
-    networks = module.networks
+    else:
+        _ridge_of_networks(networks, weight, source, to)
+    return "expected rewards"
+
+
+def _ridge_of_networks(networks: Any, weight: Any, source: str, to: Writer) -> None:
+    """Ridge regression on the last hidden layers of all networks, each of unit length."""
     count = len(networks)
     size = (weight.shape[1] - 1) // count
     means = []
@@ -229,4 +233,3 @@ def _(module: NeuralUCBModule, to: Writer) -> str:
         bias = weight[:, -1] if index == 0 else 0.0 * weight[:, -1]
         means.append(to.linear(f"{name}.mean", last, own, bias))
     to.add("mean", "add", *means)
-    return "expected rewards"
