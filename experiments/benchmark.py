@@ -14,6 +14,7 @@
              the system that the problem comes from was measured to do: `benchmark_kv_cache`.
 `kv_compression`  answers, one for each arm and prompt, with all arms of a prompt side by side, and
              `kv_compression_training` of NeuralLinear, from a table: `benchmark_kv_compression`.
+`decision`   greedy decisions of a small network, one at a time, from a policy file and by torch.
 
 All rates are per second of CPU time of this one process with one thread, so that they hold, about,
 on a machine that is busy with other things too. `ratio` is to the row that has 1.0. The rows go to
@@ -34,7 +35,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from marlserve.experiments.benchmarks import kv_cache, kv_compression
+from marlserve.experiments.benchmarks import decision, kv_cache, kv_compression
 from marlserve.experiments.benchmarks.learning import (
     RECURRENT_SAC,
     RLLIB,
@@ -78,6 +79,7 @@ PARTS = {
     "kv_compression_training": Part(
         "pulls", kv_compression.TRAINING, kv_compression.FROM_THE_MODEL
     ),
+    "decision": Part("decisions", decision.DECISION, decision.TORCH),
 }
 
 

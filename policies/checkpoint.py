@@ -28,6 +28,7 @@ _CONSTRUCTOR = "class_and_ctor_args.pkl"
 _WEIGHTS = "module_state.pkl"
 _IN_A_RUN = {"best": "best", "final": "checkpoint"}
 _MODULES = Path("learner_group", "learner", "rl_module")
+_ENV_RUNNER = Path("env_runner", "state.pkl")
 
 
 class CheckpointPolicy:
@@ -48,17 +49,12 @@ class CheckpointPolicy:
     def __init__(self, path: str | Path, which: str | None = None):
         quiet()
         self.path = checkpoint_folder(Path(path), which)
-        settings = _algorithm_settings(self.path)
-        self._actors: dict[str, ModuleActor] = {}
-        for folder in sorted((self.path / _MODULES).iterdir()):
-            if folder.is_dir() and folder.name != MIXER:  # which plays for nobody
-                module = _module(folder)
-                arrays = ActionArrays(
-                    module.action_space, settings["normalize_actions"], settings["clip_actions"]
-                )
-                self._actors[folder.name] = ModuleActor(folder.name, module, arrays)
-        if not self._actors:
-            raise ValueError(f"{self.path / _MODULES} has no policy that can act")
+        _, settings = algorithm_settings(self.path)
+        how = settings["normalize_actions"], settings["clip_actions"]
+        self._actors = {
+            name: ModuleActor(name, module, ActionArrays(module.action_space, *how))
+            for name, module in modules(self.path).items()
+        }
         # A single-agent algorithm has one module, and no mapping of ours to ask.
         single = set(self._actors) == {DEFAULT_MODULE_ID}
         self._mapping = _default_module if single else settings["policy_mapping_fn"]
@@ -196,15 +192,45 @@ def checkpoint_folder(
     raise ValueError(f"{path} is neither a run folder nor a checkpoint: it has no {_CONSTRUCTOR}")
 
 
-def _algorithm_settings(folder: Path) -> dict[str, Any]:
-    """The config that the algorithm was made with, as a dict."""
+def algorithm_settings(folder: Path) -> tuple[type, dict[str, Any]]:
+    """The class of the algorithm, and the config that it was made with, as a dict.
+
+    Raises:
+        ValueError: if the checkpoint does not hold them.
+    """
     file = folder / _CONSTRUCTOR
+    constructor = _unpickled(file)
     try:
-        args, kwargs = _unpickled(file)["ctor_args_and_kwargs"]
+        args, kwargs = constructor["ctor_args_and_kwargs"]
         settings = args[0] if args else kwargs["config"]
-        return {k: settings[k] for k in ("policy_mapping_fn", "normalize_actions", "clip_actions")}
+        for name in ("policy_mapping_fn", "normalize_actions", "clip_actions"):
+            settings[name]
+        return constructor["class"], settings
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{file} does not hold the config of an algorithm: {error!r}") from error
+
+
+def modules(folder: Path) -> dict[str, RLModule]:
+    """The modules that act, {module_id: module}, in the order of their names.
+
+    Raises:
+        ValueError: if there is none, or one is broken.
+    """
+    every = {
+        part.name: _module(part)
+        for part in sorted((folder / _MODULES).iterdir())
+        if part.is_dir() and part.name != MIXER  # which plays for nobody
+    }
+    if not every:
+        raise ValueError(f"{folder / _MODULES} has no policy that can act")
+    return every
+
+
+def env_steps(folder: Path) -> int | None:
+    """Environment steps that were sampled before the checkpoint, if it tells."""
+    if not (folder / _ENV_RUNNER).is_file():
+        return None
+    return _unpickled(folder / _ENV_RUNNER).get("num_env_steps_sampled_lifetime")
 
 
 def _module(folder: Path) -> RLModule:

@@ -14,6 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from states import assert_same, learner_state, state_of
 
 from marlserve import policies
+from marlserve.policies import export
 from marlserve.policies.checkpoint import CheckpointPolicy
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 from marlserve.policies.sampling.runner import MIXER
@@ -142,6 +143,21 @@ def test_a_checkpoint_plays_everywhere_and_goes_on(saved, num_env_runners):
     restored.stop()
 
 
+def test_a_policy_file_acts_as_the_checkpoint(saved, tmp_path):
+    name, folder, _ = saved
+    policy = export.load(export.write(folder, tmp_path / "policy"))
+    checkpoint, random = CheckpointPolicy(folder), np.random.default_rng(0)
+    shape = policy.file.networks["shared"].observation_space.shape
+    for _ in range(5):
+        seen = {agent: random.normal(1, 2, (40, *shape)) for agent in ("a0", "a1")}
+        expected = checkpoint(seen)
+        for agent, actions in policy(seen).items():
+            np.testing.assert_allclose(actions, expected[agent], rtol=1e-5)
+    training = policy.file.training
+    assert (training["algorithm"], training["seed"]) == (name, 1)
+    assert training["env_steps"] == 3 * STEPS_PER_ITERATION
+
+
 @pytest.mark.parametrize("name", policies.names())
 def test_agents_may_have_policies_of_their_own(name, tmp_path):
     config = small(name).multi_agent(policies={"of_a0", "of_a1"}, policy_mapping_fn=own_policy)
@@ -154,9 +170,11 @@ def test_agents_may_have_policies_of_their_own(name, tmp_path):
     for policy, state in before.items():
         after = algorithm.get_module(policy).get_state()
         assert any(np.any(after[key] != state[key]) for key in state), policy
-    algorithm.save_to_path(tmp_path)
+    algorithm.save_to_path(tmp_path / "checkpoint")
     assert_plays_alike(tmp_path, algorithm, own_policy)
     algorithm.stop()
+    export.write(tmp_path, tmp_path / "policy")
+    assert export.read(tmp_path / "policy").agents == {"a0": "of_a0", "a1": "of_a1"}
 
 
 @pytest.mark.parametrize("name", policies.names())
