@@ -21,6 +21,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.agent_index import INDEXED_AGENTS, indexed
 from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.runner import MIXER
 from marlserve.policies.sampling.sequences import ACTION_MASK
@@ -97,7 +98,9 @@ class CheckpointPolicy:
                     f"agent {agents[0]!r} is played by policy {module_id!r}, which is not in "
                     f"{self.path}; there are {sorted(self._modules)}"
                 )
-            checked = [self._checked(a, observations[a], self._modules[module_id]) for a in agents]
+            module = self._modules[module_id]
+            seen = {a: self._seen(a, observations[a], module) for a in agents}
+            checked = [self._checked(a, seen[a], module) for a in agents]
             masks = None if action_masks is None else [action_masks[agent] for agent in agents]
             actions |= self._act(module_id, agents, np.stack(checked), masks)
         return {agent: actions[agent] for agent in observations}
@@ -148,6 +151,12 @@ class CheckpointPolicy:
             states = [self._states.get(agent, {}).get(key, start) for agent in agents]
             stacked[key] = torch.stack(states).flatten(0, len(lead) - 1)
         return stacked
+
+    def _seen(self, agent: str, observation: np.ndarray, module: RLModule) -> np.ndarray:
+        """What the module sees: also the agent's index, if it was trained so."""
+        config = module.model_config  # a dataclass if the algorithm is RLlib's own
+        agents = config.get(INDEXED_AGENTS) if isinstance(config, dict) else None
+        return observation if agents is None else indexed(np.asarray(observation), agent, agents)
 
     def _checked(self, agent: str, observation: np.ndarray, module: RLModule) -> np.ndarray:
         observation = np.asarray(observation)

@@ -31,7 +31,8 @@ centralised training.
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
-`cut_rows` and `seeds_by_steps` (False by default; see below).
+`cut_rows` and `seeds_by_steps` (False by default; see below), and `observe_agent_index` (False by
+default; see `agent_index`).
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -60,6 +61,7 @@ from ray.rllib.env.env_context import EnvContext
 
 from marlserve.policies.sampling.acting import Actor, agent_groups
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.agent_index import IndexedBatch
 from marlserve.policies.sampling.counts import Counts
 from marlserve.policies.sampling.environment import JointEnv, make_batch
 from marlserve.policies.sampling.episodes import Episode, Ledger
@@ -99,6 +101,8 @@ class VectorEnvRunner(ReportingEnvRunner):
             num_workers=config.num_env_runners,
         )
         batch = make_batch(config, context)
+        if getattr(config, "observe_agent_index", False):
+            batch = IndexedBatch(batch)
         self.env, self.num_envs = JointEnv(batch), batch.num_envs
         self.groups = agent_groups(batch.agents, config.policy_mapping_fn, Episode(batch.agents))
         unknown = set(self.groups) - set(config.policies)
