@@ -8,13 +8,15 @@ makes one value of all heads' values, and the loss is on that. `mixer` chooses t
 - "none": independent learners, each from its own reward
 
 Actions: Discrete and MultiDiscrete, the same space for all agents. Observations: Box. Agents share
-policies, or not, by `policy_mapping_fn(agent, episode)`, which must be a fixed mapping.
+policies, or not, by `policy_mapping_fn(agent, episode)`, which must be a fixed mapping; with
+`observe_agent_index=True`, agents that share one see which of them they are.
 
     from marlserve import policies
     algo = policies.config("qmix", problem="load_balance", mixer="vdn").build_algo()
     algo.train()["env_runners"]["episode_return_mean"]
 
-`train_batch_size_per_learner` counts rows of at most `sequence_length` steps.
+`train_batch_size_per_learner` counts rows of at most `sequence_length` steps. By default there is
+one update of 32 rows for every 16 env-steps, however many copies of the environment sample them.
 """
 
 from typing import ClassVar
