@@ -4,13 +4,13 @@ Prompts of 256 tokens, read by the small model. An answer is that of one arm to 
 it there is always the full cache's, to compare with.
 """
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from marlserve.experiments.benchmarks.learning import training
+from marlserve.experiments.benchmarks.work import timed
 
 FURTHER_ARMS = ("window_4", "snapkv_16", "tova", "a2sf_0.95")  # beside the problem's own 21
 ALONE, FROM_THE_MODEL = "one arm a prompt", "NeuralLinear, asking the model"
@@ -27,38 +27,34 @@ def answers(arms: int, prompts: int):
     torch.set_num_threads(1)
     live, first = Live(replace(UNTAGGED, arms=(*UNTAGGED.arms, *FURTHER_ARMS))), 0
 
-    def play() -> tuple[int, float]:
+    def play() -> int:
         nonlocal first
-        start_s = time.process_time()
         for index in range(first, first + prompts):
             live.outcomes(index, range(arms))
         first += prompts
-        return arms * prompts, time.process_time() - start_s
+        return arms * prompts
 
-    return play
+    return timed(play)
 
 
 def pulls(tabled: bool):
     """A side: NeuralLinear, updates included. It starts Ray."""
     from marlserve.envs.kv_compression import UNTAGGED
-    from marlserve.experiments.studies.kv_compression import tables as kv_compression_tables
+    from marlserve.experiments.studies.kv_compression import tables
 
     problem = replace(UNTAGGED, num_prompts=_PROMPTS)
     if not tabled:
         return training(_experiment(problem).config())
     with TemporaryDirectory() as folder:  # until the table is read
-        kv_compression_tables.make(problem, Path(folder), splits=("train",))
+        tables.make(problem, Path(folder), splits=("train",))
         return training(_experiment(replace(problem, table_path=folder)).config())
 
 
 def _experiment(problem):
-    from marlserve.experiments.studies.kv_compression import settings as kv_compression_settings
+    from marlserve.experiments.studies.kv_compression.study import STUDY
 
-    return kv_compression_settings.experiment(
-        *("untagged", "neural_linear", 0, problem),
-        iterations=kv_compression_settings.ITERATIONS,
-        episodes_per_update=kv_compression_settings.EPISODES_PER_UPDATE,
-        eval_frequency=0,
+    return STUDY.experiment(
+        "untagged", "neural_linear", problem=problem, evaluation={"evaluate_every": 0}
     )
 
 

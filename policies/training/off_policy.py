@@ -5,7 +5,9 @@ learns from rows of its own agents; an algorithm that needs all agents of a step
 batch by itself.
 
 `train_batch_size_per_learner` counts rows of at most `sequence_length` steps, and is the size of
-one of the `updates_per_step` updates.
+one of the `updates_per_step` updates. By default a sample is one row of every copy of the
+environment, and there are as many updates as such rows: what is learned from so many env-steps does
+not depend on the number of copies and of env runners.
 """
 
 from typing import Any
@@ -57,7 +59,7 @@ class OffPolicy(PolicyAlgorithm):
         if steps < config.learning_starts or len(self.replay) < config.total_train_batch_size:
             return
         with metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
-            rows = config.total_train_batch_size * config.updates_per_step
+            rows = config.total_train_batch_size * config.get_updates_per_step()
             sequences = self.replay.sample(rows)
             if config.standardize_rewards:
                 sequences = self.reward_standardizer.apply(sequences)
