@@ -17,8 +17,9 @@ knows, shortest expected delay over the flows of all balancers. With equal weigh
 the last are the local and the true join-the-shortest-queue. Of tied servers the first one from a
 place of the job's own drawing takes it.
 
-Everything is deterministic given the arrivals. With exponential work and one core a server is
-M/M/1; the tests hold the simulator to such closed forms.
+Arrivals are given as the clock goes on, some seconds at a time, and memory follows the jobs in the
+system. Everything is deterministic given the arrivals. With exponential work and one core a server
+is M/M/1; the tests hold the simulator to such closed forms.
 """
 
 from collections.abc import Sequence
@@ -26,48 +27,23 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from marlserve.envs.sims import cluster_arrays as has
 from marlserve.envs.sims import cluster_kernel as kernel
 
 DISPATCH = {
-    "shortest_expected_delay": kernel.SHORTEST_EXPECTED_DELAY,
-    "weighted_random": kernel.WEIGHTED_RANDOM,
-    "round_robin": kernel.ROUND_ROBIN,
-    "power_of_two": kernel.POWER_OF_TWO,
-    "global_shortest_expected_delay": kernel.GLOBAL_DELAY,
+    "shortest_expected_delay": has.SHORTEST_EXPECTED_DELAY,
+    "weighted_random": has.WEIGHTED_RANDOM,
+    "round_robin": has.ROUND_ROBIN,
+    "power_of_two": has.POWER_OF_TWO,
+    "global_shortest_expected_delay": has.GLOBAL_DELAY,
 }
 
 
-SERVER = np.dtype(
-    [(name, "f8") for name in ("cores", "speed", "virtual", "updated_s", "next_done_s")]
-    + [(name, "f8") for name in ("flow_s", "busy_core_s")]  # integrals of jobs and of busy cores
-    + [(name, "i8") for name in ("running", "waiting", "head")]  # head: of the ring of waiting jobs
-)
-JOB = np.dtype(
-    [(name, "f8") for name in ("arrival_s", "work_s", "uniform", "latency_s")]  # NaN: not complete
-    + [("balancer", "i8")]
-)
-COPY = np.dtype(
-    [("clock_s", "f8")]
-    + [(name, "i8") for name in ("next_job", "next_change", "log_length")]
-    + [(name, "i8") for name in ("arrived", "completed", "rejected", "lost")]
-)
-CHANGE = np.dtype([("time_s", "f8"), ("server", "i8"), ("speed", "f8")])
-BALANCER = np.dtype(  # excess: sum over flows sent of log(slowdown met / least slowdown)
-    [(name, "f8") for name in ("flow_s", "updated_s", "excess")]
-    + [(name, "i8") for name in ("flows", "sent", "turn")]
-)
-LOG = np.dtype(  # pair: balancer * M + server
-    [("pair", "i8"), ("value_s", "f8"), ("time_s", "f8"), ("work_s", "f8")]
-)
-_FINISH = np.dtype([("at", "f8"), ("job", "i8")])  # an entry of a server's heap of running jobs
-
-
 class Cluster:
-    """B copies of one cluster.
+    """B copies of one cluster, empty at first.
 
-    Public arrays: `servers` [B, M], `balancers` [B, K], `copies` [B] and `jobs` [B, >= J] with the
-    fields of `SERVER`, `BALANCER`, `COPY` and `JOB`, and `ongoing` [B, K, M], each balancer's own
-    flows in progress.
+    Public arrays: `servers` [B, M], `balancers` [B, K] and `copies` [B] with the fields of
+    `cluster_arrays.SERVER`, `BALANCER` and `COPY`.
 
     Args:
         num_envs: B.
@@ -106,97 +82,128 @@ class Cluster:
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
         self.shape = b, k, m = num_envs, num_balancers, len(cores)
-        self.copies = np.zeros(b, COPY)
-        self.servers = np.zeros((b, m), SERVER)
+        self.copies = np.zeros(b, has.COPY)
+        self.servers = np.zeros((b, m), has.SERVER)
         self.servers["cores"] = cores
-        self.servers["next_done_s"] = np.inf
-        self.jobs = np.zeros((b, 1), JOB)
-        self.jobs["arrival_s"] = np.inf
-        self.balancers = np.zeros((b, k), BALANCER)
-        self.ongoing = np.zeros((b, k, m), np.int64)
-        self._rules = kernel.Rules(
+        self.balancers = np.zeros((b, k), has.BALANCER)
+        self._pairs = np.zeros((b, k, m), has.PAIR)
+        self._rules = has.Rules(
             DISPATCH[dispatch],
             max_running or 0,
             -1 if max_backlog is None else max_backlog,
             requeue,
         )
-        self._changes = np.zeros((b, 1), CHANGE)
-        self._changes["time_s"] = np.inf
-        self._heaps = np.zeros((b, m, 32), _FINISH)
-        self._queues = np.zeros((b, m, 32), np.int64)
-        self._log = np.zeros((b, 64), LOG)
+        # Whatever stands behind the last arrival, or the last change, never comes.
+        self._arrivals = np.full((b, 1), np.array((np.inf, 0, 0, 0), has.ARRIVAL))
+        self._changes = np.full((b, 1), np.array((np.inf, 0, 0), has.CHANGE))
+        self._pool = np.zeros((b, 32), has.JOB)
+        self._log = np.zeros((b, 64), has.LOG)
+        self._trees = np.full((b, 2 + k, 2 << (m - 1).bit_length()), np.inf)
         self._status = np.zeros(b, np.int64)
+        for copy in range(b):
+            self.reset(copy)
 
-    def load(
+    @property
+    def ongoing(self) -> np.ndarray:
+        """Each balancer's own flows in progress, [B, K, M]."""
+        return self._pairs["flows"]
+
+    def reset(
         self,
         copy: int,
-        time_s: np.ndarray,
-        work_s: np.ndarray,
-        balancer: np.ndarray,
-        uniform: np.ndarray,
         speeds: Sequence[float] | None = None,
         changes: Sequence[tuple[float, int, float]] = (),
+        clock_s: float = 0.0,
     ) -> None:
-        """Empty one copy, set its clock to 0, and give it the jobs to come.
+        """Empty one copy, whose arrivals are still to be added, and set its clock.
 
         Args:
             copy: its index in the batch.
-            time_s: arrival times, sorted, >= 0, [J].
-            work_s: work of each job in seconds on one core of speed 1, >= 0, [J].
-            balancer: which balancer receives it, in [0, K), [J].
-            uniform: its own random draw in [0, 1), for random rules and for ties, [J].
             speeds: speed of every server at the start, [M]; 1 by default.
             changes: (time_s, server, speed), sorted by time.
+            clock_s: where its time begins.
 
         Raises:
-            ValueError: for arrays of unequal length or values out of these bounds.
+            ValueError: for values out of these bounds, or times before `clock_s`.
         """
-        _, num_balancers, num_servers = self.shape
+        num_servers = self.shape[2]
         speeds = np.ones(num_servers) if speeds is None else np.asarray(speeds, float)
         changes = np.asarray(changes, float).reshape(-1, 3)
-        time_s, work_s, uniform = (np.asarray(x, float) for x in (time_s, work_s, uniform))
-        if not len(time_s) == len(work_s) == len(balancer) == len(uniform):
-            raise ValueError("time_s, work_s, balancer and uniform must have equal lengths")
-        _require(np.all(np.isfinite(time_s) & (time_s >= 0)), "time_s must be finite and >= 0")
-        _require(np.all(np.diff(time_s) >= 0), "time_s must be sorted")
-        _require(np.all(np.isfinite(work_s) & (work_s >= 0)), "work_s must be finite and >= 0")
-        _require(np.all((uniform >= 0) & (uniform < 1)), "uniform must lie in [0, 1)")
-        _require(
-            np.all((np.asarray(balancer) >= 0) & (np.asarray(balancer) < num_balancers)),
-            f"balancer must lie in [0, {num_balancers})",
-        )
+        _require(np.isfinite(clock_s), f"clock_s is {clock_s}; it must be finite")
         _require(
             speeds.shape == (num_servers,) and np.all(np.isfinite(speeds) & (speeds >= 0)),
             f"speeds must be {num_servers} finite numbers >= 0, not {speeds.tolist()}",
         )
         _require(
             np.all(np.isfinite(changes))
-            and np.all(np.diff(changes[:, 0]) >= 0)
-            and np.all((changes[:, 0] >= 0) & (changes[:, 2] >= 0))
+            and np.all(np.diff(changes[:, 0], prepend=clock_s) >= 0)
+            and np.all(changes[:, 2] >= 0)
             and np.all((changes[:, 1] >= 0) & (changes[:, 1] < num_servers)),
-            "changes must be (time_s >= 0 sorted, server index, speed >= 0)",
+            f"changes must be (time_s >= {clock_s} sorted, server index, speed >= 0)",
         )
-        self.jobs = _fit(self.jobs, len(time_s) + 1)
         self._changes = _fit(self._changes, len(changes) + 1)
-        jobs, servers = self.jobs[copy], self.servers[copy]
-        # Whatever stands behind the last job never arrives; the same for the last change.
-        jobs["arrival_s"], jobs["latency_s"], jobs["balancer"] = np.inf, np.nan, 0
-        self._changes["time_s"][copy], self._changes["server"][copy] = np.inf, 0
-        for column, values in zip(
-            ("arrival_s", "work_s", "balancer", "uniform"),
-            (time_s, work_s, balancer, uniform),
-            strict=True,
-        ):
-            jobs[column][: len(values)] = values
-        for column, values in zip(CHANGE.names, changes.T, strict=True):
+        self._changes[copy] = self._changes[copy, -1]
+        self._changes["time_s"][copy] = np.inf
+        for column, values in zip(has.CHANGE.names, changes.T, strict=True):
             self._changes[column][copy, : len(values)] = values
-        for column in SERVER.names:
-            if column != "cores":
-                servers[column] = 0
-        servers["speed"], servers["next_done_s"] = speeds, np.inf
-        self.copies[copy] = 0
-        self.ongoing[copy] = 0
+        self._arrivals["time_s"][copy] = np.inf
+        servers, cores = self.servers[copy], self.servers["cores"][copy].copy()
+        servers[:] = 0
+        servers["cores"], servers["speed"], servers["updated_s"] = cores, speeds, clock_s
+        self._trees[copy] = np.inf
         self.balancers[copy] = 0
+        self.balancers["updated_s"][copy] = clock_s
+        self._pairs["flows"][copy] = 0
+        self.copies[copy] = 0
+        self.copies["clock_s"][copy], self.copies["free"][copy] = clock_s, -1
+
+    def add(
+        self,
+        copy: int,
+        time_s: np.ndarray,
+        work_s: np.ndarray,
+        balancer: np.ndarray,
+        uniform: np.ndarray,
+    ) -> None:
+        """Give one copy the next jobs to come, after those that it has.
+
+        Args:
+            copy: its index in the batch.
+            time_s: arrival times, sorted, none gone by, [J].
+            work_s: work of each job in seconds on one core of speed 1, >= 0, [J].
+            balancer: which balancer receives it, in [0, K), [J].
+            uniform: its own random draw in [0, 1), for random rules and for ties, [J].
+
+        Raises:
+            ValueError: for arrays of unequal length or values out of these bounds.
+        """
+        state, num_balancers = self.copies[copy], self.shape[1]
+        time_s, work_s, uniform = (np.asarray(x, float) for x in (time_s, work_s, uniform))
+        balancer = np.asarray(balancer)
+        if not len(time_s) == len(work_s) == len(balancer) == len(uniform):
+            raise ValueError("time_s, work_s, balancer and uniform must have equal lengths")
+        rest = self._arrivals[copy, state["next_arrival"] :]
+        rest = rest[np.isfinite(rest["time_s"])]
+        least_s = rest["time_s"][-1] if len(rest) else state["clock_s"]
+        _require(np.all(np.isfinite(time_s)), "time_s must be finite")
+        _require(np.all(time_s[:1] >= least_s), f"time_s must be >= {least_s}")
+        _require(np.all(np.diff(time_s) >= 0), "time_s must be sorted")
+        _require(np.all(np.isfinite(work_s) & (work_s >= 0)), "work_s must be finite and >= 0")
+        _require(np.all((uniform >= 0) & (uniform < 1)), "uniform must lie in [0, 1)")
+        _require(
+            np.all((balancer >= 0) & (balancer < num_balancers)),
+            f"balancer must lie in [0, {num_balancers})",
+        )
+        new = np.empty(len(rest) + len(time_s), has.ARRIVAL)
+        new[: len(rest)] = rest
+        for column, values in zip(
+            has.ARRIVAL.names, (time_s, work_s, uniform, balancer), strict=True
+        ):
+            new[column][len(rest) :] = values
+        self._arrivals = _fit(self._arrivals, len(new) + 1)
+        self._arrivals[copy, : len(new)] = new
+        self._arrivals["time_s"][copy, len(new) :] = np.inf
+        state["next_arrival"] = 0
 
     def advance(self, weights: np.ndarray, until_s: float | np.ndarray) -> None:
         """Play all copies up to `until_s` ([B] or one time) with weights [B, K, M] in force.
@@ -204,21 +211,26 @@ class Cluster:
         Raises:
             ValueError: for weights of another shape, negative or not finite, or a time gone by.
         """
-        weights = np.ascontiguousarray(weights, float)
+        weights = np.asarray(weights, float)
         if weights.shape != self.shape or not np.all(np.isfinite(weights) & (weights >= 0)):
             raise ValueError(f"weights must be finite and >= 0, of shape {self.shape}")
         until_s = np.broadcast_to(np.asarray(until_s, float), (self.shape[0],))
         if not np.all(np.isfinite(until_s) & (until_s >= self.copies["clock_s"])):
             raise ValueError(f"until_s is {until_s.tolist()}; it must be finite and not gone by")
+        self._pairs["weight"] = weights
         self.copies["log_length"] = 0
-        self._status[:] = kernel.NEEDS_LOG
-        while self._status.any():
+        while True:
             arrays = (
-                *(self.copies, self.jobs, self._changes, self.servers, self._heaps, self._queues),
-                *(self.ongoing, self.balancers, self._log),
+                *(self.copies, self._arrivals, self._changes, self._log),
+                *(self.servers, self.balancers, self._pairs, self._pool, self._trees),
             )
-            kernel.advance(until_s, weights, self._rules, arrays, self._status)
-            self._grow()
+            kernel.advance(until_s, self._rules, arrays, self._status)
+            if not self._status.any():
+                return
+            if np.any(self._status == has.NEEDS_POOL):
+                self._pool = _fit(self._pool, 2 * self._pool.shape[1])
+            if np.any(self._status == has.NEEDS_LOG):
+                self._log = _fit(self._log, 2 * self._log.shape[1])
 
     def completions(self) -> tuple[np.ndarray, np.ndarray]:
         """What completed during the last `advance`: lengths [B] and `LOG` [B, >= length]."""
@@ -227,31 +239,14 @@ class Cluster:
     def flow_durations(self) -> tuple[np.ndarray, np.ndarray]:
         """How long every flow in the system has been there so far, in the form of `completions`."""
         flows = np.sum(self.servers["running"] + self.servers["waiting"], axis=-1)
-        durations = np.zeros((len(flows), max(flows.max(), 1)), LOG)
-        _flow_durations(
-            *(self.copies, self.jobs, self.servers, self._heaps, self._queues, durations)
-        )
+        durations = np.zeros((len(flows), max(flows.max(), 1)), has.LOG)
+        _flow_durations(self.copies, self._pool, self.shape[2], durations)
         return flows, durations
-
-    def _grow(self) -> None:
-        """Double the arrays that stopped a copy."""
-        if np.any(self._status == kernel.NEEDS_HEAP):
-            self._heaps = _fit(self._heaps, 2 * self._heaps.shape[-1])
-        if np.any(self._status == kernel.NEEDS_LOG):
-            self._log = _fit(self._log, 2 * self._log.shape[-1])
-        if np.any(self._status == kernel.NEEDS_QUEUE):
-            width, heads = self._queues.shape[-1], self.servers["head"][..., None]
-            rings = np.take_along_axis(self._queues, (heads + np.arange(width)) % width, axis=-1)
-            self._queues = _fit(rings, 2 * width)
-            self.servers["head"] = 0
 
 
 def _fit(array: np.ndarray, width: int) -> np.ndarray:
-    """The array with its last axis lengthened to at least `width`, filled with its last entry."""
-    extra = width - array.shape[-1]
-    if extra <= 0:
-        return array
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, extra)], mode="edge")
+    """The array [B, W] with W at least `width`, filled with the last entry of each row."""
+    return np.pad(array, [(0, 0), (0, max(width - array.shape[1], 0))], mode="edge")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -260,20 +255,14 @@ def _require(condition: bool, message: str) -> None:
 
 
 @njit(cache=True)
-def _flow_durations(copies, jobs, servers, heaps, queues, out):
-    num_copies, num_servers = servers.shape
-    for b in range(num_copies):
-        entry = 0
-        for j in range(num_servers):
-            server = servers[b, j]
-            for i in range(server.running + server.waiting):
-                if i < server.running:
-                    job = jobs[b, heaps[b, j, i].job]
-                else:
-                    place = server.head + i - server.running
-                    job = jobs[b, queues[b, j, place % queues.shape[2]]]
-                out[b, entry].pair = job.balancer * num_servers + j
-                out[b, entry].value_s = copies[b].clock_s - job.arrival_s
-                out[b, entry].time_s = copies[b].clock_s
-                out[b, entry].work_s = job.work_s
+def _flow_durations(copies, pool, num_servers, out):
+    for b in range(len(copies)):
+        state, entry = copies[b], 0
+        for place in range(state.used):
+            job = pool[b, place]
+            if job.server >= 0:
+                flow = out[b, entry]
+                flow.pair, flow.number = job.balancer * num_servers + job.server, job.number
+                flow.value_s, flow.time_s = state.clock_s - job.arrival_s, state.clock_s
+                flow.work_s = job.work_s
                 entry += 1

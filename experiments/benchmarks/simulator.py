@@ -40,7 +40,8 @@ def compiled(num_balancers: int, statistics: bool, duration_s: float = 5.0):
 
     def play() -> Work:
         for copy in range(COPIES):
-            cluster.load(copy, *jobs[copy])
+            cluster.reset(copy)
+            cluster.add(copy, *jobs[copy])
             reservoirs.reset(copy, copy)
         start_s = time.process_time()
         for step in range(1, round(duration_s / STEP_S) + 1):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from job_latencies import played
 
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.experiments.benchmarks import reference_cluster
@@ -13,11 +14,11 @@ def play(cores, jobs, until_s=1e6, weights=None, uniform=0.0, speeds=None, chang
     """One balancer's cluster after `jobs`, (time_s, work_s) each; and all latencies."""
     time_s, work_s = np.array(jobs, float).reshape(-1, 2).T
     cluster = Cluster(1, 1, cores, **rules)
+    cluster.reset(0, speeds, changes)
     draws = np.broadcast_to(uniform, time_s.shape)
-    cluster.load(0, time_s, work_s, np.zeros(len(time_s), int), draws, speeds, changes)
+    cluster.add(0, time_s, work_s, np.zeros(len(time_s), int), draws)
     weights = np.ones(len(cores)) if weights is None else np.asarray(weights, float)
-    cluster.advance(weights[None, None], until_s)
-    return cluster, cluster.jobs["latency_s"][0, : len(time_s)]
+    return cluster, played(cluster, weights[None, None], [until_s], len(time_s))[0]
 
 
 def servers_of(cluster: Cluster) -> dict[float, int]:
@@ -172,7 +173,7 @@ def test_shortest_expected_delay_weighs_the_balancers_own_flows():
         ("global_shortest_expected_delay", [[1, 0], [0, 1]]),
     ):
         cluster = Cluster(1, 2, [1.0, 1.0], dispatch)
-        cluster.load(0, [0.0, 0.0], [1.0, 1.0], [0, 1], [0.0, 0.0])
+        cluster.add(0, [0.0, 0.0], [1.0, 1.0], [0, 1], [0.0, 0.0])
         cluster.advance(np.ones((1, 2, 2)), 0.5)
         assert cluster.ongoing[0].tolist() == expected
 
@@ -196,7 +197,7 @@ def test_power_of_two_compares_every_pair_equally_often():
         others = [float(j != busy) for j in range(num_servers)]
         cluster = Cluster(400, 1, np.ones(num_servers), "power_of_two")
         for copy, draw in enumerate(draws):
-            cluster.load(copy, [0.0], [1.0], [0], [draw])
+            cluster.add(copy, [0.0], [1.0], [0], [draw])
         cluster.advance(np.tile(others, (400, 1, 1)), 0.0)  # weight 0: loses to the other one
         seen[busy] = cluster.ongoing[:, 0].sum(axis=0)
     off_diagonal = seen[~np.eye(num_servers, dtype=bool)]
@@ -206,7 +207,7 @@ def test_power_of_two_compares_every_pair_equally_often():
 
 def test_round_robin_is_each_balancers_own():
     cluster = Cluster(1, 2, np.ones(3), "round_robin")
-    cluster.load(0, np.zeros(7), np.ones(7), [0, 0, 1, 0, 1, 0, 0], np.zeros(7))
+    cluster.add(0, np.zeros(7), np.ones(7), [0, 0, 1, 0, 1, 0, 0], np.zeros(7))
     cluster.advance(np.array([[[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]]), 0.0)
     assert cluster.ongoing[0].tolist() == [[2, 2, 1], [0, 1, 1]]
 
@@ -223,7 +224,7 @@ def test_durations_and_integrals_of_a_small_case():
     assert cluster.servers["busy_core_s"][0, 0] == 1.5
     cluster.advance(ONES, 2.0)
     lengths, log = cluster.completions()
-    assert log[0, : lengths[0]].tolist() == [(0, 2.0, 2.0, 2.0)]
+    assert log[0, : lengths[0]].tolist() == [(0, 0, 2.0, 2.0, 2.0)]
     cluster.advance(ONES, 2.5)
     assert cluster.completions()[0].tolist() == [0]
 
@@ -234,22 +235,23 @@ def test_simpy_agrees():
     work_s, balancer = rng.exponential(0.5, 900), rng.integers(2, size=900)
     jobs, weights = (time_s, work_s, balancer, rng.random(900)), np.array([[1, 1, 2], [3, 1, 2.0]])
     cluster = Cluster(1, 2, [1.0, 2.0, 2.0])
-    cluster.load(0, *jobs)
-    cluster.advance(weights[None], 1e6)
+    cluster.add(0, *jobs)
+    compiled_s = played(cluster, weights[None], [1e6], 900)[0]
     latency_s = reference_cluster.play_with_simpy(
         *(values.tolist() for values in jobs), cores=[1.0, 2.0, 2.0], weights=weights
     )
-    np.testing.assert_allclose(cluster.jobs["latency_s"][0, :900], latency_s, atol=1e-9)
+    np.testing.assert_allclose(compiled_s, latency_s, atol=1e-9)
 
 
 @pytest.mark.parametrize("copy", [0, 1])
 def test_a_reset_copy_leaves_the_other_alone(copy):
     cluster = Cluster(2, 1, [1.0])
     for b in (0, 1):
-        cluster.load(b, [0.0, 0.5], [1.0, 1.0], [0, 0], [0.0, 0.0])
+        cluster.add(b, [0.0, 0.5], [1.0, 1.0], [0, 0], [0.0, 0.0])
     cluster.advance(np.ones((2, 1, 1)), 0.75)
-    cluster.load(copy, [0.0], [5.0], [0], [0.0])
+    cluster.reset(copy)
+    cluster.add(copy, [0.0], [5.0], [0], [0.0])
     assert cluster.copies["clock_s"].tolist() == [0.75 * copy, 0.75 * (1 - copy)]
-    cluster.advance(np.ones((2, 1, 1)), [9.0, 9.0])
-    assert cluster.jobs["latency_s"][copy, 0] == 5.0
-    np.testing.assert_allclose(cluster.jobs["latency_s"][1 - copy, :2], 1.5)
+    latency_s = played(cluster, np.ones((2, 1, 1)), [9.0], 2)
+    assert latency_s[copy, 0] == 5.0
+    np.testing.assert_allclose(latency_s[1 - copy], 1.5)

@@ -13,7 +13,6 @@ import pytest
 from queueing import (
     REPLICATIONS,
     assert_mean,
-    counted,
     deterministic,
     erlang_c,
     exponential,
@@ -75,7 +74,7 @@ def test_mmk_shared_cores(k, rho):
 def test_processor_sharing_is_insensitive(law):
     """100,000 jobs: the mean is 1 / (1 - rho), and x / (1 - rho) for jobs of work x, by any law."""
     rho = 0.7
-    jobs = counted(simulate((1.0,), rho, 100_000, law))
+    jobs = simulate((1.0,), rho, 100_000, law).counted
     assert_mean(jobs["latency_s"].mean(axis=1), 1.0 / (1.0 - rho), 0.03)
     edges = np.quantile(jobs["work_s"], [0.0, 0.25, 0.5, 0.75, 0.95, 1.0])
     for low, high in pairwise(edges):
@@ -87,27 +86,27 @@ def test_processor_sharing_is_insensitive(law):
 @pytest.mark.parametrize(("law", "scv"), zip(LAWS, [0.0, 1.0, 4.0], strict=True))
 def test_first_come_first_served_is_not(law, scv):
     """100,000 jobs, the law of Pollaczek and Khinchine."""
-    cluster = simulate((1.0,), 0.7, 100_000, law, **FIFO)
-    assert_mean(means(cluster), pollaczek_khinchine(0.7, scv), 0.04)
+    run = simulate((1.0,), 0.7, 100_000, law, **FIFO)
+    assert_mean(means(run), pollaczek_khinchine(0.7, scv), 0.04)
 
 
 def test_md1_at_high_load():
     """200,000 jobs."""
-    cluster = simulate((1.0,), 0.8, 200_000, deterministic, **FIFO)
-    assert_mean(means(cluster), 3.0, PRECISION)
+    run = simulate((1.0,), 0.8, 200_000, deterministic, **FIFO)
+    assert_mean(means(run), 3.0, PRECISION)
 
 
 def test_little_and_utilisation():
     """100,000 jobs on three servers: L = lambda T and busy cores = rho, until the last is done."""
     rates = np.array([1.0, 2.0, 4.0])
-    cluster = simulate(
+    cluster, jobs = simulate(
         tuple(rates), 0.8 * 7, 100_000, dispatch="weighted_random", weights=tuple(rates)
     )
-    latency_s = cluster.jobs["latency_s"][:, :100_000]
+    latency_s = jobs["latency_s"]
     spent_s = cluster.servers["flow_s"].sum(axis=1)
     np.testing.assert_allclose(spent_s, latency_s.sum(axis=1), rtol=1e-9)
     np.testing.assert_allclose(cluster.balancers["flow_s"][:, 0], spent_s, rtol=1e-9)
-    end_s = np.nanmax(cluster.jobs["arrival_s"][:, :100_000] + latency_s, axis=1)
+    end_s = np.nanmax(jobs["arrival_s"] + latency_s, axis=1)
     busy = cluster.servers["busy_core_s"] / rates / end_s[:, None]
     for server in range(3):
         assert_mean(busy[:, server], 0.8, PRECISION)
@@ -123,8 +122,8 @@ def test_little_and_utilisation():
 def test_round_robin(n, rho, table):
     """100,000 jobs."""
     assert round_robin(n, rho) == pytest.approx(table, abs=5e-4)
-    cluster = simulate((1.0,) * n, n * rho, 100_000, dispatch="round_robin")
-    assert_mean(means(cluster), round_robin(n, rho), 0.04)
+    run = simulate((1.0,) * n, n * rho, 100_000, dispatch="round_robin")
+    assert_mean(means(run), round_robin(n, rho), 0.04)
 
 
 def test_power_of_two_of_many_servers():
@@ -175,8 +174,7 @@ def test_the_order_of_the_rules():
 
 def test_an_equal_split_over_unequal_servers_is_unstable():
     """20,000 jobs: slow servers get 8/7 of what they can do, so their queues grow without end."""
-    cluster = simulate(**SEVEN, num_jobs=20_000, dispatch="weighted_random")
-    jobs = counted(cluster)
+    jobs = simulate(**SEVEN, num_jobs=20_000, dispatch="weighted_random").counted
     last = jobs["arrival_s"].max(axis=1) + 1.0
     late = np.nanmean(jobs["latency_s"][:, -2000:], axis=1)
     # A job that arrives at t finds (8/7 - 1) t in line before it at four servers of seven.

@@ -5,8 +5,10 @@ All servers have mean work 1 and, unless said otherwise, speed 1; rho is the loa
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from job_latencies import played
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from scipy.stats import t as student
@@ -15,6 +17,7 @@ from marlserve.envs.sims.cluster import Cluster
 
 REPLICATIONS = 20
 WARM_UP = 0.1  # share of the jobs that is not counted, as the system starts empty
+JOB = np.dtype([("arrival_s", "f8"), ("work_s", "f8"), ("latency_s", "f8")])
 _DOUBTS = 1e-3  # an interval misses the true value with this probability
 
 
@@ -106,40 +109,51 @@ def simulate(
     weights: tuple[float, ...] | None = None,
     seed: int = 0,
     **rules,
-) -> Cluster:
+) -> "Run":
     """One balancer with Poisson arrivals: `REPLICATIONS` copies of `num_jobs` jobs each, all done.
 
     The same seed gives the same arrivals and work whatever the servers are.
     """
     cluster = Cluster(REPLICATIONS, 1, cores, **rules)
-    balancer, end_s = np.zeros(num_jobs, int), 0.0
+    jobs = np.zeros((REPLICATIONS, num_jobs), JOB)
     for copy in range(REPLICATIONS):
         rng = np.random.default_rng([seed, copy])
-        time_s = np.cumsum(rng.exponential(1.0 / rate_per_s, num_jobs))
-        work_s = law(rng, num_jobs)
-        cluster.load(copy, time_s, work_s, balancer, rng.random(num_jobs), speeds=speeds)
-        end_s = max(end_s, time_s[-1])
+        jobs["arrival_s"][copy] = np.cumsum(rng.exponential(1.0 / rate_per_s, num_jobs))
+        jobs["work_s"][copy] = law(rng, num_jobs)
+        cluster.reset(copy, speeds=speeds)
+        cluster.add(
+            *(copy, jobs["arrival_s"][copy], jobs["work_s"][copy]),
+            balancer=np.zeros(num_jobs, int),
+            uniform=rng.random(num_jobs),
+        )
     weights = np.ones(len(cores)) if weights is None else np.asarray(weights, float)
     weights = np.broadcast_to(weights, cluster.shape)
-    for until_s in [*np.linspace(0.0, end_s, 50), 1e9]:  # in parts: the log stays small
-        cluster.advance(weights, until_s)
-    return cluster
+    # In parts: the log stays small.
+    times_s = [*np.linspace(0.0, jobs["arrival_s"].max(), 50), 1e9]
+    jobs["latency_s"] = played(cluster, weights, times_s, num_jobs)
+    return Run(cluster, jobs)
 
 
-def latencies(cluster: Cluster) -> np.ndarray:
+class Run(NamedTuple):
+    """A cluster that is empty again, and all jobs that it had, [REPLICATIONS, J]."""
+
+    cluster: Cluster
+    jobs: np.ndarray
+
+    @property
+    def counted(self) -> np.ndarray:
+        """The jobs after the warm-up."""
+        return self.jobs[:, int(WARM_UP * self.jobs.shape[1]) :]
+
+
+def latencies(run: Run) -> np.ndarray:
     """Time in the system of the jobs after the warm-up, [REPLICATIONS, J]."""
-    return counted(cluster)["latency_s"]
+    return run.counted["latency_s"]
 
 
-def counted(cluster: Cluster) -> np.ndarray:
-    """The jobs after the warm-up, [REPLICATIONS, J]."""
-    num_jobs = cluster.copies["arrived"][0]
-    return cluster.jobs[:, int(WARM_UP * num_jobs) : num_jobs]
-
-
-def means(cluster: Cluster) -> np.ndarray:
+def means(run: Run) -> np.ndarray:
     """Mean time in the system of each replication, [REPLICATIONS]."""
-    return latencies(cluster).mean(axis=1)
+    return latencies(run).mean(axis=1)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import strategies as st
+from job_latencies import played
 
 from marlserve.envs.sims.cluster import DISPATCH, Cluster
 
@@ -27,7 +28,8 @@ class Scenario:
         return self.time_s, self.work_s, self.balancer, self.uniform
 
     def load(self, cluster: Cluster, copy: int = 0) -> None:
-        cluster.load(copy, *self.jobs, speeds=self.speeds, changes=self.changes)
+        cluster.reset(copy, speeds=self.speeds, changes=self.changes)
+        cluster.add(copy, *self.jobs)
 
     def cluster(self, num_envs: int = 1) -> Cluster:
         """A cluster with all copies loaded alike."""
@@ -36,11 +38,10 @@ class Scenario:
             self.load(cluster, copy)
         return cluster
 
-    def played(self, until_s=1e6) -> Cluster:
-        """One copy, played in one go up to the last of its times."""
+    def played(self, times_s=(1e6,)) -> tuple[Cluster, np.ndarray]:
+        """One copy, played up to each of these times; and the latencies of its jobs, [J]."""
         cluster = self.cluster()
-        cluster.advance(self.weights[None], until_s)
-        return cluster
+        return cluster, played(cluster, self.weights[None], times_s, len(self.time_s))[0]
 
 
 @st.composite
