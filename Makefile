@@ -62,7 +62,7 @@ distclean: clean  ## remove .venv as well
 
 .venv/installed-test: .venv/installed
 	@echo "installing what the tests need"
-	@$(uv) -e '.[test,text]' || $(pip) -e '.[test,text]'
+	@$(uv) -e '.[test,text,kv_compression,benchmark]' || $(pip) -e '.[test,text,kv_compression,benchmark]'
 	@touch $@
 
 .PHONY: help demo test lint types setup clean distclean

@@ -24,7 +24,7 @@ from marlserve.traces import recording, utc
 NUMBER = r"^(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)$"
 _WHOLE = r"^(?P<value>[0-9]{1,15})$"
 _TIME = rf"^(?P<value>{utc.TIME})(?:{utc.ZONE})?$"
-_ROW_BYTES = 1 << 20  # at most, and how much is read at once
+_BLOCK_BYTES = 1 << 20  # are read at once; Arrow takes rows that lie in two blocks, not in three
 
 
 class CsvFile:
@@ -41,8 +41,8 @@ class CsvFile:
 
     Raises:
         ValueError: for an empty file, one with nothing after the header, a column that is named
-            twice, a line with more or fewer cells than the header, and a row of more than 1 MB,
-            such as one whose quote is not closed; it names file and line. As `recording.read`.
+            twice, a line with more or fewer cells than the header, and a row of megabytes, such as
+            one whose quote is not closed; it names file and line. As `recording.read`.
         OSError: if the file cannot be read.
     """
 
@@ -50,7 +50,9 @@ class CsvFile:
         self.path = path
         text = recording.read(path)
         self.ends_in_newline = text.endswith(b"\n")
-        first = io.TextIOWrapper(io.BytesIO(text[:_ROW_BYTES]), "utf-8-sig", "replace", newline="")
+        first = io.TextIOWrapper(
+            io.BytesIO(text[:_BLOCK_BYTES]), "utf-8-sig", "replace", newline=""
+        )
         self.header = tuple(next(csv.reader(first, delimiter=delimiter), ()))
         cells = self._rows(text, delimiter) if text else ()
         lines = len(cells[0]) if cells else 0
@@ -78,7 +80,7 @@ class CsvFile:
             table = read_csv(
                 io.BytesIO(text),
                 # Lines are counted by one thread only.
-                ReadOptions(use_threads=False, block_size=_ROW_BYTES, column_names=names),
+                ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
                 ParseOptions(
                     delimiter=delimiter,
                     newlines_in_values=True,
