@@ -163,24 +163,25 @@ class CsvFile:
         )
 
     def _parsed(self, name: str, pattern: str, kind: pa.DataType, expected: str) -> np.ndarray:
-        found = pc.extract_regex(self._cells[name], pattern)
-        if found.null_count:
-            raise self.error(name, pc.index(found.is_null(), True).as_py(), expected)
-        texts = pc.struct_field(found, "value").cast(pa.string())
-        try:
-            return texts.cast(kind).to_numpy()
-        except pa.ArrowInvalid:
-            raise self.error(name, _first_bad(texts, kind), expected) from None
+        row, parsed = 0, []
+        for cells in self._cells[name].chunks:  # one after the other takes less memory
+            found = pc.extract_regex(cells, pattern)
+            if found.null_count:
+                raise self.error(name, row + pc.index(found.is_null(), True).as_py(), expected)
+            texts = pc.struct_field(found, "value").cast(pa.string())
+            try:
+                parsed.append(texts.cast(kind).to_numpy(zero_copy_only=False))
+            except pa.ArrowInvalid:
+                raise self.error(name, row + _first_bad(texts, kind), expected) from None
+            row += len(cells)
+        return np.concatenate(parsed)
 
 
-def _first_bad(texts: pa.ChunkedArray, kind: pa.DataType) -> int:
-    """The first that cannot be cast, by halving: one of them cannot."""
-    first, end = 0, len(texts)
-    while end - first > 1:
-        middle = (first + end) // 2
+def _first_bad(texts: pa.StringArray, kind: pa.DataType) -> int:
+    """The first that cannot be cast: one of them cannot."""
+    for i in range(len(texts)):
         try:
-            texts[first:middle].cast(kind)
-            first = middle
+            texts[i : i + 1].cast(kind)
         except pa.ArrowInvalid:
-            end = middle
-    return first
+            return i
+    raise AssertionError("every text can be cast")
