@@ -54,8 +54,12 @@ class Prompt:
 class Prompts(Protocol):
     """Prompts of one split."""
 
-    types: tuple[str, ...]
-    end_token: int | None  # that ends a reply
+    @property
+    def types(self) -> tuple[str, ...]: ...
+
+    @property
+    def end_token(self) -> int | None:
+        """That ends a reply."""
 
     def __getitem__(self, index: int) -> Prompt: ...
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the package of the simulator says what to do where the libr
 
 def answer_length(reference: Tensor, end_token: int | None) -> int:
     """Tokens of the full cache's answer [m] that count: those up to its end, which is included."""
-    ends = [] if end_token is None else torch.nonzero(reference == end_token)
+    ends = torch.nonzero(reference == end_token) if end_token is not None else reference[:0]
     return int(ends[0]) + 1 if len(ends) else len(reference)
 
 
