@@ -1,4 +1,4 @@
-# `make demo` and `make test` install what they need into .venv first.
+# What needs a library installs it into .venv first: `make demo` the core, the checks all extras.
 #
 # ARGS           passed on to pytest, e.g. make test ARGS="-k cluster"
 # PYTHON         the interpreter that makes .venv, 3.11 or newer
@@ -11,7 +11,10 @@ TORCH_BACKEND ?= cpu
 bin := .venv/bin
 uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+# Tests of a file share what is dear to make: problems, checkpoints, a running Ray.
+pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
+extras := test,text,kv_compression,benchmark,onnx
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -20,8 +23,11 @@ help:  ## show this list
 demo: .venv/installed  ## train QMIX on the load balancers, compare it with the heuristics, plot
 	$(bin)/python experiments/load_balance.py demo
 
-test: .venv/installed-test  ## run the test suite
-	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile $(ARGS)
+check: lint types  ## check style, format and types, and run the quick tests
+	$(pytest) -m "not slow" $(ARGS)
+
+test: .venv/installed-test  ## run all tests
+	$(pytest) $(ARGS)
 
 lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
@@ -62,7 +68,7 @@ distclean: clean  ## remove .venv as well
 
 .venv/installed-test: .venv/installed
 	@echo "installing what the tests need"
-	@$(uv) -e '.[test,text,onnx]' || $(pip) -e '.[test,text,onnx]'
+	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo test lint types setup clean distclean
+.PHONY: help demo check test lint types setup clean distclean

@@ -123,7 +123,7 @@ class TD3(OffPolicy):
 class TD3Learner(OffPolicyLearner):
     """Losses of critics and actor; in updates that are not the actor's, nothing of it changes."""
 
-    def configure_optimizers_for_module(self, module_id: str, config: TD3Config = None) -> None:
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         module = self.module[module_id].unwrapped()
         self.add_optimizer(module_id, "critics", list(module.critics.parameters()), config)
         self.add_optimizer(module_id, "actor", list(module.actor.parameters()), config)

@@ -24,7 +24,7 @@ from marlserve.traces import recording, utc
 NUMBER = r"^(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)$"
 _WHOLE = r"^(?P<value>[0-9]{1,15})$"
 _TIME = rf"^(?P<value>{utc.TIME})(?:{utc.ZONE})?$"
-_ROW_BYTES = 1 << 20  # at most, and how much is read at once
+_BLOCK_BYTES = 1 << 20  # are read at once; Arrow takes rows that lie in two blocks, not in three
 
 
 class CsvFile:
@@ -41,8 +41,8 @@ class CsvFile:
 
     Raises:
         ValueError: for an empty file, one with nothing after the header, a column that is named
-            twice, a line with more or fewer cells than the header, and a row of more than 1 MB,
-            such as one whose quote is not closed; it names file and line. As `recording.read`.
+            twice, a line with more or fewer cells than the header, and a row of megabytes, such as
+            one whose quote is not closed; it names file and line. As `recording.read`.
         OSError: if the file cannot be read.
     """
 
@@ -50,7 +50,9 @@ class CsvFile:
         self.path = path
         text = recording.read(path)
         self.ends_in_newline = text.endswith(b"\n")
-        first = io.TextIOWrapper(io.BytesIO(text[:_ROW_BYTES]), "utf-8-sig", "replace", newline="")
+        first = io.TextIOWrapper(
+            io.BytesIO(text[:_BLOCK_BYTES]), "utf-8-sig", "replace", newline=""
+        )
         self.header = tuple(next(csv.reader(first, delimiter=delimiter), ()))
         cells = self._rows(text, delimiter) if text else ()
         lines = len(cells[0]) if cells else 0
@@ -78,7 +80,7 @@ class CsvFile:
             table = read_csv(
                 io.BytesIO(text),
                 # Lines are counted by one thread only.
-                ReadOptions(use_threads=False, block_size=_ROW_BYTES, column_names=names),
+                ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
                 ParseOptions(
                     delimiter=delimiter,
                     newlines_in_values=True,
@@ -161,24 +163,25 @@ class CsvFile:
         )
 
     def _parsed(self, name: str, pattern: str, kind: pa.DataType, expected: str) -> np.ndarray:
-        found = pc.extract_regex(self._cells[name], pattern)
-        if found.null_count:
-            raise self.error(name, pc.index(found.is_null(), True).as_py(), expected)
-        texts = pc.struct_field(found, "value").cast(pa.string())
-        try:
-            return texts.cast(kind).to_numpy()
-        except pa.ArrowInvalid:
-            raise self.error(name, _first_bad(texts, kind), expected) from None
+        row, parsed = 0, []
+        for cells in self._cells[name].chunks:  # one after the other takes less memory
+            found = pc.extract_regex(cells, pattern)
+            if found.null_count:
+                raise self.error(name, row + pc.index(found.is_null(), True).as_py(), expected)
+            texts = pc.struct_field(found, "value").cast(pa.string())
+            try:
+                parsed.append(texts.cast(kind).to_numpy(zero_copy_only=False))
+            except pa.ArrowInvalid:
+                raise self.error(name, row + _first_bad(texts, kind), expected) from None
+            row += len(cells)
+        return np.concatenate(parsed)
 
 
-def _first_bad(texts: pa.ChunkedArray, kind: pa.DataType) -> int:
-    """The first that cannot be cast, by halving: one of them cannot."""
-    first, end = 0, len(texts)
-    while end - first > 1:
-        middle = (first + end) // 2
+def _first_bad(texts: pa.StringArray, kind: pa.DataType) -> int:
+    """The first that cannot be cast: one of them cannot."""
+    for i in range(len(texts)):
         try:
-            texts[first:middle].cast(kind)
-            first = middle
+            texts[i : i + 1].cast(kind)
         except pa.ArrowInvalid:
-            end = middle
-    return first
+            return i
+    raise AssertionError("every text can be cast")

@@ -47,7 +47,7 @@ _HOUR_S, _DAY_S, _WEEK_S = 3600.0, 86_400.0, 604_800.0
 _MONDAY_S = 4 * _DAY_S  # the epoch was on a Thursday
 _HOURS = np.arange(24) + 0.5  # UTC; noon in California is at 19 or 20
 # The price over the night's level without sun, by hour; and how much of a day's sun there is.
-_DEMAND = (1.05, 1.15, 1.25, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.85, 0.87)
+_DEMAND: tuple[float, ...] = (1.05, 1.15, 1.25, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.85, 0.87)
 _DEMAND += (0.95, 1.1, 1.1, 1.0, 0.95, 0.9, 0.9, 0.9, 0.9, 0.92, 0.95, 1.0)
 _SUN = (0.7, 0.25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.2, 0.65, 0.9, 1, 1, 1, 1, 1, 1, 1, 0.9)
 

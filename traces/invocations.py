@@ -53,9 +53,9 @@ INTERVAL_S = 10.0
 _HOUR_S, _DAY_S, _WEEK_S = 3600.0, 86_400.0, 604_800.0
 _MONDAY_S = 4 * _DAY_S  # the epoch was on a Thursday
 # Mean requests per 10 s in the hours of a day, UTC, of the code service in 2024.
-_WEEKDAY = (243, 234, 220, 179, 142, 118, 101, 85, 79, 81, 87, 126)
+_WEEKDAY: tuple[int, ...] = (243, 234, 220, 179, 142, 118, 101, 85, 79, 81, 87, 126)
 _WEEKDAY += (236, 406, 577, 633, 599, 683, 755, 771, 727, 528, 384, 286)
-_WEEKEND = (150, 145, 130, 125, 108, 86, 69, 47, 36, 32, 30, 40)
+_WEEKEND: tuple[int, ...] = (150, 145, 130, 125, 108, 86, 69, 47, 36, 32, 30, 40)
 _WEEKEND += (64, 87, 108, 125, 134, 146, 161, 166, 165, 167, 163, 153)
 _HOURS = np.array(5 * _WEEKDAY + 2 * _WEEKEND) / np.mean(5 * _WEEKDAY + 2 * _WEEKEND)  # [168]
 

@@ -102,7 +102,7 @@ def load(
     return Trace(columns, float(duration_s))
 
 
-def shape(time_s: np.ndarray) -> np.ndarray:
+def shape(time_s: float | np.ndarray) -> np.ndarray:
     """The rate over a weekday's mean, at seconds from Monday 00:00 UTC, any shape."""
     time_s = np.asarray(time_s, np.float64)
     angle = time_s * (2.0 * math.pi / DAY_S)

@@ -11,7 +11,7 @@ import numpy as np
 from marlserve import traces
 from marlserve.envs.kv_cache.config import Config
 from marlserve.envs.sims.arrivals import COUNTS, THINNED, TIMES, Arrivals
-from marlserve.traces import utc
+from marlserve.traces import kv_profile, utc
 from marlserve.traces.kv_profile import KVProfile
 
 _TREND_S = 1800.0
@@ -90,8 +90,8 @@ def prices(path: str, weeks: int, seed: int) -> traces.Trace:
 def profile(path: str, seed: int) -> KVProfile:
     """The measured profile, or its twin."""
     if path:
-        return traces.load("kv_profile", path=path)
-    return traces.load("kv_profile", np.random.default_rng([seed, 2]))
+        return kv_profile.load(path=path)
+    return kv_profile.load(np.random.default_rng([seed, 2]))
 
 
 def trend_per_h(values: np.ndarray, interval_s: float) -> np.ndarray:

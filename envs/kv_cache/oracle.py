@@ -33,9 +33,10 @@ def oracle(problem: Any) -> Policy:
         steps = np.round(problem.pool.copies["clock_s"] / problem.config.step_s).astype(int)
         chosen = np.zeros(problem.num_envs, np.int64)
         for copy, step in enumerate(steps):
-            if step == 0 or plans[copy] is None:
-                plans[copy] = _planned(problem, copy)
-            values, arrivals, worth, model = plans[copy]
+            plan = plans[copy]
+            if step == 0 or plan is None:
+                plans[copy] = plan = _planned(problem, copy)
+            values, arrivals, worth, model = plan
             inside = problem.pool.in_system(copy)
             now_s = problem.pool.copies["clock_s"][copy]
             ends_s = (inside["start_s"] + inside["service_s"])[: problem.pool.copies["busy"][copy]]

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,8 @@ class Live:
             else Synthetic(config)
         )
         self.types = self._prompts.types
-        self._remembered, self._reads = remembered, OrderedDict()
+        self._remembered = remembered
+        self._reads: OrderedDict[int, _Read] = OrderedDict()
 
     def __reduce__(self):
         """It travels without the model and the caches, which are made again."""
@@ -93,8 +95,8 @@ class Live:
         if index not in self._reads:
             prompt = self._prompts[index]
             number = len(prompt.tokens)
-            weights = [arm.method.query_weights(number) for arm in self._arms]
-            weights = torch.cat([torch.stack(weights), query_weights(number)])
+            by_arm = torch.stack([arm.method.query_weights(number) for arm in self._arms])
+            weights = torch.cat([by_arm, query_weights(number)])
             self._reads[index] = _Read(
                 prompt, prefill(self._language.model, prompt.tokens, weights)
             )
@@ -116,8 +118,8 @@ class Live:
     def _cosine(self, answers: Tensor, reference: Tensor) -> np.ndarray:
         if not self._config.text_encoder:
             return rewards.token_cosine(answers, reference, self._language.model)
-        decode = self._language.tokenizer.batch_decode
-        texts = decode([*answers, reference], skip_special_tokens=True)
+        tokenizer: Any = self._language.tokenizer  # one, or there would be no texts
+        texts = tokenizer.batch_decode([*answers, reference], skip_special_tokens=True)
         return rewards.text_cosine(texts[:-1], texts[-1], observation.text_encoder(self._config))
 
 

@@ -6,12 +6,11 @@ Prompts of the splits "train", "validation" and "test" are different ones.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from marlserve.envs.kv_compression.longbench_templates import (
     MAX_ANSWER_TOKENS,
@@ -20,6 +19,9 @@ from marlserve.envs.kv_compression.longbench_templates import (
 )
 from marlserve.envs.sims.kv_compression import tasks
 from marlserve.traces import longbench
+
+if TYPE_CHECKING:  # the package of the simulator says what to do where the library is missing
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 # Of the samples of a file, in random order: a half to learn from, and two quarters.
 _SHARES = {"train": slice(0, None, 2), "validation": slice(1, None, 4), "test": slice(3, None, 4)}
@@ -52,8 +54,12 @@ class Prompt:
 class Prompts(Protocol):
     """Prompts of one split."""
 
-    types: tuple[str, ...]
-    end_token: int | None  # that ends a reply
+    @property
+    def types(self) -> tuple[str, ...]: ...
+
+    @property
+    def end_token(self) -> int | None:
+        """That ends a reply."""
 
     def __getitem__(self, index: int) -> Prompt: ...
 
@@ -95,7 +101,7 @@ class LongBench:
 
     types = tuple(longbench.GROUPS)
 
-    def __init__(self, config, tokenizer: PreTrainedTokenizerBase | None):
+    def __init__(self, config, tokenizer: "PreTrainedTokenizerBase | None"):
         if tokenizer is None:
             raise ValueError(
                 f"model {config.model_name!r} has no tokenizer, and cannot read "

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from marlserve.envs.sims.text_encoder import TextEncoder
+
+if TYPE_CHECKING:  # the package of the simulator says what to do where the library is missing
+    from transformers import PreTrainedModel
 
 
 def answer_length(reference: Tensor, end_token: int | None) -> int:
     """Tokens of the full cache's answer [m] that count: those up to its end, which is included."""
-    ends = [] if end_token is None else torch.nonzero(reference == end_token)
+    ends = torch.nonzero(reference == end_token) if end_token is not None else reference[:0]
     return int(ends[0]) + 1 if len(ends) else len(reference)
 
 
@@ -22,7 +25,7 @@ def agreement(answers: Tensor, reference: Tensor) -> np.ndarray:
     return (answers == reference).double().mean(1).cpu().numpy()
 
 
-def token_cosine(answers: Tensor, reference: Tensor, model: PreTrainedModel) -> np.ndarray:
+def token_cosine(answers: Tensor, reference: Tensor, model: "PreTrainedModel") -> np.ndarray:
     """Cosine of the mean token embeddings, in the model's own embedding, where negative zero."""
     embedding = model.get_input_embeddings()
     with torch.inference_mode():

@@ -10,6 +10,7 @@ import os
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -62,7 +63,9 @@ def build(folder: Path, config, first: int) -> None:
     columns: dict[str, list] = {}
     for index in range(first, last):
         seen = live.measured(index)
-        row = {_CONTEXT + group: observation.group(seen, group, config) for group in groups}
+        row: dict[str, Any] = {
+            _CONTEXT + group: observation.group(seen, group, config) for group in groups
+        }
         row |= live.outcomes(index, range(len(config.arms)))
         row[_TYPE] = live.type(index)
         for name, value in row.items():
@@ -71,7 +74,7 @@ def build(folder: Path, config, first: int) -> None:
     description = folder / _DESCRIPTION
     if not description.exists():
         _replace(description, lambda file: file.write(json.dumps(_described(config)).encode()))
-    arrays = {name: np.array(values) for name, values in columns.items()}
+    arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
     arrays[_TYPES] = np.array(live.types)
     _replace(_file(folder, config.split, first), lambda file: np.savez_compressed(file, **arrays))
 

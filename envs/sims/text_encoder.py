@@ -21,9 +21,11 @@ EMNLP 2019. Saad-Falcon, Fu, Arora, Guha, Re: Benchmarking and building long-con
 models with LoCo and M2-BERT, 2024.
 """
 
+import pickle
 from collections.abc import Sequence
 
 import numpy as np
+from safetensors import SafetensorError
 
 # Longest texts, in tokens, of the models that pool by themselves.
 _M2_BERT = {
@@ -38,6 +40,8 @@ _ALLOWED = (
     "of such a model on the Hugging Face hub, if the hub can be reached or the model was loaded "
     "before"
 )
+# What reading weights raises that are cut off, of other names or shapes, or no weights at all.
+_BAD_WEIGHTS = (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, TypeError)
 
 
 class TextEncoder:
@@ -133,3 +137,8 @@ def _loaded(name: str, trust_remote_code: bool):
         return SentenceTransformer(modules=[transformer], device="cpu")
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"text encoder {name!r} cannot be loaded; {_ALLOWED}: {error}") from error
+    except _BAD_WEIGHTS as error:  # whose own advice is to trust the file
+        raise ValueError(
+            f"text encoder {name!r} cannot be loaded: its weights are damaged, or not those of "
+            f"this model ({type(error).__name__}); {_ALLOWED}"
+        ) from None

@@ -205,12 +205,14 @@ def play_with_simpy(time_s, work_s, balancer, uniform, *, cores, weights) -> lis
     """Latencies of all jobs under shortest expected delay, without limits or changes of speed.
 
     Raises:
-        ValueError: if SimPy is not installed.
+        ImportError: without the library simpy.
     """
     try:
-        import simpy  # nothing else needs it
+        import simpy
     except ImportError as error:
-        raise ValueError("the side SimPy needs it: python -m pip install simpy") from error
+        raise ImportError(
+            f'this row needs the library simpy; pip install "marlserve[benchmark]" ({error})'
+        ) from error
     env, latency_s = simpy.Environment(), [math.nan] * len(time_s)
     servers = [Server(c) for c in cores]
     balancers = Balancers(weights, "shortest_expected_delay", servers)

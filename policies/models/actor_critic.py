@@ -12,6 +12,8 @@ Training, n transitions:
     -> ACTION_LOGP [n], "entropy" [n], and VF_PREDS [n], normalised as `Critic` says
 """
 
+from typing import cast
+
 import gymnasium
 import numpy as np
 import torch
@@ -41,6 +43,10 @@ class Critic(nn.Module):
         network: observations -> [n, 1]; its last module is linear.
     """
 
+    mean: Tensor
+    std: Tensor
+    num_updates: Tensor
+
     def __init__(self, network: nn.Sequential):
         super().__init__()
         self.network = network
@@ -68,7 +74,7 @@ class Critic(nn.Module):
         new_variance = (1 - rate) * self.std**2 + rate * variance + between
         new_mean = self.mean + rate * (mean - self.mean)
         new_std = new_variance.sqrt().clamp(min=1e-6)
-        last = self.network[-1]
+        last = cast(nn.Linear, self.network[-1])
         last.weight.mul_(self.std / new_std)
         last.bias.mul_(self.std).add_(self.mean - new_mean).div_(new_std)
         self.mean.copy_(new_mean)
@@ -90,7 +96,7 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if isinstance(self.action_space, Box):
             self.log_std = nn.Parameter(torch.full(self._heads, _FIRST_LOG_STD))
         elif isinstance(self.action_space, MultiDiscrete):
-            legal = component_mask(self.action_space.nvec)
+            legal = component_mask(self.action_space.nvec.tolist())
         self.register_buffer("legal", legal, persistent=False)
         self.actor, network = actor_and_critic(
             self.observation_space,

@@ -8,6 +8,7 @@ values (Andrychowicz et al. 2021).
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import gymnasium
 import numpy as np
@@ -39,7 +40,7 @@ class Pooled(nn.Module):
     def __init__(self, network: PerComponentNetwork):
         super().__init__()
         self.network = network
-        self.network.head = nn.Identity()
+        self.network.head = nn.Identity()  # type: ignore[assignment]
 
     def forward(self, observations: Tensor) -> Tensor:
         """[n, M, F] -> [n, hidden_size]."""
@@ -70,11 +71,11 @@ def actor_and_critic(
     fits = len(shape) == 2 and action_space.shape == shape[:1]
     if network == "flat" or (network == "auto" and not fits):
         sizes = int(np.prod(shape)), model_config["hidden_sizes"]
-        actor = orthogonal_mlp(*sizes, num_outputs, _FIRST_GAIN)
-        return actor, orthogonal_mlp(*sizes, 1, _FIRST_GAIN)
+        flat = orthogonal_mlp(*sizes, num_outputs, _FIRST_GAIN)
+        return flat, orthogonal_mlp(*sizes, 1, _FIRST_GAIN)
 
     def made() -> PerComponentNetwork:
-        return make_network(
+        network = make_network(
             observation_space,
             action_space,
             network="per_component",
@@ -83,6 +84,7 @@ def actor_and_critic(
             embedding_size=model_config["embedding_size"],
             num_values=1,  # of Box, a mean
         )
+        return cast(PerComponentNetwork, network)
 
     actor, last = PerComponent(made()), nn.Linear(model_config["hidden_size"], 1)
     for linear in (actor.network.head, last):

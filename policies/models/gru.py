@@ -114,10 +114,10 @@ class PerComponentNetwork(nn.Module):
         rows = max(1, _CACHED_NUMBERS // (observations[:, :1, ..., 0].numel() * self.width))
         if observations.shape[1] <= rows:
             return self._run(observations, hidden)
-        observations = observations.split(rows, 1)
-        hidden = [None] * len(observations) if hidden is None else hidden.split(rows)
-        features, hidden = zip(*map(self._run, observations, hidden), strict=True)
-        return torch.cat(features, 1), None if hidden[0] is None else torch.cat(hidden)
+        parts = observations.split(rows, 1)
+        before = [None] * len(parts) if hidden is None else hidden.split(rows)
+        features, after = zip(*map(self._run, parts, before), strict=True)
+        return torch.cat(features, 1), None if after[0] is None else torch.cat(after)
 
     def _run(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         encoded = self.encoder(observations)  # [T, B, M, hidden]

@@ -19,6 +19,11 @@ class RunningMoments(nn.Module):
     """
 
     SUMS = ("count", "exact_mean", "squares")
+    mean: Tensor
+    deviation: Tensor
+    count: Tensor
+    exact_mean: Tensor
+    squares: Tensor
 
     def __init__(self, size: int):
         super().__init__()

@@ -30,7 +30,12 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor, nn
 
-from marlserve.policies.models.gru import component_sizes, make_network
+from marlserve.policies.models.gru import (
+    FlatNetwork,
+    PerComponentNetwork,
+    component_sizes,
+    make_network,
+)
 from marlserve.policies.models.masks import best, combined, component_mask
 from marlserve.policies.models.recurrent import acted, initial_state, seen, unrolled
 from marlserve.policies.sampling.sequences import ACTION_MASK, FIRST, HIDDEN
@@ -91,7 +96,7 @@ class QAgentModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         hidden = batch[HIDDEN].flatten(0, 1) if HIDDEN in batch else None
         first = batch[FIRST].repeat_interleave(agents[1])
 
-        def values_by(network: nn.Module) -> Tensor:
+        def values_by(network: FlatNetwork | PerComponentNetwork) -> Tensor:
             burn_in = self.model_config["burn_in"]
             features, _ = unrolled(network, observations, hidden, burn_in, first)
             return network.read(features).unflatten(1, agents)

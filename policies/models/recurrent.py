@@ -62,6 +62,7 @@ def unrolled(
         hidden = hidden if after is None else after
         return network.body(observations, hidden)[0], hidden
     early, hidden = network.body(observations[:burn_in], hidden)
+    assert hidden is not None  # the network has a memory
     after = hidden.detach() if after is None else after
     hidden = torch.where(first.view(-1, *(1,) * (hidden.ndim - 1)), hidden, after)
     late, _ = network.body(observations[burn_in:], hidden)

@@ -20,6 +20,7 @@ actor's, squashed, which the critic learns; no gradient goes to the actor.
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from ray.rllib.core.columns import Columns
@@ -65,12 +66,17 @@ class TwinCritics(nn.Module):
 
     def __init__(self, make: Callable[[], FlatNetwork | PerComponentNetwork]):
         super().__init__()
-        self.pair = nn.ModuleList([make(), make()])
-        size = self.pair[0].hidden_shape[-1:]
+        networks = [make(), make()]
+        self.pair = nn.ModuleList(networks)
+        size = networks[0].hidden_shape[-1:]
         # Without a bias: the actor's memory is zero where an episode starts, and so is theirs.
         self.memories = nn.ModuleList(
-            [nn.Linear(*size, *size, bias=False) for _ in self.pair if size]
+            [nn.Linear(size[0], size[0], bias=False) for _ in networks if size]
         )
+
+    @property
+    def _networks(self) -> list[FlatNetwork | PerComponentNetwork]:
+        return cast(list[FlatNetwork | PerComponentNetwork], list(self.pair))
 
     def features(
         self, observations: Tensor, burn_in: int, first: Tensor, memory: Tensor | None
@@ -79,15 +85,15 @@ class TwinCritics(nn.Module):
 
         `memory` [R, *hidden] is the actor's after the burn-in.
         """
-        after = [torch.tanh(linear(memory)) for linear in self.memories] or [None, None]
+        after: list[Tensor | None] = [torch.tanh(linear(memory)) for linear in self.memories]
         return [
             unrolled(network, observations, None, burn_in, first, state)[0].transpose(0, 1)
-            for network, state in zip(self.pair, after, strict=True)
+            for network, state in zip(self._networks, after or [None, None], strict=True)
         ]
 
     def of_choices(self, features: list[Tensor]) -> Tensor:
         """Values of all values of all components, [2, R, T, H, A]."""
-        return torch.stack([n.read(x) for n, x in zip(self.pair, features, strict=True)])
+        return torch.stack([n.read(x) for n, x in zip(self._networks, features, strict=True)])
 
     def of_numbers(self, features: list[Tensor], actions: Tensor, frozen: bool = False) -> Tensor:
         """Values [2, R, T] of flat actions [R, T, size].
@@ -96,7 +102,7 @@ class TwinCritics(nn.Module):
         gives gradients to the actions only.
         """
         values = []
-        for network, some in zip(self.pair, features, strict=True):
+        for network, some in zip(self._networks, features, strict=True):
             if some.ndim == actions.ndim:
                 inputs = (some.unsqueeze(-2), actions.unsqueeze(-2))
             else:
@@ -128,13 +134,13 @@ class SACGRUModule(SoftActorCritic):
 
     def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
         observations = batch[Columns.OBS].float().transpose(0, 1)  # [L+1, R, *O]
-        mask, rows = batch.get(ACTION_MASK), (self.model_config["burn_in"], batch[FIRST])
-        features, memory = unrolled(self.actor, observations, batch.get(HIDDEN), *rows)
-        outputs = self.actor.read(features.transpose(0, 1))  # [R, L+1, *heads]
+        mask, burn_in, first = batch.get(ACTION_MASK), self.model_config["burn_in"], batch[FIRST]
+        own, memory = unrolled(self.actor, observations, batch.get(HIDDEN), burn_in, first)
+        outputs = self.actor.read(own.transpose(0, 1))  # [R, L+1, *heads]
         masks = (None, None) if mask is None else (mask[:, :-1], mask[:, 1:])
         now = self.policy(outputs[:, :-1], masks[0])
         later = self.policy(outputs[:, 1:].detach(), masks[1])
-        rows = (observations, *rows, None if memory is None else memory.detach())
+        rows = (observations, burn_in, first, None if memory is None else memory.detach())
         features = [x[:, :-1] for x in self.critics.features(*rows)]
         with torch.no_grad():
             following = [x[:, 1:] for x in self.target_critics.features(*rows)]
@@ -159,5 +165,6 @@ class SACGRUModule(SoftActorCritic):
         if self.is_box:
             per_component = isinstance(network, PerComponentNetwork)
             num_numbers = 1 if per_component else self.heads[0]
-            network.head = ValueHead(self.model_config["hidden_size"], num_numbers)
+            head = ValueHead(self.model_config["hidden_size"], num_numbers)
+            network.head = head  # type: ignore[assignment]
         return network

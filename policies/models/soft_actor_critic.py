@@ -19,6 +19,7 @@ Training, R rows of L steps (see `independent`), gives
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,10 @@ class SoftActorCritic(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         legal: [H, A] bool, or None if all values of all components are.
     """
 
+    actor: Any  # networks of the kind that `make_networks` gives
+    critics: Any
+    target_critics: Any
+
     def setup(self) -> None:
         self.is_box, legal = isinstance(self.action_space, Box), None
         if self.is_box:
@@ -62,10 +67,14 @@ class SoftActorCritic(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         """The actor and both critics."""
         raise NotImplementedError
 
-    def policy(self, outputs: Tensor, mask: Tensor | None) -> Choices | Squashed:
-        """The distribution of the actor's outputs [..., *heads], among what is legal."""
+    def policy(self, outputs: Tensor, mask: Tensor | None) -> Any:
+        """The distribution of the actor's outputs [..., *heads], among what is legal.
+
+        It is `Squashed` for Box, else `Choices`.
+        """
         if self.is_box:
-            return Squashed(*outputs.unbind(-1), self.action_space.shape)
+            mean, spread = outputs.unbind(-1)
+            return Squashed(mean, spread, self.action_space.shape)
         return Choices(outputs, combined(mask, self.legal), self.action_space.shape)
 
     def _forward_inference(self, batch: dict, **kwargs) -> dict:

@@ -91,9 +91,9 @@ class OffPolicyConfig(PolicyConfig):
                 f"updates_per_step is {self.updates_per_step!r}; it must be 'auto', or an integer "
                 "of at least 1"
             )
-        for field, low in self.SHARES.items():
-            if not low <= getattr(self, field) <= 1.0:
-                self._value_error(f"{field} is {getattr(self, field)}; it must be in [{low}, 1]")
+        for field, least in self.SHARES.items():
+            if not least <= getattr(self, field) <= 1.0:
+                self._value_error(f"{field} is {getattr(self, field)}; it must be in [{least}, 1]")
         if self.burn_in >= self.sequence_length:
             self._value_error(
                 f"burn_in is {self.burn_in}; it must be less than sequence_length "

@@ -91,8 +91,8 @@ def td_targets(
     rewards, goes_on = batch[Columns.REWARDS], batch[GOES_ON]
     if bonus is not None:
         rewards = rewards + gamma * goes_on * bonus
-    columns = (rewards, next_values, goes_on, batch[IS_LAST])
-    return lambda_returns(*(column.T for column in columns), gamma, td_lambda).T
+    is_last = batch[IS_LAST].T
+    return lambda_returns(rewards.T, next_values.T, goes_on.T, is_last, gamma, td_lambda).T
 
 
 def loss_weights(batch: dict[str, Tensor], burn_in: int = 0) -> Tensor:

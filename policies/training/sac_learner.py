@@ -22,7 +22,7 @@ from marlserve.policies.training.off_policy_learner import (
 class SACLearner(OffPolicyLearner):
     """For modules that are a `SoftActorCritic`."""
 
-    def configure_optimizers_for_module(self, module_id: str, config: EntropyConfig = None) -> None:
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         module = self.module[module_id].unwrapped()
         self.add_optimizer(module_id, "critics", list(module.critics.parameters()), config)
         self.add_optimizer(module_id, "actor", list(module.actor.parameters()), config)
@@ -50,7 +50,7 @@ class SACLearner(OffPolicyLearner):
         actor_loss = -masked_mean(fwd_out[model.VALUE] + alpha * fwd_out[model.ENTROPY], weights)
         wanted = fwd_out[model.AUTO_ENTROPY]
         if config.target_entropy != "auto":
-            wanted = torch.full_like(wanted, config.target_entropy)
+            wanted = torch.full_like(wanted, float(config.target_entropy))
         excess = masked_mean(fwd_out[model.ENTROPY].detach() - wanted, weights)
         alpha_loss = fwd_out[model.LOG_ALPHA] * excess
         with torch.no_grad():

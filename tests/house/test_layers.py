@@ -2,7 +2,10 @@
 
 import ast
 import re
+import sys
 from configparser import ConfigParser
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,7 +17,28 @@ from marlserve import envs
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("traces", "envs", "policies", "experiments")
-LAYERS = ("traces", "envs.sims", "envs", "policies", "experiments")
+# A module is of the longest of these that its name begins with, and imports from its left.
+LAYERS = (
+    "traces",
+    "envs.sims",
+    "envs",
+    "policies.sampling",
+    "policies.models",
+    "policies.training",
+    "policies",  # the algorithms, checkpoint and session
+    "policies.export",
+    "experiments.harness",
+    "experiments.reports",
+    "experiments.studies",
+    "experiments.benchmarks",
+    "experiments",  # the scripts
+)
+# Who may import a module of ours inside a function, and why.
+LATE = {
+    "policies": "policies.export acts without Ray, which is loaded where a problem is given to it",
+    "policies.export": "a policy file acts without torch and Ray, which only making one needs",
+    "experiments.benchmarks.kv_compression": "its rows need an extra, the other parts do not",
+}
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 FILES = sorted([ROOT / "marlserve/__init__.py", *MODULES, *(ROOT / "tests").rglob("*.py")])
 TEXTS = [
@@ -23,15 +47,25 @@ TEXTS = [
     *(ROOT / ".ci").iterdir(),
     *ROOT.glob("*.md"),
 ]
+# Packages that are of no use without an extra, and say so when they are imported.
+OWN = {"envs/sims/kv_compression": "kv_compression"}
 
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def dotted(path: Path) -> str:
+    """A module's name below `marlserve.`; a package is named by its folder."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {dotted(path): path for path in MODULES}
+
+
 def layer(name: str) -> str | None:
     """The layer of a dotted name below `marlserve.`: "envs.sims.cluster" is in "envs.sims"."""
-    return next((x for x in ("envs.sims", *FOLDERS) if f"{name}.".startswith(f"{x}.")), None)
+    return max((x for x in LAYERS if f"{name}.".startswith(f"{x}.")), key=len, default=None)
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -46,19 +80,38 @@ def imports(tree: ast.AST) -> set[str]:
     return names
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), relative(path))
+
+
+@cache
 def imports_of(path: Path) -> set[str]:
-    return imports(ast.parse(path.read_text(), relative(path)))
+    return imports(parsed(path))
+
+
+def late_imports(tree: ast.AST) -> set[str]:
+    """Those inside functions."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    return set().union(*(imports(node) for node in ast.walk(tree) if isinstance(node, kinds)))
 
 
 def modules_of(*layers: str) -> list[Path]:
-    dotted = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES}
-    return [path for path in MODULES if layer(dotted[path]) in layers]
+    """Those of the layers, and of what lies below them."""
+    below = tuple(f"{x}." for x in layers)
+    return [path for name, path in NAMES.items() if f"{name}.".startswith(below)]
 
 
-def from_marlserve(path: Path) -> set[str]:
-    """What a module imports of ours: "envs.base.Problem" for marlserve.envs.base.Problem."""
-    ours = {name for name in imports_of(path) if name.startswith("marlserve.")}
-    return {name.removeprefix("marlserve.") for name in ours}
+def ours(names: set[str]) -> set[str]:
+    """The modules among imported names: "envs.base" of "marlserve.envs.base.Problem"."""
+    found = set()
+    for name in names:
+        first, _, rest = name.partition(".")
+        while rest and rest not in NAMES:
+            rest = rest.rpartition(".")[0]
+        if first == "marlserve" and rest:
+            found.add(rest)
+    return found
 
 
 def packages_of(path: Path) -> set[str]:
@@ -69,12 +122,40 @@ def packages_of(path: Path) -> set[str]:
 def test_a_layer_imports_only_from_its_left(above):
     allowed = LAYERS[: LAYERS.index(above) + 1]
     wrong = [
-        f"{relative(path)} imports marlserve.{name}"
-        for path in modules_of(above)
-        for name in from_marlserve(path)
-        if layer(name) not in (*allowed, None)
+        f"{name} imports {other}"
+        for name, path in NAMES.items()
+        for other in ours(imports_of(path))
+        if layer(name) == above and layer(other) not in allowed
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["policies", "experiments"])
+def test_every_folder_has_its_layer(folder):
+    packages = {path.parent for path in (ROOT / folder).glob("*/__init__.py")}
+    assert {f"{folder}.{package.name}" for package in packages} <= {*LAYERS}
+
+
+def test_no_imports_go_in_a_circle():
+    """Not of one module with another, nor hidden inside functions."""
+    graph = {name: ours(imports_of(path)) - {name} for name, path in NAMES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"{' imports '.join(reversed(error.args[1]))}")
+
+
+def test_our_modules_are_imported_at_the_top():
+    late = {name: ours(late_imports(parsed(path))) for name, path in NAMES.items()}
+    assert {name: found for name, found in late.items() if found and name not in LATE} == {}
+
+
+def test_scripts_run_by_path_hide_nothing():
+    """Their folder comes first on `sys.path`: what lies there has names that no one else has."""
+    modules = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"__init__"}
+    folders = {path.name for path in (ROOT / "experiments").iterdir() if path.is_dir()}
+    assert modules & folders == set()
+    assert (modules | folders) & {*sys.stdlib_module_names, *packages_distributions()} == set()
 
 
 def test_traces_and_simulators_know_nothing_of_learning():
@@ -96,7 +177,7 @@ def test_torch_runs_language_models_only_outside_of_policies():
 def test_problems_meet_rllib_only_to_register():
     wrong = [relative(p) for p in modules_of("envs") if "ray" in packages_of(p)]
     assert wrong in ([], ["envs/__init__.py"])
-    tree = ast.parse((ROOT / "envs/__init__.py").read_text())
+    tree = parsed(ROOT / "envs/__init__.py")
     rest = [x for x in tree.body if not (isinstance(x, ast.FunctionDef) and x.name == "register")]
     assert not any(
         name.startswith("ray.") for name in imports(ast.Module(body=rest, type_ignores=[]))
@@ -104,18 +185,18 @@ def test_problems_meet_rllib_only_to_register():
 
 
 def test_policies_know_no_particular_problem():
-    problems = tuple(f"envs.{name}" for name in envs.names())
+    problems = tuple(f"envs.{name}." for name in envs.names())
     wrong = [
-        f"{relative(path)} imports marlserve.{name}"
+        f"{relative(path)} imports {name}"
         for path in modules_of("policies")
-        for name in from_marlserve(path)
-        if f"{name}.".startswith(tuple(f"{problem}." for problem in problems))
+        for name in ours(imports_of(path))
+        if f"{name}.".startswith(problems)
     ]
     assert wrong == []
 
 
 def test_what_is_imported_is_declared():
-    """Modules import what an extra installs in functions only: they load without it."""
+    """What an extra installs is imported in functions, to check types, or in its own package."""
     setup, distributions = ConfigParser(), packages_distributions()
     setup.read(ROOT / "setup.cfg")
     needed = _names(setup["options"]["install_requires"])
@@ -123,17 +204,21 @@ def test_what_is_imported_is_declared():
     optional = needed.union(*(names for name, names in extras.items() if name != "test"))
     undeclared = []
     for path in FILES:
-        tree = ast.parse(path.read_text())
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        late = {name for function in functions for name in imports(function)}
-        for dotted in imports(tree):
-            declared = optional if dotted in late else needed
+        tree = parsed(path)
+        late = late_imports(tree).union(*map(imports, filter(_is_for_types, tree.body)))
+        own = set().union(*(extras[OWN[x]] for x in OWN if path.is_relative_to(ROOT / x)))
+        for imported in imports_of(path):
+            declared = optional if imported in late else needed | own
             declared = declared if path in MODULES else optional | extras["test"]
-            name = dotted.partition(".")[0]
+            name = imported.partition(".")[0]
             found = map(canonicalize_name, distributions.get(name, declared))
             if name != "marlserve" and not declared & set(found):
                 undeclared.append(f"{relative(path)} imports {name}")
     assert undeclared == []
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def _names(requirements: str) -> set[str]:
@@ -143,7 +228,7 @@ def _names(requirements: str) -> set[str]:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_package_refuses_a_second_name(folder):
-    body = ast.parse((ROOT / folder / "__init__.py").read_text()).body
+    body = parsed(ROOT / folder / "__init__.py").body
     first = body[1] if ast.get_docstring(ast.Module(body=body, type_ignores=[])) else body[0]
     assert ast.unparse(first).startswith(f"if __name__ != 'marlserve.{folder}':\n    raise")
 
@@ -152,7 +237,7 @@ def test_every_file_has_its_manual():
     def bare(tree: ast.Module) -> bool:
         return all(isinstance(node, ast.If) for node in tree.body)  # empty, or only the guard
 
-    trees = {relative(path): ast.parse(path.read_text()) for path in FILES}
+    trees = {relative(path): parsed(path) for path in FILES}
     assert [p for p, t in trees.items() if not (ast.get_docstring(t) or bare(t))] == []
 
 

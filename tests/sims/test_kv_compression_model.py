@@ -1,6 +1,9 @@
 """The small model that is shipped, how it is trained, and models by name."""
 
 import copy
+import json
+import pickle
+import traceback
 from itertools import pairwise
 
 import numpy as np
@@ -175,6 +178,45 @@ def test_models_that_cannot_be_had(tmp_path, monkeypatch):
             ValueError, match=f"model '{name}' cannot be loaded; allowed is 'small_"
         ):
             language_model.load(name)
+
+
+class RunsCode:
+    def __reduce__(self):
+        return exec, ("raise SystemExit",)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("pytorch_model.bin", b"no weights"),
+        ("pytorch_model.bin", b""),
+        ("pytorch_model.bin", pickle.dumps(RunsCode())),
+        ("pytorch_model.bin", {"weight": RunsCode()}),
+        ("pytorch_model.bin", {"model.norm.weight": torch.ones(3)}),
+        ("pytorch_model.bin", {}),
+        ("model.safetensors", b"no weights"),
+    ],
+)
+def test_damaged_weights_are_our_error(file, content, tmp_path):
+    save(CONFIGS["llama"], tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    if isinstance(content, bytes):
+        (tmp_path / file).write_bytes(content)
+    else:
+        torch.save(content, tmp_path / file)
+    with pytest.raises(ValueError, match="cannot be loaded: .*weights.*; allowed is what") as error:
+        language_model.load(str(tmp_path))
+    assert "weights_only" not in "".join(traceback.format_exception(error.value))
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+    save(CONFIGS["llama"], tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "new", "auto_map": {"AutoConfig": "code.C", "AutoModel": "code.M"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "code.py").write_text("raise SystemExit")
+    with pytest.raises(ValueError, match="it runs code that comes with it; allowed is"):
+        language_model.load(str(tmp_path))
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", ""])

@@ -1,7 +1,9 @@
 """Text encoders: tiny ones with random weights, made here and loaded by the name of a folder."""
 
 import json
+import shutil
 import sys
+import traceback
 
 import numpy as np
 import pytest
@@ -130,6 +132,19 @@ def test_what_is_no_model_is_an_error(tmp_path, bert):
             TextEncoder(name)
     with pytest.raises(ValueError, match="m2-bert.* only with trust_remote_code=True"):
         TextEncoder(M2_BERT)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b"no weights"), ("pytorch_model.bin", b"no weights")],
+)
+def test_damaged_weights_are_our_error(bert, file, content, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "damaged")
+    (folder / "model.safetensors").unlink()
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match="its weights are damaged.*; allowed is a folder") as error:
+        TextEncoder(str(folder))
+    assert "weights_only" not in "".join(traceback.format_exception(error.value))
 
 
 def test_bad_devices_and_texts_are_named(bert, monkeypatch):

@@ -61,9 +61,9 @@ def test_noise_has_variance_one_and_its_memory():
         ("a,b\n1,2\n1\n", "line 3: '1'; expected 2 columns, a,b"),
         ("a,b\n1,2\n\n1,2\n", "line 3: ''; expected 2 columns"),
         ("a,b\n1,2\n,\n", "line 3: ''; expected 2 columns"),
-        ('a,b\n1,"2\n' + "3,4\n" * 300_000, "line 3[0-9]*: field larger"),
+        ('a,b\n1,"2\n' + "3,4\n" * 800_000, "line [0-9]+: field larger"),
         ("a,b\n1,2,3\n", "line 2: '1,2,3'; expected 2 columns"),
-        ("a,b\n" + "x" * 2_000_000 + ",1\n", "line 2: field larger"),
+        ("a,b\n" + "x" * 3_000_000 + ",1\n", "line 2: field larger"),
     ],
 )
 def test_a_file_that_is_no_table_is_an_error(write, text, message):

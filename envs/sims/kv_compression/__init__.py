@@ -7,4 +7,14 @@ methods         which entries stay: one formula each
 attention       the scores that methods look at
 cache           entries are evicted, positions are not
 compression     a prompt is read once, all methods answer side by side
+
+They need the library transformers, which `pip install "marlserve[kv_compression]"` installs.
 """
+
+try:
+    import transformers  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "language models need the library transformers; "
+        f'pip install "marlserve[kv_compression]" ({error})'
+    ) from error

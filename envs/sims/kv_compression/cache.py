@@ -18,6 +18,9 @@ class EvictingLayer(DynamicLayer):
         settled: tokens seen at the last eviction; only later ones can be forgotten by `crop`.
     """
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.seen = self.settled = 0

@@ -1,5 +1,10 @@
-"""Language models by name: the small one that is shipped, a folder, or the Hugging Face hub."""
+"""Language models by name: the small one that is shipped, a folder, or the Hugging Face hub.
 
+No code that comes with a model is run. Weights are read as safetensors where there are such; those
+of an old pytorch_model.bin are unpickled by torch, which takes nothing but tensors.
+"""
+
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -20,6 +26,8 @@ _ALLOWED = (
     f"allowed is {SMALL_LLAMA!r}, a folder that save_pretrained() wrote, or the name of a causal "
     "language model on the Hugging Face hub, if the hub can be reached or has been before"
 )
+# What reading weights raises that are cut off, of other names or shapes, or no weights at all.
+_BAD_WEIGHTS = (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,32 @@ def _load(name: str, device: str) -> LanguageModel:
     where = str(small_llama.WEIGHTS) if name == SMALL_LLAMA else name
     try:
         with _without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, found = AutoModelForCausalLM.from_pretrained(
                 where,
                 attn_implementation=NAME,
                 dtype=torch.float32 if place.type == "cpu" else "auto",
+                trust_remote_code=False,
+                output_loading_info=True,
             )
-        tokenizer = AutoTokenizer.from_pretrained(where) if _has_tokenizer(where) else None
+        tokenizer = None
+        if _has_tokenizer(where):
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"model {name!r} cannot be loaded: it runs code that comes with it; {_ALLOWED}"
+            ) from None
         raise ValueError(f"model {name!r} cannot be loaded; {_ALLOWED}: {error}") from error
+    except _BAD_WEIGHTS as error:  # whose own advice is to trust the file
+        raise ValueError(
+            f"model {name!r} cannot be loaded: its weights are damaged, or not those of this "
+            f"model ({type(error).__name__}); allowed is what save_pretrained() wrote"
+        ) from None
+    if found["missing_keys"]:
+        raise ValueError(
+            f"model {name!r} cannot be loaded: there are no weights for "
+            f"{sorted(found['missing_keys'])[:3]}; allowed is what save_pretrained() wrote"
+        )
     kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
     if kinds != {DynamicLayer}:
         raise ValueError(

@@ -118,7 +118,7 @@ class Family:
             copied = words[1:][-_COPIED:]
             filler = words[: spare - 1 - len(copied)]
             tokens = [*start, *filler, *lookups, COPY, *copied]
-            turns = (Turn(np.array([COPY]), copied),)
+            turns: tuple[Turn, ...] = (Turn(np.array([COPY]), copied),)
         else:
             tokens = [*start, *words, *lookups]
             asked = np.resize(generator.permutation(hot), self.num_turns)

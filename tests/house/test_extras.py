@@ -1,0 +1,62 @@
+"""Extras are optional: without their libraries all else works, and what needs one names it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARIES = ("transformers", "simpy", "sentence_transformers", "rouge_score", "rjieba")
+WITHOUT = f"""
+import sys
+sys.modules.update(dict.fromkeys({LIBRARIES}))  # an import of them fails
+"""
+EVERYTHING_ELSE = """
+from importlib import import_module
+from pkgutil import walk_packages
+from marlserve import envs
+
+names = []
+for layer in ("traces", "envs", "policies", "experiments"):
+    path, prefix = import_module(f"marlserve.{layer}").__path__, f"marlserve.{layer}."
+    modules = walk_packages(path, prefix, onerror=lambda name: None)
+    names += [module.name for module in modules if "kv_compression" not in module.name]
+assert len(names) > 100
+for name in names:
+    import_module(name)
+assert "kv_compression" in envs.names()
+envs.register()
+for name in envs.names():
+    if name != "kv_compression":
+        envs.make(name).reset(seed=0)
+"""
+NEEDS = {
+    "from marlserve import envs; envs.make('kv_compression')": "kv_compression",
+    "from marlserve.envs import kv_compression": "kv_compression",
+    "from marlserve.envs.sims.kv_compression import language_model": "kv_compression",
+    "from marlserve.envs.sims.text_encoder import TextEncoder; TextEncoder('name')": "text",
+    "from marlserve.experiments.benchmarks.simulator import interpreted; interpreted(2, True)()": (
+        "benchmark"
+    ),
+}
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + code], cwd=folder, text=True, capture_output=True
+    )
+
+
+@pytest.mark.slow
+def test_all_else_works_without_them(tmp_path):
+    done = run(EVERYTHING_ELSE, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", NEEDS)
+def test_what_needs_one_says_how_to_install_it(code, tmp_path):
+    done = run(code, tmp_path)
+    assert done.returncode == 1
+    error = done.stderr.rstrip().rpartition("\n")[2]
+    assert error.startswith("ImportError: ")
+    assert f'pip install "marlserve[{NEEDS[code]}]"' in error
