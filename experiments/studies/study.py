@@ -175,7 +175,7 @@ class Study:
         """Play the held-out episodes: the folder of results.csv, and the new rows."""
         folder = self.folder(out, preset, problem)
         rows = jobs.play_all(contestants, self.problem, problem, episodes, self.num_envs)
-        results.merge_results(folder / "results.csv", rows)
+        results.merge_results(folder / "results.csv", rows, self.problem, problem)
         return folder, rows
 
     def report(

@@ -11,7 +11,7 @@ every factor, plots/ablation_<factor>.png.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +72,8 @@ class Ablate:
         trained = dict(zip(experiments, folders, strict=True))
         budget = label(self.algorithm, {"env_steps": self.env_steps})
         folder = self.out / PROBLEM / preset / "ablation" / budget
+        # The Config of the folder; policies that meet another one say so in their names.
+        standard = replace(PRESETS[preset], split="test")
         for played in dict.fromkeys(x.played for x in unique.values()):
             contestants = {}
             for variation in (x for x in unique.values() if x.played == played):
@@ -81,7 +83,7 @@ class Ablate:
                     (policy,) = study().contestants([trained[variation.name, seed]]).values()
                     contestants[variation.name, seed] = policy
             rows = jobs.play_all(contestants, PROBLEM, played, self.episodes, study().num_envs)
-            merge_results(folder / "results.csv", rows)
+            merge_results(folder / "results.csv", rows, PROBLEM, standard)
         title = f"{self.algorithm} on {preset}, {self.env_steps:,} env-steps"
         for picture in report(folder, variations(preset, self.algorithm, None, REWARDS), title):
             print(f"plot: {picture}")
