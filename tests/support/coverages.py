@@ -3,8 +3,9 @@
     python tests/support/coverages.py          the tables of docs/statistics.md
 
 A policy's value is f(location + seed_s + episode_e + own_e + rest_se), with normal terms, of which
-all policies share episode_e: f is 10 + z, exp or the logistic function. It is compared with a heuristic, which has no seeds, and with another
-learned policy, on the same episodes. What is true is known by Gauss-Hermite quadrature.
+all policies share episode_e; f is 10 + z, exp or the logistic function. It is compared with a
+heuristic, which has no seeds, and with another learned policy. What is true is known by
+Gauss-Hermite quadrature.
 """
 
 import sys
