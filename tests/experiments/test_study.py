@@ -37,10 +37,8 @@ def test_the_share_of_a_gap_is_that_of_pairs():
     for policy, expected in (("floor", 0.0), ("half", 0.5), ("told", 1.0)):
         np.testing.assert_allclose(row(result, policy)[columns].astype(float), expected, atol=1e-9)
     low, high = row(result, "worse")[columns[1:]]  # over two training seeds
-    reach = 0.25 * table.stretch(2)  # of -1.0 and -0.5
-    assert (low, high) == (pytest.approx(-0.75 - reach), pytest.approx(-0.75 + reach))
+    assert (low, high) == (pytest.approx(-1.0), pytest.approx(-0.5))
     text = table.markdown(result, ["m"])
-    assert "0.5 [0.5, 0.5] |" in text
     assert "gap_closed: share of the way from floor to told" in text
 
 
@@ -55,7 +53,6 @@ def test_where_there_is_no_gap_there_is_no_share():
     results = pd.concat([GAP, rows_of("noise", {None: np.roll(NOISE, 1)})])
     result = table.table(results, ["m"], larger_is_better=True, gap=("noise", "floor"))
     assert result["gap_closed"].isna().all()
-    assert table.markdown(result, ["m"]).count("| - |") == len(result)
     with pytest.raises(ValueError, match="'none' is not among"):
         table.table(GAP, ["m"], gap=("floor", "none"))
 
@@ -213,7 +210,7 @@ def test_learning_curves_show_evaluations(tmp_path):
 
 
 def test_episodes_of_one_window_count_as_one():
-    # Two days, one of them played nine times: two draws of days give 0, the mean, or 1.
+    # Two days, one of them played nine times: two values, which say little.
     results = pd.DataFrame(
         {
             "policy": "a",
@@ -226,7 +223,9 @@ def test_episodes_of_one_window_count_as_one():
         }
     )
     row = table.table(results, ["m"]).iloc[0]
-    assert row[["m", "m_low", "m_high"]].tolist() == pytest.approx([0.1, 0.0, 1.0])
+    assert (row["m"], row["windows"]) == (pytest.approx(0.1), 2)
+    assert 0.0 < row["m_low"] < 0.05
+    assert 0.5 < row["m_high"] < 1.0
     assert "10 episodes in 2 windows." in table.caption(table.table(results, ["m"]))
 
 
