@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from marlserve.envs.base import Policy, Problem
+from marlserve.experiments.harness.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,4 @@ class Contestant:
     oracle: bool = False  # told what no deployment knows
     system: str = ""  # what it plays that is another system, as "one balancer"; not ranked
     folder: Path | None = None  # of the run, or of the checkpoint
+    experiment: Experiment | None = None  # that the run carried out

@@ -6,6 +6,8 @@ where training, which draws its seeds below, never comes. A learned policy plays
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from marlserve import envs
 from marlserve.envs.base import Policy, Problem
 from marlserve.experiments.harness.contestant import Contestant
+from marlserve.experiments.harness.results import RUN
 
 FIRST_TEST_SEED = 2**31
 
@@ -98,9 +101,16 @@ def evaluate(
     seed = pd.array([contestant.training_seed] * len(rows), dtype="Int64")
     rows.insert(0, "policy", contestant.name)
     rows.insert(1, "training_seed", seed)
-    rows.insert(3, "oracle", contestant.oracle)
-    rows.insert(4, "system", contestant.system)
+    rows.insert(2, RUN, "" if contestant.experiment is None else contestant.experiment.digest)
+    rows.insert(4, "oracle", contestant.oracle)
+    rows.insert(5, "system", contestant.system)
     return rows
+
+
+def experiments_of(contestants: Sequence[Contestant]) -> dict[str, dict[str, Any]]:
+    """{digest: what was trained}, as `results.merge_results` asks for it."""
+    trained = [x.experiment for x in contestants if x.experiment is not None]
+    return {experiment.digest: asdict(experiment) for experiment in trained}
 
 
 def play_all(

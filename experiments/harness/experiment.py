@@ -4,6 +4,7 @@
 policy on the way is kept too: see `validation`.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 RUNS = Path("runs")
+_LONGEST = 160  # of a label; file systems take names of 255 bytes
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Experiment:
         """Relative to where all runs are."""
         return Path(self.problem, self.preset, self.name, f"seed_{self.seed}")
 
+    @property
+    def digest(self) -> str:
+        """Of what is trained, whatever the seed: 8 hexadecimal digits."""
+        return _digest({k: v for k, v in asdict(self).items() if k != "seed"})
+
     def problem_config(self, evaluation: bool = False) -> Any:
         """The problem's Config, that of the training or of its evaluations.
 
@@ -110,10 +117,20 @@ class Experiment:
 def label(name: str, changes: Mapping[str, Any]) -> str:
     """A folder's name for something that was changed: "moderate,load=0.5-0.6".
 
-    Of paths, only the last part shows.
+    What does not show in full has a digest of it behind it: of a path only the last part shows, and
+    of very much only the beginning. So what differs has different names.
     """
     parts = [name]
     for key, value in changes.items():
         values = value if isinstance(value, list | tuple) else (value,)
-        parts.append(f"{key}={'-'.join(Path(str(v)).name for v in values)}")
-    return re.sub(r"[^\w.,=+-]", "_", ",".join(parts))
+        shown = re.sub(r"[^\w.,=+-]", "_", "-".join(Path(str(v)).name for v in values))
+        if shown != "-".join(map(str, values)):
+            shown += f"-{_digest(value)}"
+        parts.append(f"{key}={shown}")
+    whole = ",".join(parts)
+    return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}-{_digest(whole)}"
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

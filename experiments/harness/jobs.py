@@ -1,11 +1,16 @@
-"""Trainings, one after the other, or `jobs` of them side by side in processes of their own."""
+"""Trainings, one after the other, or `jobs` of them side by side in processes of their own.
+
+Those stop with a checkpoint when the process that began them is told to stop, and when it is gone.
+"""
 
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +47,7 @@ def train_all(
             should be.
         ChildProcessError: if a training in another process failed; it says itself why. Those under
             way are finished, no other is begun.
-        KeyboardInterrupt: after checkpoints, if interrupted.
+        KeyboardInterrupt: after checkpoints, if interrupted by SIGINT, SIGTERM or SIGHUP.
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be at least 1")
@@ -76,7 +81,7 @@ def _side_by_side(
         TextColumn("{task.percentage:3.0f} %  return {task.fields[value]}"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, speed_estimate_period=300.0) as bar:
+    with _interrupted_by_all(), Progress(*columns, speed_estimate_period=300.0) as bar:
         tasks = {
             run: bar.add_task(
                 f"{run.experiment.name}, seed {run.experiment.seed}",
@@ -111,7 +116,28 @@ def _side_by_side(
                 process.join()
             raise
     if failed:
-        raise ChildProcessError(f"training failed in {', '.join(map(str, failed))}")
+        raise ChildProcessError(
+            f"training failed in {', '.join(map(str, failed))}; why is said above"
+        )
+
+
+@contextmanager
+def _interrupted_by_all() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP do what Ctrl-C does, unless they are ignored."""
+    usual = {}
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows none
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                usual[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, before in usual.items():
+            signal.signal(number, before)
 
 
 def _report(bar: Progress, task, run: Run) -> None:
@@ -125,10 +151,19 @@ def _report(bar: Progress, task, run: Run) -> None:
 def _train_here(experiment: Experiment, out: Path, how: dict[str, Any]) -> None:
     """What a process of `_side_by_side` does."""
     os.setpgrp()  # the terminal's Ctrl-C reaches the parent, which passes it on once
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         train(experiment, out, **how, show=False)
     except KeyboardInterrupt:
         sys.exit(130)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{experiment.folder}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _stop_with_parent() -> None:
+    """Wait for the parent's end, however it comes, and stop as after Ctrl-C."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGINT)

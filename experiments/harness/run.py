@@ -13,20 +13,25 @@
 
 Files are written beside the old ones and then take their place, so that whoever stops the process,
 and when, what is there is whole. If that happens between the two renames that exchange a
-checkpoint, the old one is found under another name and put back.
+checkpoint, the old one is found under another name and put back. A folder has one writer at a time:
+see `Run.writing`.
 """
 
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 
 from marlserve.experiments.harness.experiment import Experiment
+from marlserve.experiments.harness.locks import one_writer
 
 _PREFIX = "evaluation_"
 RETURN = f"{_PREFIX}return"
@@ -63,18 +68,28 @@ class Run:
             return dict(_START)
         standard = Experiment(self.experiment.problem, self.experiment.algorithm)
         stored = asdict(standard) | read_experiment(self.folder)  # old files lack new fields
-        for name, there, asked in _differences(stored, asdict(self.experiment)):
+        for name, there, asked in differences(stored, asdict(self.experiment)):
             raise ValueError(
                 f"{self.folder} holds another experiment: {name} is {there!r} there, "
                 f"{asked!r} is asked for; choose another folder, or overwrite it"
             )
-        for folder in (self.checkpoint, self.best):
-            if _beside(folder, "old").exists() and not folder.exists():
-                _beside(folder, "old").rename(folder)
-        if not self.checkpoint.exists():
-            return dict(_START)
-        counters = self._counters(self.checkpoint, *_START)
-        return {name: counters[name] for name in _START}
+        for checkpoint in (self.checkpoint, _beside(self.checkpoint, "old")):
+            if checkpoint.exists():
+                return self._counters(checkpoint, *_START)
+        return dict(_START)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer of the folder, and put back a checkpoint that was being exchanged.
+
+        Raises:
+            ValueError: if another process or thread is; it says which.
+        """
+        with one_writer(self.folder):
+            for folder in (self.checkpoint, self.best):
+                if _beside(folder, "old").exists() and not folder.exists():
+                    _beside(folder, "old").rename(folder)
+            yield
 
     def best_return(self) -> float:
         """The evaluation_return of best/; minus infinity without one.
@@ -195,10 +210,13 @@ def read_progress(folder: Path) -> pd.DataFrame:
 
 
 def write(file: Path, text: str) -> None:
-    """Replace a file as a whole."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(text)
-    os.replace(new, file)
+    """Replace a file as a whole; of several processes that do so, the last one stays."""
+    new = file.with_name(f".{uuid4().hex}.new")
+    try:
+        new.write_text(text)
+        os.replace(new, file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _line(row: dict[str, float | None]) -> str:
@@ -221,11 +239,13 @@ def _rows(progress: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{progress} is broken: {error}") from error
 
 
-def _differences(there: dict, asked: dict, prefix: str = ""):
+def differences(
+    there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
     """(field, value there, value asked for) of all fields that differ, also in inner dicts."""
     for name in dict.fromkeys([*asked, *there]):
         left, right = there.get(name), asked.get(name)
         if isinstance(left, dict) and isinstance(right, dict):
-            yield from _differences(left, right, f"{prefix}{name}.")
+            yield from differences(left, right, f"{prefix}{name}.")
         elif left != right:
             yield f"{prefix}{name}", left, right

@@ -51,15 +51,22 @@ def train(
 
     Raises:
         ValueError: before anything is changed, if the folder holds another experiment or a
-            broken checkpoint, or if the algorithm refuses its settings.
-        KeyboardInterrupt: after a checkpoint, if interrupted by SIGINT or SIGTERM.
+            broken checkpoint, if another process writes to it, or if the algorithm refuses its
+            settings.
+        KeyboardInterrupt: after a checkpoint, if interrupted by SIGINT, SIGTERM or SIGHUP.
     """
     run, console = Run(experiment, out), Console(quiet=not show, highlight=False, soft_wrap=True)
-    done = 0 if overwrite else run.counters()["env_steps"]
-    if done >= experiment.env_steps:
-        console.print(f"{run.folder} is finished: {done:,} env-steps; not trained again")
-        return run.folder
-    config = experiment.config()
+    with run.writing():
+        done = 0 if overwrite else run.counters()["env_steps"]
+        if done >= experiment.env_steps:
+            console.print(f"{run.folder} is finished: {done:,} env-steps; not trained again")
+        else:
+            _train(run, done, console, checkpoint_every_s)
+    return run.folder
+
+
+def _train(run: Run, done: int, console: Console, checkpoint_every_s: float) -> None:
+    config = run.experiment.config()
     console.print(
         f"{run.folder}: {'starting' if not done else f'going on from {done:,} env-steps'}"
     )
@@ -78,7 +85,6 @@ def train(
         torch.set_num_threads(threads)
         with contextlib.suppress(OSError):  # RLlib makes a folder for logs that nobody writes
             Path(algorithm.logdir).rmdir()
-    return run.folder
 
 
 def _iterate(run: Run, algorithm, console: Console, checkpoint_every_s: float) -> None:
@@ -181,9 +187,10 @@ def _progress(console: Console, run: Run, counters: dict[str, float]) -> Iterato
 
 @contextlib.contextmanager
 def _stop() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets, once; the second one has its usual effect.
+    """An event that SIGINT, SIGTERM or SIGHUP sets, once; the second one has its usual effect.
 
-    An exception in the middle of an update would leave no state worth saving.
+    An exception in the middle of an update would leave no state worth saving. A SIGHUP that is
+    ignored, as under nohup, stays so.
     """
     event, usual = threading.Event(), {}
 
@@ -196,8 +203,9 @@ def _stop() -> Iterator[threading.Event]:
         restore()
 
     if threading.current_thread() is threading.main_thread():  # elsewhere Python allows none
-        for number in (signal.SIGINT, signal.SIGTERM):
-            usual[number] = signal.signal(number, request)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                usual[number] = signal.signal(number, request)
     try:
         yield event
     finally:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from marlserve.experiments.reports import statistics
 from marlserve.experiments.reports.plot import new_figure, save
 from marlserve.experiments.reports.table import table
 
@@ -41,7 +42,9 @@ def pareto(
         name: of the file, plots/`name`.png.
     """
     result = table(
-        rows.assign(**{m: _within_episodes(rows, m) for m in (cost, value)}), [cost, value]
+        rows.assign(**{m: _within_episodes(rows, m) for m in (cost, value)}),
+        [cost, value],
+        bounds={m: statistics.bounds_of(rows[m].dropna()) for m in (cost, value)},
     )
     figure, axes = new_figure(height=4.6)
     x, y = result[cost].to_numpy(float), result[value].to_numpy(float)

@@ -19,15 +19,15 @@ from matplotlib.ticker import EngFormatter
 
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_progress
-from marlserve.experiments.reports.table import resampled_means, table
+from marlserve.experiments.reports import statistics
+from marlserve.experiments.reports.table import table
 
 _GRID = 100  # points of a curve
-_RESAMPLES = 500
 _NEAR = 0.25  # of the height of the curves: how far a heuristic may lie outside and be shown
 
 
 def learning_curves(folder: Path, metric: str, *, log: bool = True) -> Path:
-    """A metric of the training episodes against env-steps: mean and 95 % bootstrap interval over
+    """A metric of the training episodes against env-steps: mean and 95 % interval over
     training seeds. The heuristics that come near, as evaluated, are horizontal lines. Below it, if
     any run has some, the returns of the evaluations while training.
 
@@ -84,7 +84,10 @@ def _runs(folder: Path, metric: str) -> dict[str, list[pd.DataFrame]]:
 def draw_curves(
     axes: Axes, runs: dict[str, list[pd.DataFrame]], metric: str, colours: dict[str, str]
 ) -> None:
-    """Means over training seeds against env-steps, and their 95 % bootstrap intervals."""
+    """Means over training seeds against env-steps, and their 95 % intervals, or the range of less
+    than five seeds: see `statistics`."""
+    known = [rows[metric] for parts in runs.values() for rows in parts]
+    bounds = statistics.bounds_of(np.concatenate(known))
     for name, parts in runs.items():
         start = max(rows["env_steps"].iloc[0] for rows in parts)
         stop = min(rows["env_steps"].iloc[-1] for rows in parts)
@@ -93,10 +96,9 @@ def draw_curves(
         label = f"{name} ({len(parts)} seed{'s' if len(parts) > 1 else ''})"
         axes.plot(steps, curves.mean(axis=0), color=colours[name], label=label)
         if len(parts) > 1:
-            once = np.ones((_RESAMPLES, 1))
-            drawn = [resampled_means(x[:, None], once, np.random.default_rng(0)) for x in curves.T]
-            interval = np.percentile(drawn, [2.5, 97.5], axis=1)
-            axes.fill_between(steps, *interval, color=colours[name], alpha=0.2, lw=0)
+            bands = [statistics.of_draws(values, bounds) for values in curves.T]
+            low, high = [x.low for x in bands], [x.high for x in bands]
+            axes.fill_between(steps, low, high, color=colours[name], alpha=0.2, lw=0)
     axes.xaxis.set_major_formatter(EngFormatter())
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from marlserve.experiments.harness.run import read_experiment, read_progress, write
-from marlserve.experiments.reports import table
+from marlserve.experiments.reports import statistics, table
 
 REGRET = "regret"  # the metric of a problem, of one round
 KEYS = ["policy", "seed"]
@@ -124,8 +123,7 @@ def by_seed(rows: pd.DataFrame) -> dict[str, dict[int, pd.DataFrame]]:
 def final(rows: pd.DataFrame, reference: str | None = None) -> tuple[pd.DataFrame, int]:
     """The regret of every policy where the shortest of all curves ends.
 
-    Intervals are Student's, as seeds are few; those of differences are of pairs, seed by seed. A
-    policy's rank is one more than the number of policies that are better with 97.5 % confidence.
+    Intervals and ranks are those of `statistics`, over seeds; differences are of pairs.
 
     Args:
         rows: of a regret.csv.
@@ -151,33 +149,36 @@ def final(rows: pd.DataFrame, reference: str | None = None) -> tuple[pd.DataFram
         )
         for policy, seeds in curves.items()
     }
+    bounds = statistics.bounds_of(np.concatenate(list(ends.values())))
     found = [
         {
             "policy": policy,
             "oracle": False,
-            "training_seeds": 0,
+            "training_seeds": len(common),
             "episodes": len(common),
             "windows": len(common),
-            "rank": 1 + sum(_interval("x", own - other)["x_low"] > 0.0 for other in ends.values()),
-            **_interval(REGRET, own),
-            **({} if reference is None else _interval("difference", own - ends[reference])),
+            **statistics.of_draws(own, bounds).columns(REGRET),
         }
         for policy, own in ends.items()
     ]
+    if reference is not None:
+        for row in found:
+            paired = statistics.of_draws(ends[row["policy"]] - ends[reference])
+            row |= paired.columns("difference")
     result = pd.DataFrame(found).sort_values(REGRET, ignore_index=True)
+    result["rank"] = statistics.ranks(
+        [ends[policy] for policy in result["policy"]],
+        lambda own, other: statistics.are_apart(_sample(own), _sample(other)),
+    )
     result["tied"] = result["rank"].duplicated(keep=False)
     result.attrs = {"by": REGRET, "reference": reference, "gap": None}
-    result.attrs |= {"over": "seeds", "interval": "t"}
+    result.attrs["over"] = f"{len(common)} seeds"
     return result, pulls
 
 
-def _interval(name: str, values: np.ndarray) -> dict[str, float]:
-    """Mean and 95 % t interval of some seeds' values; without end for a single one."""
-    mean, count = values.mean(), len(values)
-    reach = np.inf
-    if count > 1:
-        reach = t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
-    return {name: mean, f"{name}_low": mean - reach, f"{name}_high": mean + reach}
+def _sample(values: np.ndarray) -> statistics.Sample:
+    """Seeds take the place of episodes: they stand for all that chance decides."""
+    return statistics.Sample(values[None, :], learned=False)
 
 
 def show(rows: pd.DataFrame, title: str, reference: str | None = None) -> str:

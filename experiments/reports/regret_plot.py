@@ -9,7 +9,7 @@ from marlserve.experiments.reports.plot import draw_curves, new_figure, save
 
 
 def cumulative_regret(folder: Path) -> Path:
-    """One line per policy, its mean and 95 % bootstrap interval over seeds.
+    """One line per policy, its mean and 95 % interval over seeds: see `statistics`.
 
     The legend has the order of the lines' ends. What has runs in the folder has the colours of
     `plot.learning_curves`; other policies are dashed.

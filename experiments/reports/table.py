@@ -1,60 +1,33 @@
-"""The table of results: mean, 95 % bootstrap interval, rank, and difference to a reference.
+"""The table of results: mean, 95 % interval, rank, and difference to a reference.
 
-A learned policy is a set of training seeds, each of which played the same episodes. Its interval is
-over both: training seeds are drawn with replacement, and so are episodes. Draws of three seeds
-spread less than three trainings do, so what they differ by is stretched to what Student's t asks
-for. All policies are given the same draws of episodes. So the difference of two policies is that of
-pairs, on the same traffic, which is far more certain than either of them.
+Intervals are those of `statistics`: over training seeds crossed with episodes, and of a heuristic
+over episodes alone. All policies play the same episodes, so the difference of two policies is that
+of pairs, on the same traffic, which is far more certain than either of them. Of fewer than
+`statistics.FEWEST` seeds there is a range and no interval.
 
-A policy's rank is one more than the number of policies that are better with 97.5 % confidence;
-those that share a rank are tied. Oracles, which are told what no deployment knows, are not ranked.
-How much of the way from some policy to an oracle is gone is a ratio of paired differences, of the
-same draws.
+Ranks follow the means. Two policies are tied if the interval of their difference holds 0. From the
+best mean on, a policy shares the rank of the one before it if it is tied with all that have that
+rank; else its rank is one more than the number of policies before it. So whoever shares a rank is
+tied with all who do, and nobody is before a better mean. Oracles, which are told what no deployment
+knows, are not ranked.
 
-Episodes that play the same window of a recording (column "window") are alike, and are drawn
-together: a day that is played ten times is one day.
+Episodes that play the same window of a recording (column "window") are alike, and count as one: a
+day that is played ten times is one day.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import norm, t
 
+from marlserve.experiments.reports import statistics
 from marlserve.experiments.reports.markdown import markdown_lines
+from marlserve.experiments.reports.statistics import FEWEST, Bounds, Sample
 
-RESAMPLES = 2000
 _WIDE = 8  # columns, from which on their names are broken into lines
-
-
-def resampled_means(values: np.ndarray, episodes: np.ndarray, rng: np.random.Generator):
-    """Means of `values` [S, E] under draws of seeds, and of `episodes` [R, E]: [R].
-
-    A draw's distance from equal weights of all seeds is multiplied by `stretch`.
-
-    Args:
-        values: one row per training seed.
-        episodes: how often each episode is drawn, in each resample, over E.
-        rng: draws the seeds.
-    """
-    count = len(values)
-    seeds = rng.multinomial(count, np.full(count, 1 / count), size=len(episodes)) / count
-    seeds = 1 / count + stretch(count) * (seeds - 1 / count)
-    return np.einsum("rs,se,re->r", seeds, values, episodes)
-
-
-def stretch(count: int) -> float:
-    """Half a 95 % interval by Student's t over that of the bootstrap, of so many normal values.
-
-    The bootstrap's standard error is that of the mean times sqrt((n - 1) / n), and its interval
-    has the normal's quantile. 2.7 of 3 values, 1.5 of 5, 1.2 of 10; 1 of a single one.
-    """
-    if count == 1:
-        return 1.0
-    return t.ppf(0.975, count - 1) / norm.ppf(0.975) * np.sqrt(count / (count - 1))
 
 
 def table(
@@ -65,6 +38,7 @@ def table(
     larger_is_better: bool = False,
     reference: str | None = None,
     gap: tuple[str, str] | None = None,
+    bounds: Mapping[str, Bounds] | None = None,
 ) -> pd.DataFrame:
     """One row per policy, the best first, over the episodes that all of them played.
 
@@ -76,59 +50,62 @@ def table(
         reference: a policy; the columns "difference" compare with it, in `by`.
         gap: two policies; the columns "gap_closed" say which share of the difference between them,
             in `by`, a policy gains on the first one.
+        bounds: (low, high) of metrics that no interval leaves; those that
+            `statistics.bounds_of` finds in the values by default.
 
     Returns:
         columns policy, oracle, training_seeds (0 for heuristics), episodes, windows (how many
         differ), rank (NA for oracles), tied, `m`, `m_low` and `m_high` for every metric m, and
         difference, difference_low, difference_high, gap_closed, gap_closed_low, gap_closed_high;
-        attrs "by", "reference" and "gap". If the second policy of the gap is not better than the
-        first one with 97.5 % confidence, there is no gap to close, and its columns are NaN.
+        attrs "by", "reference" and "gap". If the two policies of the gap are tied, or the second
+        one is worse, there is no gap to close, and its columns are NaN.
 
     Raises:
-        ValueError: for an unknown metric, reference or policy of the gap, and if no episode is
-            common to all.
+        ValueError: for an unknown metric, reference or policy of the gap, if no episode is common
+            to all, and for a mean beside its bounds.
     """
     by = by or metrics[0]
     for name in {*metrics, by} - set(results):
         raise ValueError(f"there is no metric {name!r}; there are {sorted(results)}")
-    values = {name: _values(results, name) for name in dict.fromkeys([*metrics, by])}
-    policies = list(values[by])
+    samples = {name: _samples(results, name) for name in dict.fromkeys([*metrics, by])}
+    ranking, policies = samples[by], list(samples[by])
     for name in [*([reference] if reference is not None else []), *(gap or ())]:
         if name not in policies:
             raise ValueError(f"the reference {name!r} is not among {policies}")
-    count = values[by][policies[0]].shape[1]
-    episodes, windows = _draws(_windows(results, by))
+    limits = {name: statistics.bounds_of(results[name].dropna()) for name in samples}
+    limits |= dict(bounds or {})
+    windows = _windows(results, by)
     oracles = set(results.loc[results["oracle"].astype(bool), "policy"])
-    rows = {p: {"policy": p, "oracle": p in oracles} for p in policies}
     seeds = results.groupby("policy")["training_seed"].nunique()  # 0 for heuristics
-    samples = {}
-    for name, of_policy in values.items():
-        for i, (policy, matrix) in enumerate(of_policy.items()):
-            drawn = resampled_means(matrix, episodes, np.random.default_rng([1, i]))
-            if name == by:
-                samples[policy] = drawn if not larger_is_better else -drawn
-            rows[policy] |= {"training_seeds": seeds[policy], "episodes": count}
-            rows[policy]["windows"] = windows
-            rows[policy] |= _interval(name, matrix.mean(), drawn)
-    for policy, row in rows.items():
-        better = [
-            np.percentile(samples[policy] - samples[other], 2.5) > 0.0
-            for other in policies
-            if other != policy and other not in oracles
-        ]
-        row["rank"] = pd.NA if row["oracle"] else 1 + sum(better)
+    rows = []
+    for policy, own in ranking.items():
+        row = {
+            "policy": policy,
+            "oracle": policy in oracles,
+            "training_seeds": seeds[policy],
+            "episodes": len(windows),
+            "windows": len(np.unique(windows)),
+        }
+        for name, of_policy in samples.items():
+            row |= statistics.mean(of_policy[policy], limits[name]).columns(name)
         if reference is not None:
-            sign = -1 if larger_is_better else 1
-            difference = sign * (samples[policy] - samples[reference]) + 0.0  # no -0
-            mean = values[by][policy].mean() - values[by][reference].mean()
-            row |= _interval("difference", mean, difference)
+            found = statistics.difference(own, ranking[reference], limits[by])
+            row |= found.columns("difference")
         if gap is not None:
-            three = (policy, *gap)
-            row |= _gap_closed([values[by][p].mean() for p in three], [samples[p] for p in three])
-    result = pd.DataFrame(rows.values()).sort_values(
-        by, ascending=not larger_is_better, ignore_index=True
+            floor, ceiling = (ranking[name] for name in gap)
+            row |= _gap_closed(own, floor, ceiling, larger_is_better).columns("gap_closed")
+        rows.append(row)
+    result = pd.DataFrame(rows).sort_values(
+        by, ascending=not larger_is_better, ignore_index=True, kind="stable"
     )
-    ranks = result["rank"].dropna()
+    ranked = [policy for policy in result["policy"] if policy not in oracles]
+    ranks = pd.Series(
+        statistics.ranks(
+            ranked, lambda a, b: statistics.are_apart(ranking[a], ranking[b], limits[by])
+        ),
+        ranked,
+    )
+    result["rank"] = result["policy"].map(ranks).astype("Int64")
     result["tied"] = result["rank"].isin(ranks[ranks.duplicated(keep=False)])
     result.attrs = {"by": by, "reference": reference, "gap": gap}
     return result
@@ -138,13 +115,13 @@ def best(
     results: pd.DataFrame, policies: Sequence[str], by: str, larger_is_better: bool = False
 ) -> str:
     """Which of some policies has the best mean, over the episodes that all of them played."""
-    values = _values(results[results["policy"].isin(policies)], by)
-    means = {policy: matrix.mean() for policy, matrix in values.items()}
-    return (max if larger_is_better else min)(means, key=means.get)
+    samples = _samples(results[results["policy"].isin(policies)], by)
+    means = {policy: sample.values.mean() for policy, sample in samples.items()}
+    return (max if larger_is_better else min)(means, key=lambda policy: means[policy])
 
 
 def ratios(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """The mean of one policy over that of another, on the same draws of episodes.
+    """The mean of one policy over that of another, paired by episode.
 
     Args:
         results: rows as in results.csv; episodes that not all policies played do not count.
@@ -155,21 +132,17 @@ def ratios(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]])
         one row per pair: policy, reference, ratio, and its 95 % interval, ratio_low and ratio_high.
 
     Raises:
-        ValueError: for an unknown policy, and if no episode is common to all.
+        ValueError: for an unknown policy, if no episode is common to all, and for a mean that is
+            not positive.
     """
-    values, rows = _values(results, metric), []
-    if unknown := {name for pair in pairs for name in pair} - set(values):
-        raise ValueError(f"{sorted(unknown)} are not among the policies {list(values)}")
-    episodes, _ = _draws(_windows(results, metric))
-    drawn = {
-        policy: resampled_means(matrix, episodes, np.random.default_rng([1, i]))
-        for i, (policy, matrix) in enumerate(values.items())
-    }
-    for policy, reference in pairs:
-        mean = values[policy].mean() / values[reference].mean()
-        share = _interval("ratio", mean, drawn[policy] / drawn[reference])
-        rows.append({"policy": policy, "reference": reference, **share})
-    return pd.DataFrame(rows)
+    samples = _samples(results, metric)
+    if unknown := {name for pair in pairs for name in pair} - set(samples):
+        raise ValueError(f"{sorted(unknown)} are not among the policies {list(samples)}")
+    return pd.DataFrame(
+        {"policy": policy, "reference": reference}
+        | statistics.ratio(samples[policy], samples[reference]).columns("ratio")
+        for policy, reference in pairs
+    )
 
 
 def markdown(result: pd.DataFrame, metrics: Sequence[str]) -> str:
@@ -190,7 +163,7 @@ def show(
         name = name.replace("_", "_\n").replace(" ", "\n") if many else name
         pretty.add_column(name, justify="left" if i < 2 else "right", no_wrap=i == 1)
     for cells in rows:
-        pretty.add_row(*(cell.replace(" [", "\n[") for cell in cells))
+        pretty.add_row(*(x.replace(" [", "\n[").replace(" (", "\n(") for x in cells))
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = max(120, 13 * len(header))  # a file has no width of its own
@@ -200,15 +173,16 @@ def show(
 def caption(result: pd.DataFrame) -> str:
     """What the numbers are."""
     counts = sorted(set(result["training_seeds"]) - {0})
-    plural = "" if counts == [1] else "s"
-    over = f"{' or '.join(map(str, counts))} training seed{plural} and " if counts else ""
-    drawn = result.attrs.get("over", "episodes")
-    kind = result.attrs.get("interval", "bootstrap")
-    text = f"Mean [95 % {kind} interval] over {over}{result['episodes'].iloc[0]} {drawn}"
+    drawn = [f"{' or '.join(map(str, counts))} training seed{'s' * (counts != [1])}"]
+    drawn = [*(drawn if counts else []), f"{result['episodes'].iloc[0]} episodes"]
+    text = f"Mean [95 % interval] over {result.attrs.get('over') or ' and '.join(drawn)}"
     windows = result["windows"].iloc[0]
     text += "." if windows == result["episodes"].iloc[0] else f" in {windows} windows."
-    if kind == "bootstrap" and counts and max(counts) > 1:
-        text += " Over seeds, it is as wide as Student's t asks for."
+    if few := [count for count in counts if count < FEWEST]:
+        which = "" if few == counts else f" of {' or '.join(map(str, few))}"
+        text += (
+            f" (lowest to highest of the seeds){which}: fewer than {FEWEST} seeds give no interval."
+        )
     if reference := result.attrs["reference"]:
         text += f" vs {reference}: paired difference in {result.attrs['by']}."
     if gap := result.attrs["gap"]:
@@ -220,19 +194,34 @@ def caption(result: pd.DataFrame) -> str:
     return text
 
 
+def cell(values: Sequence[float], is_range: bool, write: Callable[[float], str]) -> str:
+    """(mean, low, high) as "mean [low, high]", or "mean (low to high)" of a range; the mean alone
+    of one seed, "-" if there is none."""
+    mean, low, high = values
+    if np.isnan(mean):
+        return "-"
+    if np.isnan(low) or (is_range and low == high):
+        return write(mean)
+    ends = f"({write(low)} to {write(high)})" if is_range else f"[{write(low)}, {write(high)}]"
+    return f"{write(mean)} {ends}"
+
+
 def _cells(result: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     columns = {metric: metric for metric in metrics}
-    if result.attrs["reference"]:
-        columns["difference"] = f"vs {result.attrs['reference']}"
-    if result.attrs["gap"]:
-        columns["gap_closed"] = "gap_closed"
+    beside: dict[str, tuple[str, ...]] = {}  # policies that a column is of, too
+    if reference := result.attrs["reference"]:
+        columns["difference"], beside["difference"] = f"vs {reference}", (reference,)
+    if gap := result.attrs["gap"]:
+        columns["gap_closed"], beside["gap_closed"] = "gap_closed", gap
+    few = set(result.loc[result["training_seeds"].between(1, FEWEST - 1), "policy"])
     rows = []
     for _, row in result.iterrows():
         rank = "oracle" if row["oracle"] else f"{row['rank']}{'=' if row['tied'] else ''}"
         cells = []
         for column in columns:
-            mean, low, high = (number(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
-            cells.append(f"{mean} [{low}, {high}]" if mean != "nan" else "-")
+            values = [row[f"{column}{end}"] for end in ("", "_low", "_high")]
+            is_range = not few.isdisjoint((row["policy"], *beside.get(column, ())))
+            cells.append(cell(values, is_range, number))
         rows.append([rank, row["policy"], *cells])
     return ["rank", "policy", *columns.values()], rows
 
@@ -242,29 +231,13 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
-def _interval(name: str, mean: float, drawn: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    # Of equal values, the mean may be beside both by rounding.
-    return {name: mean, f"{name}_low": min(low, mean), f"{name}_high": max(high, mean)}
-
-
-def _gap_closed(means: Sequence[float], samples: Sequence[np.ndarray]) -> dict[str, float]:
-    """Of the first of three policies, on the way from the second to the third."""
-    (mean, floor, ceiling), (drawn, low, high) = means, samples
-    width = low - high  # samples are smaller where they are better
-    if np.percentile(width, 2.5) <= 0.0:
-        return dict.fromkeys(("gap_closed", "gap_closed_low", "gap_closed_high"), np.nan)
-    shares = (low - drawn)[width > 0.0] / width[width > 0.0]
-    return _interval("gap_closed", (mean - floor) / (ceiling - floor), shares)
-
-
-def _draws(windows: np.ndarray) -> tuple[np.ndarray, int]:
-    """Weights of the episodes in each resample, [R, E], and the number of different windows."""
-    _, window, sizes = np.unique(windows, return_inverse=True, return_counts=True)
-    count = len(sizes)
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, window]
-    return drawn / drawn.sum(axis=1, keepdims=True), count
+def _gap_closed(
+    own: Sample, floor: Sample, ceiling: Sample, larger_is_better: bool
+) -> statistics.Estimate:
+    width = ceiling.values.mean() - floor.values.mean()
+    if (width > 0.0) != larger_is_better:
+        return statistics.Estimate(np.nan, np.nan, np.nan)
+    return statistics.share(own, floor, ceiling)
 
 
 def _windows(results: pd.DataFrame, metric: str) -> np.ndarray:
@@ -272,13 +245,17 @@ def _windows(results: pd.DataFrame, metric: str) -> np.ndarray:
     seeds = _by_seed(results, metric).columns
     if "window" not in results:
         return seeds.to_numpy()
-    return results.drop_duplicates("episode_seed").set_index("episode_seed")["window"][seeds]
+    of_episode = results.drop_duplicates("episode_seed").set_index("episode_seed")["window"]
+    return of_episode[seeds].to_numpy()
 
 
-def _values(results: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
-    """{policy: [S, E]} over the episodes that all policies and training seeds have in common."""
-    common = _by_seed(results, metric).groupby(level="policy", sort=False)
-    return {policy: rows.to_numpy(float) for policy, rows in common}
+def _samples(results: pd.DataFrame, metric: str) -> dict[str, Sample]:
+    """{policy: [S, W]} over the episodes that all policies and training seeds have in common."""
+    windows, found = _windows(results, metric), {}
+    for policy, rows in _by_seed(results, metric).groupby(level="policy", sort=False):
+        values = statistics.by_window(rows.to_numpy(float), windows)
+        found[policy] = Sample(values, learned=bool((rows.index.get_level_values(1) >= 0).any()))
+    return found
 
 
 def _by_seed(results: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from marlserve.experiments.harness.contestant import Contestant
-from marlserve.experiments.harness.evaluate import held_out_seeds, play_all
+from marlserve.experiments.harness.evaluate import experiments_of, held_out_seeds, play_all
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.harness.locks import taking_turns
 from marlserve.experiments.harness.results import merge_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.studies import runs
@@ -76,8 +77,12 @@ def report(
     """
     folder = study.folder(out, preset, problem)
     rows = play_all(contestants, study.problem, episodes, study.copies(problem))
-    all_rows = merge_results(folder / "results.csv", rows)
-    text = study.show(all_rows, problem, f"{study.problem}, {folder.name}")
-    write(folder / "table.md", text)
+    trained = experiments_of(contestants)
+    with taking_turns(folder):
+        there = merge_results(
+            folder / "results.csv", rows, study.problem, study.told(problem), trained
+        )
+        text = study.show(there, problem, f"{study.problem}, {folder.name}")
+        write(folder / "table.md", text)
     print(f"all results: {folder / 'results.csv'}")
     return folder

@@ -74,7 +74,7 @@ def learned(
     """
     played = which or standard
     CheckpointPolicy(folder, played)  # a broken one raises before anything is played
-    name, seed, config = str(folder), None, problem
+    name, seed, config, trained = str(folder), None, problem, None
     if (run := run_of(folder)) is not None:
         trained = experiment_of(run)
         known = trained.env_config
@@ -88,6 +88,7 @@ def learned(
         training_seed=seed,
         system=system,
         folder=folder,
+        experiment=trained,
     )
 
 

@@ -262,6 +262,10 @@ class Study:
         """How many episodes are played side by side."""
         return 32
 
+    def told(self, problem: Any) -> Any:
+        """The Config as it is written down beside results."""
+        return problem
+
     def changed(self, standard: Any, problem: Any) -> dict[str, Any]:
         """Fields of a Config that are not as in a preset's; folders are named after them."""
         return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}

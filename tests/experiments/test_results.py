@@ -1,11 +1,15 @@
 """Episodes are played alike by all, results are merged, intervals are what a hand computes."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from result_rows import LIMIT_BYTES, row, rows_of
+from result_rows import row, rows_of
+from tiny_runs import contents
 from toy_problem import Drift, DriftConfig
 
 from marlserve.envs.load_balance import BASELINES, MODERATE
@@ -65,24 +69,63 @@ def test_rows_do_not_depend_on_the_size_of_the_batch(name):
     assert (some["oracle"] == BASELINES[name].oracle).all()
 
 
-def test_results_take_the_place_of_the_same_policy_and_seed(tmp_path):
+CONFIG = replace(MODERATE, split="test")
+
+
+def merged(file, rows, config=CONFIG, **more):
+    return merge_results(file, rows, "load_balance", config, **more)
+
+
+def test_results_take_the_place_of_the_same_policy_and_seed(tmp_path, capsys):
     file = tmp_path / "deep" / "results.csv"
-    merge_results(file, rows_of("sed", {None: [1.0, 2.0]}))
-    merge_results(file, rows_of("qmix", {0: [3.0, 4.0], 1: [5.0, 6.0]}))
-    merge_results(file, rows_of("sed", {None: [7.0]}))
-    merged = merge_results(file, rows_of("qmix", {1: [8.0, 9.0]}))
-    pd.testing.assert_frame_equal(read_results(file), merged, check_dtype=False)
-    kept = merged.groupby(["policy", "training_seed"], dropna=False)["m"].apply(list)
+    merged(file, rows_of("sed", {None: [1.0, 2.0]}))
+    merged(file, rows_of("qmix", {0: [3.0, 4.0], 1: [5.0, 6.0]}))
+    merged(file, rows_of("sed", {None: [7.0]}))
+    assert capsys.readouterr().out == ""
+    rows = merged(file, rows_of("qmix", {1: [8.0, 9.0]}))
+    assert "qmix, seed 1: played anew, in place of its rows" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(read_results(file), rows, check_dtype=False)
+    kept = rows.groupby(["policy", "training_seed"], dropna=False)["m"].apply(list)
     assert kept.tolist() == [[3.0, 4.0], [8.0, 9.0], [7.0]]
-    assert not list(file.parent.glob(".*"))
+    assert {path.name for path in file.parent.iterdir()} == {".lock", "results.csv", "played.json"}
+
+
+def test_two_trainings_of_one_name_are_two_policies(tmp_path, capsys):
+    file = tmp_path / "results.csv"
+    short, long = (Experiment("load_balance", "qmix", env_steps=n) for n in (100, 200))
+    assert short.digest != long.digest
+    assert short.digest == replace(short, seed=1).digest
+    for experiment, value in ((short, 1.0), (long, 2.0)):
+        rows = rows_of("qmix", {0: [value], 1: [value]}).assign(run=experiment.digest)
+        rows = merged(file, rows, experiments={experiment.digest: vars(experiment)})
+    assert "qmix, seed 1: of another training than that in" in capsys.readouterr().out
+    names = {f"qmix#{short.digest}": 1.0, f"qmix#{long.digest}": 2.0}
+    assert rows.groupby("policy")["m"].mean().to_dict() == names
+    known = json.loads((tmp_path / "played.json").read_text())["experiments"]
+    assert {digest: x["env_steps"] for digest, x in known.items()} == {
+        short.digest: 100,
+        long.digest: 200,
+    }
+
+
+def test_what_was_played_under_another_config_is_refused(tmp_path):
+    file = tmp_path / "results.csv"
+    merged(file, rows_of("sed", {None: [1.0]}))
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"played with config\.episode_s .*, this was with 2\.0"):
+        merged(file, rows_of("lsq", {None: [1.0]}), replace(CONFIG, episode_s=2.0))
+    assert contents(tmp_path) == before
+    (tmp_path / "played.json").unlink()
+    with pytest.raises(ValueError, match="does not say what .* holds"):
+        merged(file, rows_of("lsq", {None: [1.0]}))
 
 
 def test_results_with_other_columns_are_left_alone(tmp_path):
     file = tmp_path / "results.csv"
-    merge_results(file, rows_of("sed", {None: [1.0]}))
+    merged(file, rows_of("sed", {None: [1.0]}))
     before = file.read_bytes()
     with pytest.raises(ValueError, match=r"\['k', 'm'\] are not in both"):
-        merge_results(file, rows_of("lsq", {None: [1.0]}).rename(columns={"m": "k"}))
+        merged(file, rows_of("lsq", {None: [1.0]}).rename(columns={"m": "k"}))
     file.with_name("broken.csv").write_text("policy\nsed\n")
     with pytest.raises(ValueError, match="has no columns"):
         read_results(file.with_name("broken.csv"))
@@ -91,48 +134,55 @@ def test_results_with_other_columns_are_left_alone(tmp_path):
     assert file.read_bytes() == before
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from result_rows import rows_of
+from marlserve.envs.load_balance import MODERATE
+from marlserve.experiments.harness.results import merge_results
+
+for i in range(20):
+    rows = rows_of(f"{sys.argv[2]}_{i}", {None: [float(i)]})
+    merge_results(Path(sys.argv[1]), rows, "load_balance", MODERATE)
+"""
+
+
+def test_two_processes_lose_nothing_of_each_other(tmp_path):
+    file = tmp_path / "results.csv"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(file), name]) for name in ("a", "b")
+    ]
+    assert [writer.wait(timeout=250) for writer in writers] == [0, 0]
+    policies = read_results(file)["policy"].tolist()
+    assert sorted(policies) == sorted(f"{name}_{i}" for name in "ab" for i in range(20))
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "results.csv", "played.json"}
+
+
 @pytest.mark.parametrize("episodes", [10, 59])
 def test_the_mean_is_within_the_interval_of_equal_values(episodes):
     # Plots refuse an interval that rounding puts beside its mean.
-    result = row(table.table(rows_of("a", {i: [0.1] * episodes for i in range(3)}), ["m"]), "a")
+    result = row(table.table(rows_of("a", {i: [0.1] * episodes for i in range(6)}), ["m"]), "a")
     assert result["m_low"] <= result["m"] <= result["m_high"]
 
 
-def test_an_interval_of_many_episodes_is_that_of_the_normal_law():
-    values = np.random.default_rng(0).normal(size=400)
-    result = row(table.table(rows_of("a", {None: values}), ["m"]), "a")
-    half = 1.96 * values.std() / np.sqrt(len(values))
-    assert result["m_high"] - result["m"] == pytest.approx(half, rel=0.1)
-    assert result["m"] - result["m_low"] == pytest.approx(half, rel=0.1)
-
-
-def test_pairs_tell_apart_what_intervals_do_not():
-    noise = np.random.default_rng(0).normal(size=30)
+def test_the_table_tells_apart_what_pairs_do():
+    noise = np.random.default_rng(0).uniform(1.0, 2.0, size=30)
     results = pd.concat(
         [
             rows_of("best", {None: noise}),
-            rows_of("worse", {None: noise + 0.01}),
+            rows_of("worse", {None: noise + 0.02}),
             rows_of("told", {None: noise - 1.0}, oracle=True),
             rows_of("tied", {None: np.roll(noise, 1) + 0.01}),
         ]
     )
     result = table.table(results, ["m"], reference="best")
-    worse = row(result, "worse")
-    assert worse["m_low"] < row(result, "best")["m"] < worse["m_high"]
-    differences = worse[["difference", "difference_low", "difference_high"]]
-    assert differences.tolist() == [pytest.approx(0.01)] * 3
-    assert row(result, "best")["rank"] == 1
-    assert row(result, "tied")["rank"] == 1
-    assert row(result, "worse")["rank"] == 2
-    assert row(result, "tied")["tied"]
-    assert not row(result, "worse")["tied"]
-    assert pd.isna(row(result, "told")["rank"])
-    assert result["policy"].iloc[0] == "told"
+    differences = row(result, "worse")[["difference", "difference_low", "difference_high"]]
+    assert differences.tolist() == [pytest.approx(0.02)] * 3
+    assert result["policy"].tolist() == ["told", "best", "tied", "worse"]
+    assert result["rank"].tolist() == [pd.NA, 1, 1, 3]
+    assert result["tied"].tolist() == [False, True, True, False]
     text = table.markdown(result, ["m"])
-    assert "| oracle | told |" in text
-    assert "| 1= | tied |" in text
-    assert "| 2 | worse |" in text
-    assert "vs best" in text
+    assert all(f"| {policy} |" in text for policy in result["policy"])
 
 
 def test_larger_can_be_better():
@@ -191,8 +241,8 @@ def test_compare_trains_plays_and_draws_what_is_missing(ray_session, quick, tmp_
         assert set(results["policy"]) == {*LEARNED, *BASELINES}
         sizes = results.groupby(["policy", "training_seed"], dropna=False).size()
         assert sizes.tolist() == [2] * (len(LEARNED) * 2 + len(BASELINES))
-        assert "| oracle | global_sed |" in (played / "table.md").read_text()
-        assert (played / "plots" / "latency_percentiles.png").stat().st_size < LIMIT_BYTES
+        assert "global_sed" in (played / "table.md").read_text()
+        assert (played / "plots" / "latency_percentiles.png").exists()
     run, _ = str(trained / "vdn" / "seed_1"), capsys.readouterr()
     flags = ["--load", "0.95", "0.95", "--episodes", "2", "--episode-s", "2", *out]
     assert main(["evaluate", "--policy", run, "sed", *flags]) == 0
@@ -211,19 +261,27 @@ def test_learning_curves_are_drawn_from_the_files(tmp_path, capsys):
         (run / "progress.jsonl").write_text("".join(lines))
         assert len(read_progress(run)) == 3
     assert main(["plot", "--presets", "moderate", "--out", str(tmp_path)]) == 0
-    picture = folder / "plots" / "learning_curves.png"
-    assert 1_000 < picture.stat().st_size < LIMIT_BYTES
+    assert (folder / "plots" / "learning_curves.png").exists()
 
 
-def test_recorded_flows_are_results_of_their_own(tmp_path):
-    times_s = np.cumsum(np.random.default_rng(0).exponential(0.02, 4_000))
-    lines = [f"{t}\t/dummy.php/?n=3670000\n" for t in times_s]
-    file = tmp_path / "rate_50.csv"
-    file.write_text("time\tquery\n" + "".join(lines))
-    flags = ["--trace", "flows", "--trace-path", str(file), "--episode-s", "2", "--episodes", "2"]
-    assert main(["evaluate", "--policy", "sed", "lsq", "--out", str(tmp_path), *flags]) == 0
-    name = "moderate,trace=flows,trace_path=rate_50.csv,episode_s=2.0"
-    assert len(read_results(tmp_path / "load_balance" / name / "results.csv")) == 4
+def test_recordings_of_one_name_are_results_of_their_own(tmp_path):
+    names = set()
+    for folder, rate in (("one", 50.0), ("other", 60.0)):
+        times_s = np.cumsum(np.random.default_rng(0).exponential(1 / rate, 4_000))
+        file = tmp_path / folder / "flows.csv"
+        file.parent.mkdir()
+        lines = [f"{t}\t/dummy.php/?n=3670000\n" for t in times_s]
+        file.write_text("time\tquery\n" + "".join(lines))
+        flags = ["--trace", "flows", "--trace-path", str(file), "--episode-s", "2"]
+        flags += ["--episodes", "2", "--out", str(tmp_path / "out")]
+        assert main(["evaluate", "--policy", "sed", "lsq", *flags]) == 0
+        (new,) = set((tmp_path / "out").rglob("results.csv")) - names
+        assert len(read_results(new)) == 4
+        assert json.loads(new.with_name("played.json").read_text())["config"]["trace_path"] == str(
+            file
+        )
+        names.add(new)
+    assert all("trace_path=flows.csv" in file.parent.name for file in names)
 
 
 @pytest.mark.parametrize(

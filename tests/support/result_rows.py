@@ -8,7 +8,7 @@ from marlserve.envs.load_balance import BASELINES
 LIMIT_BYTES = 100_000
 
 
-def rows_of(policy, values, *, oracle=False):
+def rows_of(policy, values, *, oracle=False, system=""):
     """Rows of results.csv with the metric "m": {training seed or None: values}."""
     frames = [
         pd.DataFrame(
@@ -17,6 +17,7 @@ def rows_of(policy, values, *, oracle=False):
                 "training_seed": pd.array([seed] * len(of_seed), dtype="Int64"),
                 "episode_seed": range(len(of_seed)),
                 "oracle": oracle,
+                "system": system,
                 "return": 0.0,
                 "m": of_seed,
             }
@@ -33,10 +34,12 @@ def row(result, policy):
 SED_S = np.array([0.02, 0.06])  # of two episodes
 
 
-def played(policy, values, *, rejected=0.0):
+def played(policy, values, *, rejected=0.0, system=""):
     """Rows of results.csv: {training seed or None: mean latencies in s}."""
     oracle = policy in BASELINES and BASELINES[policy].oracle
-    rows = rows_of(policy, values, oracle=oracle).rename(columns={"m": "mean_latency_s"})
+    rows = rows_of(policy, values, oracle=oracle, system=system).rename(
+        columns={"m": "mean_latency_s"}
+    )
     known = {"jain_index": 0.75, "rejected": rejected, "completed": 100.0 - rejected}
     return rows.assign(p99_latency_s=10 * rows["mean_latency_s"], **known)
 

@@ -93,6 +93,10 @@ class KVCompression(Study):
     def copies(self, problem: Any) -> int:
         return 1000 if problem.table_path else 32
 
+    def told(self, problem: Any) -> Any:
+        """Wherever its table is."""
+        return replace(problem, table_path=AUTO if problem.table_path else "")
+
     def changed(self, standard: Any, problem: Any) -> dict[str, Any]:
         """Where a table is changes nothing, but whether there is one."""
         path = standard.table_path if problem.table_path else problem.table_path

@@ -18,7 +18,7 @@ from typing import ClassVar
 import pandas as pd
 
 from marlserve.envs.load_balance import REWARDS
-from marlserve.experiments.harness.evaluate import held_out_seeds, play_all
+from marlserve.experiments.harness.evaluate import experiments_of, held_out_seeds, play_all
 from marlserve.experiments.harness.experiment import RUNS, label
 from marlserve.experiments.harness.jobs import train_all
 from marlserve.experiments.harness.results import merge_results, read_results
@@ -77,6 +77,8 @@ class Ablate:
         trained = dict(zip(experiments, folders, strict=True))
         budget = label(self.algorithm, {"env_steps": self.env_steps})
         folder = self.out / study.problem / self.preset / "ablation" / budget
+        # The Config of the folder; policies that meet another one say so in their names.
+        standard = replace(study.presets[self.preset], split="test")
         for played in dict.fromkeys(x.played for x in unique.values()):
             contestants = []
             for x in (x for x in unique.values() if x.played == played):
@@ -86,7 +88,9 @@ class Ablate:
                 contestants += [replace(policy, name=x.name) for policy in own]
             unlike = list({(x.name, x.training_seed): x for x in contestants}.values())
             rows = play_all(unlike, study.problem, self.episodes, study.copies(played))
-            merge_results(folder / "results.csv", rows)
+            merge_results(
+                folder / "results.csv", rows, study.problem, standard, experiments_of(unlike)
+            )
         title = f"{self.algorithm} on {self.preset}, {self.env_steps:,} env-steps"
         shown = variations(self.preset, self.algorithm, None, tuple(REWARDS))
         for picture in report(folder, shown, title):
