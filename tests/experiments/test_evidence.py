@@ -9,14 +9,14 @@ import pytest
 from result_rows import SED_S, cells, played, rows_of
 
 from marlserve.envs.load_balance import BASELINES, MODERATE
-from marlserve.experiments import load_balance
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.reports.table import ratios
-from marlserve.experiments.studies.load_balance import settings as load_balance_settings
+from marlserve.experiments.studies import compare
+from marlserve.experiments.studies.load_balance import settings
 from marlserve.experiments.studies.load_balance.evidence import order, read_all
 from marlserve.experiments.studies.load_balance.paper import COMPLETION_MS
+from marlserve.experiments.studies.load_balance.study import STUDY
 from marlserve.experiments.studies.load_balance.tables import percent, write_evidence
-from marlserve.experiments.studies.study import Study
 
 FACTOR = {"global_sed": 0.8, "lsq": 1.25, "wcmp": 2.0, "random": 10.0}  # of sed's
 
@@ -28,7 +28,9 @@ def leave(out, preset, load, learned):
         for name in BASELINES
         if name != "sed"
     ]
-    rows += [played("sed", {None: SED_S}), *(played(*x) for x in learned.items())]
+    rows.append(played("sed", {None: SED_S}))
+    for name, values in learned.items():
+        rows.append(played(name, values, system="one balancer" if name == "s_sac" else ""))
     folder = out / "load_balance" / f"{preset},load={load}-{load}"
     folder.mkdir(parents=True)
     pd.concat(rows).to_csv(folder / "results.csv", index=False)
@@ -122,7 +124,7 @@ def test_costs_and_the_papers_ratios(out):
     assert re.search(r"\| moderate \| here, load 0.8 \| 0.90 \[.*\] \| 0.72 \[.*\] \|", part)
     assert "| large | here, load 0.95 | 1.10 [1.10, 1.10] | 0.88 [0.88, 0.88] |" in part
     assert "ours is feed-forward" in part
-    training = load_balance_settings.TRAINING["qmix"]
+    training = settings.TRAINING["qmix"]
     assert not any(training[preset]["use_gru"] for preset in COMPLETION_MS)
     assert part.count("| here, load") == 3
     assert "doi:10.1145/3511808.3557133" in part
@@ -172,22 +174,17 @@ def test_captions_count_the_episodes_that_were_used(out):
 
 @pytest.mark.parametrize(
     ("flags", "loads"),
-    [
-        ("", [(0.8, 0.8), (0.95, 0.95)]),
-        ("--loads 0.5 0.7 0.5", [(0.5, 0.5), (0.7, 0.7)]),
-        ("--loads", [(0.8, 0.95)]),
-        ("--load 0.5 0.6", [(0.5, 0.6)]),
-        ("--load 0.5 0.6 --loads", [(0.5, 0.6)]),
-    ],
+    [("", [(0.8, 0.8), (0.95, 0.95)]), ("--load 0.5 0.6", [(0.5, 0.6)])],
 )
-def test_compare_plays_at_loads_or_over_a_range(flags, loads, tmp_path, monkeypatch):
-    played = []
-    monkeypatch.setattr(load_balance.jobs, "train_all", lambda *_: ["sed"])
+def test_compare_plays_at_both_loads_or_over_a_range(flags, loads, tmp_path, monkeypatch):
+    asked, met = [], []
+    monkeypatch.setattr(STUDY, "contestants", lambda problem, *_: met.append(problem))
+    monkeypatch.setattr(compare, "report", lambda *_: tmp_path)
+    monkeypatch.setattr(STUDY, "draw", lambda *_: [])
     monkeypatch.setattr(
-        Study,
-        "report",
-        lambda self, out, preset, problem, *_: played.append(problem) or tmp_path / preset,
+        compare, "train_all", lambda experiments, *_: asked.extend(experiments) or []
     )
-    monkeypatch.setattr(load_balance.Plot, "run", lambda self, preset: None)
-    assert main(["compare", "--presets", "moderate", *flags.split()]) == 0
-    assert played == [replace(MODERATE, split="test", load=load) for load in loads]
+    words = ["compare", "--presets", "moderate", "--algorithms", "ppo", "--seeds", "0"]
+    assert main([*words, *flags.split()]) == 0
+    assert met == [replace(MODERATE, split="test", load=load) for load in loads]
+    assert [x.env_config["split"] for x in asked] == ["train"]

@@ -13,7 +13,6 @@ from tiny_runs import contents
 from toy_problem import Drift, DriftConfig
 
 from marlserve.envs.load_balance import BASELINES, MODERATE
-from marlserve.experiments import load_balance
 from marlserve.experiments.harness import evaluate
 from marlserve.experiments.harness.evaluate import play
 from marlserve.experiments.harness.experiment import Experiment
@@ -21,7 +20,8 @@ from marlserve.experiments.harness.results import merge_results, read_results
 from marlserve.experiments.harness.run import read_progress
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.reports import table
-from marlserve.experiments.studies.load_balance import settings as load_balance_settings
+from marlserve.experiments.studies.load_balance import settings
+from marlserve.experiments.studies.load_balance.study import STUDY
 
 FAST = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 8}
 LEARNED = ("vdn", "s_sac")
@@ -59,10 +59,8 @@ def test_as_many_seeds_as_copies_are_needed():
 @pytest.mark.parametrize("name", BASELINES)
 def test_rows_do_not_depend_on_the_size_of_the_batch(name):
     config = replace(MODERATE, episode_s=1.0, split="test")
-    some, one = (
-        evaluate.evaluate(name, BASELINES[name], "load_balance", config, 3, num_envs=n)
-        for n in (2, 1)
-    )
+    (rule,) = STUDY.contestants(config, [name])
+    some, one = (evaluate.evaluate(rule, "load_balance", 3, num_envs=n) for n in (2, 1))
     pd.testing.assert_frame_equal(some, one)
     assert some["episode_seed"].tolist() == evaluate.held_out_seeds(3)
     assert some["training_seed"].isna().all()
@@ -215,11 +213,9 @@ def test_unknown_columns_and_policies_are_errors():
 def quick(monkeypatch):
     """Trainings of two iterations."""
     training = {"learning_starts": 32, "train_batch_size_per_learner": 4, "sequence_length": 4}
-    settings = load_balance_settings
     monkeypatch.setattr(settings, "ENV_STEPS", 64)
     monkeypatch.setattr(settings, "TRAINING", {name: {"moderate": training} for name in LEARNED})
     monkeypatch.setattr(settings, "ENV_RUNNERS", dict.fromkeys(LEARNED, FAST))
-    monkeypatch.setitem(load_balance.PRESETS, "moderate", MODERATE)
 
 
 def test_compare_trains_plays_and_draws_what_is_missing(ray_session, quick, tmp_path, capsys):
@@ -227,7 +223,7 @@ def test_compare_trains_plays_and_draws_what_is_missing(ray_session, quick, tmp_
     arguments = ["compare", "--presets", "moderate", "--episodes", "2", "--episode-s", "2", *out]
     arguments += ["--algorithms", *LEARNED]
     assert main([*arguments, "--seeds", "0"]) == 0
-    trained = tmp_path / "load_balance" / "moderate"
+    trained = tmp_path / "load_balance" / "moderate,episode_s=2.0"
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("progress.jsonl")}
     assert {p.parent.parent.name for p in before} == set(LEARNED)
     assert "1 training seed and 2 episodes" in " ".join(capsys.readouterr().out.split())
@@ -292,13 +288,8 @@ def test_recordings_of_one_name_are_results_of_their_own(tmp_path):
         ("evaluate --policy sed --episodes 0", "episodes is 0; it must be at least 1"),
         ("evaluate --policy sed --load 0.9 0.5", "load is (0.9, 0.5); allowed is"),
         ("evaluate --policy sed --trace flows --trace-path none.csv", "none.csv"),
-        ("train --settings lr", "settings has 'lr'; expected name=value"),
-        ("train --settings no_such=1", "no_such"),
-        ("train --env-steps 0", "env_steps is 0"),
-        ("compare --presets moderate --loads 0", "load is (0.0, 0.0); allowed is"),
-        ("compare --presets moderate --loads 1 --load 0.5 0.6", "loads is (1.0,), load is (0.5, "),
-        ("compare --presets moderate --jobs 0", "jobs is 0; it must be at least 1"),
-        ("plot --presets nowhere", "there is no folder"),
+        ("compare --presets moderate --load 0 0", "load is (0.0, 0.0); allowed is"),
+        ("compare --presets moderate --split test", "compare trains on 'train'"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, tmp_path, capsys):
@@ -309,18 +300,3 @@ def test_a_mistake_is_one_line(arguments, message, tmp_path, capsys):
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
     assert not list(tmp_path.rglob("experiment.json"))
-
-
-@pytest.mark.parametrize("arguments", ["--help", "demo -h", "train -h", "evaluate -h", "plot -h"])
-def test_help_explains(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(arguments.split())
-    assert end.value.code == 0
-    assert "usage:" in capsys.readouterr().out
-
-
-def test_help_shows_the_values_of_the_preset(capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "--preset", "degraded", "--help"])
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "--slow-servers INT how many are slow at a time, unannounced (default: 2)" in text
