@@ -26,7 +26,7 @@ __all__ = [
     "register",
 ]
 
-_NOT_PROBLEMS = {"base", "linear_bandits", "sims", "single_agent"}
+_NOT_PROBLEMS = {"base", "checks", "linear_bandits", "sims", "single_agent"}
 
 
 def names() -> list[str]:

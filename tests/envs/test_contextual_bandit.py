@@ -158,8 +158,10 @@ def test_only_the_oracle_has_no_regret(preset):
         ("num_arms", 4.0, "whole, at least 2"),
         ("dim", 0, "whole, at least 1"),
         ("instance_seed", -1, "whole, at least 0"),
-        ("noise_std", -0.5, "not negative, and finite"),
-        ("noise_std", float("nan"), "not negative, and finite"),
+        ("noise_std", None, "a number from 0 to 1e\\+06"),
+        ("dim", True, "whole, at least 1, at most 1000"),
+        ("noise_std", -0.5, "a number from 0 to 1e\\+06"),
+        ("noise_std", float("nan"), "a number from 0 to 1e\\+06"),
     ],
 )
 def test_bad_settings_are_errors(field, value, allowed):
