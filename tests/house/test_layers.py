@@ -22,10 +22,11 @@ LAYERS = (
     "traces",
     "envs.sims",
     "envs",
+    "policies.session",
     "policies.sampling",
     "policies.models",
     "policies.training",
-    "policies",  # the algorithms, checkpoint and session
+    "policies",  # the algorithms, and checkpoint
     "policies.export",
     "experiments.harness",
     "experiments.reports",
