@@ -4,7 +4,7 @@ import coverages
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from result_rows import row, rows_of
@@ -23,12 +23,12 @@ def sample(*rows, learned=None):
 
 
 @st.composite
-def played(draw, low=0.0, high=1.0, fewest=1):
+def played(draw):
     """Learned policies and heuristics on the same episodes: {name: {seed or None: values}}."""
     episodes, found = draw(st.integers(2, 8)), {}
-    numbers = st.floats(low, high, allow_subnormal=False)
+    numbers = st.floats(0.0, 1.0, allow_subnormal=False)
     for name in "abcd"[: draw(st.integers(2, 4))]:
-        seeds = draw(st.sampled_from([None, fewest, FEWEST, FEWEST + 2]))
+        seeds = draw(st.sampled_from([None, 1, FEWEST, FEWEST + 2]))
         values = draw(arrays(float, (seeds or 1, episodes), elements=numbers))
         found[name] = {None: values[0]} if seeds is None else dict(enumerate(values))
     return pd.concat([rows_of(*x) for x in found.items()], ignore_index=True)
@@ -136,6 +136,7 @@ def test_mirrored_values_have_mirrored_intervals(seeds, data):
         assert (-back.high, -back.low) == pytest.approx((there.low, there.high), abs=1e-6)
 
 
+@settings(max_examples=50)
 @given(played())
 def test_ranks_follow_means_and_ties_are_ties(results):
     result = table(results, ["m"], bounds={"m": UNIT})
@@ -159,12 +160,17 @@ def test_ranks_follow_means_and_ties_are_ties(results):
             assert any(statistics.are_apart(first, samples[p], UNIT) for p in last)
 
 
-@given(played(low=0.5, high=2.0))
-def test_ratios_are_positive_and_turn_round(results):
+@pytest.mark.parametrize("seeds", [None, 3, 5, 9])
+def test_ratios_are_positive_and_turn_round(seeds):
+    rng = np.random.default_rng(0)
+    values = {i: np.exp(rng.normal(size=12)) for i in range(seeds)} if seeds else None
+    results = pd.concat(
+        rows_of(name, of_policy or {None: np.exp(rng.normal(size=12))})
+        for name, of_policy in (("a", values), ("b", None))
+    )
     a, b = statistics_of(results, "a", "b"), statistics_of(results, "b", "a")
-    assert 0.0 < a["ratio_low"] <= a["ratio"] <= a["ratio_high"]
+    assert 0.0 < a["ratio_low"] < a["ratio"] < a["ratio_high"]
     assert a["ratio"] * b["ratio"] == pytest.approx(1.0)
-    assume(a["ratio_high"] < 1e9)
     assert a["ratio_low"] * b["ratio_high"] == pytest.approx(1.0)
 
 
