@@ -19,6 +19,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.agent_index import INDEXED_AGENTS, indexed
 from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.module_actor import ModuleActor
 from marlserve.policies.sampling.runner import MIXER
@@ -97,7 +98,10 @@ class CheckpointPolicy:
                     f"{self.path}; there are {sorted(self._actors)}"
                 )
             actor = self._actors[module_id]
-            seen = [self._checked(agent, observations[agent], actor) for agent in agents]
+            seen = [
+                self._checked(agent, _seen(agent, observations[agent], actor.module), actor)
+                for agent in agents
+            ]
             legal = None if masks is None else self._stacked_masks(masks, agents, actor.actions)
             chosen, hidden, _ = actor.act(
                 np.stack(seen, axis=1), legal, self._hidden_of(agents, actor), explore=False, t=0
@@ -157,6 +161,13 @@ class CheckpointPolicy:
                 f"reset() it is {self._num_envs}"
             )
         return observation
+
+
+def _seen(agent: str, observation: np.ndarray, module: RLModule) -> np.ndarray:
+    """What the module sees: also the agent's index, if it was trained so."""
+    config = module.model_config  # a dataclass if the algorithm is RLlib's own
+    agents = config.get(INDEXED_AGENTS) if isinstance(config, dict) else None
+    return observation if agents is None else indexed(np.asarray(observation), agent, agents)
 
 
 def _default_module(agent: str, episode: Episode) -> str:

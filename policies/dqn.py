@@ -61,8 +61,6 @@ class DQNConfig(OffPolicyConfig):
         self.grad_clip = 10.0
         self.train_batch_size_per_learner = 16
         self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = 8
-        self.updates_per_step = 16
 
     def training(
         self,

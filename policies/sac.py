@@ -48,9 +48,7 @@ class SACConfig(EntropyConfig):
         # RLlib's own settings, where SAC wants other values.
         self.lr = 1e-3
         self.train_batch_size_per_learner = 128
-        self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = 8
-        self.updates_per_step = 16
+        self.num_envs_per_env_runner = 32
 
     def training(self, *, hidden_sizes: list[int] = NotProvided, **kwargs) -> "SACConfig":
         """Set what concerns training; other arguments are those of `EntropyConfig.training`.

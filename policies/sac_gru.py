@@ -60,8 +60,6 @@ class SACGRUConfig(EntropyConfig, RecurrentConfig):
         # RLlib's own settings, where recurrent SAC wants other values.
         self.lr = 1e-3
         self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = "auto"  # that of a row
-        self.updates_per_step = 8
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=SACGRUModule)

@@ -73,9 +73,7 @@ class TD3Config(OffPolicyConfig):
         # RLlib's own settings, where TD3 wants other values.
         self.lr = 1e-3
         self.train_batch_size_per_learner = 128
-        self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = 8
-        self.updates_per_step = 16
+        self.num_envs_per_env_runner = 32
 
     def training(
         self,

@@ -13,8 +13,9 @@ centralised training. Agents of different policies may have different spaces; se
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
-`needs_state` (keep the global state, which the environment is else not asked for), `cut_rows` and
-`seeds_by_steps` (see below); the last three are False by default.
+`needs_state` (keep the global state, which the environment is else not asked for),
+`observe_agent_index` (see `agent_index`), `cut_rows` and `seeds_by_steps` (see below); the last
+four are False by default.
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -42,6 +43,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_context import EnvContext
 
 from marlserve.policies.sampling.acting import Actor, agent_groups
+from marlserve.policies.sampling.agent_index import IndexedBatch
 from marlserve.policies.sampling.counts import Counts
 from marlserve.policies.sampling.environment import JointEnv, make_batch
 from marlserve.policies.sampling.episodes import Episode, Ledger
@@ -83,6 +85,8 @@ class VectorEnvRunner(ReportingEnvRunner):
             num_workers=config.num_env_runners,
         )
         batch = make_batch(config, context)
+        if getattr(config, "observe_agent_index", False):
+            batch = IndexedBatch(batch)
         self.env, self.num_envs = JointEnv(batch), batch.num_envs
         self.groups = agent_groups(batch.agents, config.policy_mapping_fn, Episode(batch.agents))
         unknown = set(self.groups) - set(config.policies)

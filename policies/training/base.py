@@ -30,6 +30,7 @@ from ray.rllib.utils.metrics import (
 
 from marlserve.policies import session
 from marlserve.policies.sampling.acting import agent_groups
+from marlserve.policies.sampling.agent_index import INDEXED_AGENTS
 from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.named_env import environment_of
 from marlserve.policies.sampling.own_spaces import OwnSpaces, own_spaces
@@ -64,6 +65,7 @@ class PolicyConfig(AlgorithmConfig):
         self.num_env_runners = 0
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
+        self.observe_agent_index = False
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
     def environment(
@@ -95,8 +97,12 @@ class PolicyConfig(AlgorithmConfig):
             self.env_config: dict[str, Any] = {}
         return super().environment(env, env_config=given, **kwargs)
 
-    def training(self, **kwargs) -> "PolicyConfig":
-        """Set what concerns training; the arguments are those of `AlgorithmConfig.training`.
+    def training(self, *, observe_agent_index: bool = NotProvided, **kwargs) -> "PolicyConfig":
+        """Set what concerns training; other arguments are those of `AlgorithmConfig.training`.
+
+        Args:
+            observe_agent_index: agents see which of them they are, for policies that several of
+                them share and for flat observations; see `sampling.agent_index`.
 
         Raises:
             ValueError: for a setting that the algorithm does not have.
@@ -105,6 +111,8 @@ class PolicyConfig(AlgorithmConfig):
         if unknown := sorted(set(kwargs) - set(known)):
             name = self.algo_class.__name__
             raise ValueError(f"{name} has no setting {unknown}; it has {known}")
+        if observe_agent_index is not NotProvided:
+            self.observe_agent_index = observe_agent_index
         return super().training(**kwargs)
 
     @classmethod
@@ -123,6 +131,10 @@ class PolicyConfig(AlgorithmConfig):
         if not self.is_multi_agent:
             name = self.algo_class.__name__
             self._value_error(f"{name} needs .multi_agent(policies=..., policy_mapping_fn=...)")
+        if not isinstance(self.observe_agent_index, bool):
+            self._value_error(
+                f"observe_agent_index is {self.observe_agent_index!r}; it must be True or False"
+            )
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
@@ -143,7 +155,12 @@ class PolicyConfig(AlgorithmConfig):
                 )
             for module_id in self.policies:
                 self._check_spaces(module_id, *spaces[module_id])
-        return super().get_multi_rl_module_spec(spaces=spaces, **kwargs)
+        result = super().get_multi_rl_module_spec(spaces=spaces, **kwargs)
+        if self.observe_agent_index and spaces is not None:  # who plays a checkpoint must know them
+            agents = list(spaces[INPUT_ENV_SINGLE_SPACES][0].spaces)
+            for spec in result.rl_module_specs.values():
+                spec.model_config = {**spec.model_config, INDEXED_AGENTS: agents}
+        return result
 
     def _check_spaces(
         self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space

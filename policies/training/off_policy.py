@@ -57,7 +57,7 @@ class OffPolicy(PolicyAlgorithm):
         if steps < config.learning_starts or len(self.replay) < config.total_train_batch_size:
             return
         with metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
-            rows = config.total_train_batch_size * config.updates_per_step
+            rows = config.total_train_batch_size * config.get_updates_per_step()
             sequences = self.replay.sample(rows)
             if config.standardize_rewards:
                 sequences = self.reward_standardizer.apply(sequences)

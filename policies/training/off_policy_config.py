@@ -26,7 +26,6 @@ class OffPolicyConfig(PolicyConfig):
         "burn_in": 0,
         "replay_capacity": 1,
         "learning_starts": 0,
-        "updates_per_step": 1,
         "target_network_update_freq": 1,
     }
     SHARES: ClassVar[dict[str, float]] = {"td_lambda": 0.0, "tau": 1e-6, "gamma": 0.0}
@@ -38,11 +37,13 @@ class OffPolicyConfig(PolicyConfig):
         self.burn_in = 0
         self.replay_capacity = 100_000
         self.learning_starts = 1_000
-        self.updates_per_step = 1
+        self.updates_per_step = "auto"
         self.target_network_update_freq = 1
         self.tau = 0.02
         self.standardize_rewards = False
         self.store_buffer_in_checkpoints = True
+        # RLlib's own: its 200 would be many rows of every copy for one update.
+        self.rollout_fragment_length = "auto"
 
     def training(
         self,
@@ -52,7 +53,7 @@ class OffPolicyConfig(PolicyConfig):
         burn_in: int = NotProvided,
         replay_capacity: int = NotProvided,
         learning_starts: int = NotProvided,
-        updates_per_step: int = NotProvided,
+        updates_per_step: int | str = NotProvided,
         target_network_update_freq: int = NotProvided,
         tau: float = NotProvided,
         standardize_rewards: bool = NotProvided,
@@ -68,7 +69,9 @@ class OffPolicyConfig(PolicyConfig):
                 recurrent networks.
             replay_capacity: rows in the replay.
             learning_starts: environment steps before the first update.
-            updates_per_step: gradient updates in each `training_step`, each on rows of its own.
+            updates_per_step: gradient updates in each `training_step`, each on rows of its own;
+                "auto": one for every `sequence_length` environment steps that are sampled, so that
+                the number of copies and of env runners does not change what is learned from them.
             target_network_update_freq: updates between two updates of the target networks.
             tau: 1 to copy the networks into their targets, less to move them by that share.
             standardize_rewards: learn from (reward - mean) / std over all that was sampled.
@@ -83,6 +86,11 @@ class OffPolicyConfig(PolicyConfig):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 self._value_error(f"{field} is {value!r}; it must be an integer of at least {low}")
+        if self.updates_per_step != "auto" and not _is_count(self.updates_per_step):
+            self._value_error(
+                f"updates_per_step is {self.updates_per_step!r}; it must be 'auto', or an integer "
+                "of at least 1"
+            )
         for field, low in self.SHARES.items():
             if not low <= getattr(self, field) <= 1.0:
                 self._value_error(f"{field} is {getattr(self, field)}; it must be in [{low}, 1]")
@@ -97,6 +105,13 @@ class OffPolicyConfig(PolicyConfig):
         if self.rollout_fragment_length == "auto":
             return self.sequence_length
         return self.rollout_fragment_length
+
+    def get_updates_per_step(self) -> int:
+        """Gradient updates in each `training_step`; "auto" is one for each row's worth of steps."""
+        if self.updates_per_step != "auto":
+            return self.updates_per_step
+        copies = self.num_envs_per_env_runner * max(1, self.num_env_runners)
+        return max(1, copies * self.get_rollout_fragment_length() // self.sequence_length)
 
     def _check_spaces(
         self, module_id: str, observations: gymnasium.Space, actions: gymnasium.Space
@@ -122,3 +137,7 @@ class OffPolicyConfig(PolicyConfig):
             levels = [level for _, level in value]
         if not all(0.0 <= level <= 1.0 for level in levels):
             self._value_error(f"{field} is {value}; its values must be in [0, 1]")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

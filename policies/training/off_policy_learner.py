@@ -24,7 +24,7 @@ _NUM_UPDATES = "num_updates"
 
 
 class OffPolicyLearner(TorchLearner):
-    """Makes `config.updates_per_step` updates of a batch; a subclass gives the loss."""
+    """Makes `config.get_updates_per_step()` updates of a batch; a subclass gives the loss."""
 
     def build(self) -> None:
         super().build()
@@ -33,7 +33,7 @@ class OffPolicyLearner(TorchLearner):
         self._num_updates = 0
 
     def _update(self, batch: dict[str, Any]) -> tuple:
-        for part in _parts(batch, self.config.updates_per_step):
+        for part in _parts(batch, self.config.get_updates_per_step()):
             result = super()._update(part)
             self._num_updates += 1
             if self._num_updates % self.config.target_network_update_freq == 0:
