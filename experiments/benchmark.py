@@ -3,27 +3,27 @@
     python experiments/benchmark.py simulator --seconds 5
     python experiments/benchmark.py                          # all parts
 
-`simulator`  jobs, by the compiled simulator, by plain Python and by SimPy: `benchmark_simulator`.
+`simulator`  jobs, by the compiled simulator, by plain Python and by SimPy: `benchmarks.simulator`.
 `sampling`   env-steps, by `VectorEnvRunner` and by RLlib's runner, under Wikipedia's traffic, and
-             `sampling_poisson` under a tenth of the jobs: `benchmark_learning`.
-`training`   env-steps of QMIX, replay and updates included, beside 219 per second of a published
-             QMIX for this problem (github.com/NTV-UIT/MARLLB, after repairs, without its sleeps,
-             with one update per 100 steps), and `sac_training` of recurrent SAC with 16 servers,
-             beside 23.9 of the same source's SAC, with one update per step.
-`kv_cache`   env-steps of the KV-cache problem, and `kv_cache_training` of PPO on it, beside what
-             the system that the problem comes from was measured to do: `benchmark_kv_cache`.
+             `sampling_poisson` under a tenth of the jobs: `benchmarks.learning`.
+`training`   env-steps of QMIX, replay and updates included, beside the same written plainly, and
+             `sac_training` of recurrent SAC with 16 servers: `benchmarks.learning`.
+`kv_cache`   env-steps of the KV-cache problem, and `kv_cache_training` of PPO on it, beside RLlib's
+             PPO: `benchmarks.kv_cache`.
 `kv_compression`  answers, one for each arm and prompt, with all arms of a prompt side by side, and
-             `kv_compression_training` of NeuralUCB, from a table: `benchmark_kv_compression`.
+             `kv_compression_training` of NeuralUCB, from a table: `benchmarks.kv_compression`.
 
 All rates are per second of CPU time of this one process with one thread, so that they hold, about,
-on a machine that is busy with other things too. `ratio` is to the row that has 1.0. The rows go to
-runs/benchmark.csv, where they replace those of the same part.
+on a machine that is busy with other things too. `ratio` is to the row that has 1.0; both were
+measured in this run, and if they train, by the same number of updates of the weights for each
+env-step, which `updates` says. A row without a ratio has nothing beside it that does the same. The
+rows go to runs/benchmark.csv, where they replace those of the same part.
 """
 
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,44 +36,36 @@ from rich.table import Table
 
 from marlserve.experiments.benchmarks import kv_cache, kv_compression
 from marlserve.experiments.benchmarks.learning import (
+    PLAIN_QMIX,
     RECURRENT_SAC,
     RLLIB,
     TRAINING,
     sampling,
 )
 from marlserve.experiments.benchmarks.simulator import PLAIN, SIMULATOR
+from marlserve.experiments.benchmarks.work import Side, Work
 from marlserve.experiments.harness.experiment import RUNS
 
-# Env-steps per CPU-second.
-PUBLISHED = {"published QMIX, repaired": 219.0}
-PUBLISHED_SAC = {"published SAC-GRU, repaired": 23.9}
-
-# Does some work: (units done, CPU seconds that they took). It is made by a function of its own.
-Side = Callable[[], tuple[int, float]]
+_SAME_UPDATES = 0.1  # relative; a side's last iteration may be cut off before its updates
 
 
 @dataclass(frozen=True)
 class Part:
-    """Sides that do the same, counted in `unit`; `base` is the one to compare with."""
+    """Sides that do the same, counted in `unit`; `base` is the one to compare with, if any."""
 
     unit: str
     sides: dict[str, Callable[[], Side]]
-    base: str
-    published: dict[str, float] = field(default_factory=dict)  # sides measured elsewhere
+    base: str | None
 
 
 PARTS = {
     "simulator": Part("jobs", SIMULATOR, PLAIN),
     "sampling": Part("env-steps", sampling("wikipedia"), RLLIB),
     "sampling_poisson": Part("env-steps", sampling("poisson"), RLLIB),
-    "training": Part("env-steps", TRAINING, *PUBLISHED, PUBLISHED),
-    "sac_training": Part("env-steps", RECURRENT_SAC, *PUBLISHED_SAC, PUBLISHED_SAC),
-    "kv_cache": Part(
-        "env-steps", kv_cache.ENVIRONMENT, *kv_cache.SOURCE_ENVIRONMENT, kv_cache.SOURCE_ENVIRONMENT
-    ),
-    "kv_cache_training": Part(
-        "env-steps", kv_cache.TRAINING, *kv_cache.SOURCE_TRAINING, kv_cache.SOURCE_TRAINING
-    ),
+    "training": Part("env-steps", TRAINING, PLAIN_QMIX),
+    "sac_training": Part("env-steps", RECURRENT_SAC, None),
+    "kv_cache": Part("env-steps", kv_cache.ENVIRONMENT, kv_cache.PLAIN),
+    "kv_cache_training": Part("env-steps", kv_cache.TRAINING, kv_cache.RLLIB),
     "kv_compression": Part("answers", kv_compression.ANSWERS, kv_compression.ALONE),
     "kv_compression_training": Part(
         "pulls", kv_compression.TRAINING, kv_compression.FROM_THE_MODEL
@@ -89,29 +81,39 @@ class Row:
     side: str
     unit: str
     per_cpu_s: float
-    ratio: float
+    ratio: float | None  # to the part's base
+    updates: float  # of weights, for each unit
 
 
 def measure(name: str, seconds: float) -> list[Row]:
-    """All sides of a part, for this many CPU seconds each."""
+    """All sides of a part, for this many CPU seconds each.
+
+    Raises:
+        ValueError: if sides that are compared make different numbers of updates.
+    """
     part = PARTS[name]
-    rates = {side: per_cpu_s(make(), seconds) for side, make in part.sides.items()}
+    works = {side: total(make(), seconds) for side, make in part.sides.items()}
     if name.endswith("training"):
         from marlserve.policies import session
 
         session.stop()
-    rates |= part.published
-    return [Row(name, side, part.unit, x, x / rates[part.base]) for side, x in rates.items()]
+    rates = {side: work.units / work.cpu_s for side, work in works.items()}
+    updates = {side: work.updates / work.units for side, work in works.items()}
+    if part.base and max(updates.values()) > (1 + _SAME_UPDATES) * min(updates.values()):
+        raise ValueError(f"the sides of {name} update at different rates per unit: {updates}")
+    return [
+        Row(name, side, part.unit, x, x / rates[part.base] if part.base else None, updates[side])
+        for side, x in rates.items()
+    ]
 
 
-def per_cpu_s(side: Side, seconds: float) -> float:
-    """Units per CPU second; what is done first is a warm-up and does not count."""
+def total(side: Side, seconds: float) -> Work:
+    """What is done in this much CPU time; what is done first is a warm-up and does not count."""
     side()
-    done, spent_s = 0, 0.0
-    while spent_s < seconds:
-        units, cpu_s = side()
-        done, spent_s = done + units, spent_s + cpu_s
-    return done / spent_s
+    done = Work(0, 0.0)
+    while done.cpu_s < seconds:
+        done = Work(*(x + y for x, y in zip(done, side(), strict=True)))
+    return done
 
 
 def write(rows: list[Row], path: Path) -> None:
@@ -126,11 +128,18 @@ def write(rows: list[Row], path: Path) -> None:
 
 def show(rows: list[Row]) -> None:
     """Print a table."""
-    table = Table("part", "side", "per CPU second", "ratio", caption="one process, one thread")
+    table = Table("part", "side", "per CPU second", "ratio", "updates per unit")
+    table.caption = "one process, one thread"
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(row.part, row.side, f"{row.per_cpu_s:,.0f} {row.unit}", f"{row.ratio:.1f}")
+        table.add_row(
+            row.part,
+            row.side,
+            f"{row.per_cpu_s:,.0f} {row.unit}",
+            "" if row.ratio is None else f"{row.ratio:.1f}",
+            f"{row.updates:.4f}" if row.updates else "",
+        )
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120  # a file has no width of its own

@@ -4,13 +4,13 @@ Prompts of 256 tokens, read by the small model. An answer is that of one arm to 
 it there is always the full cache's, to compare with.
 """
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from marlserve.experiments.benchmarks.learning import training
+from marlserve.experiments.benchmarks.work import timed
 
 FURTHER_ARMS = ("window_4", "snapkv_16", "tova", "a2sf_0.95")  # beside the problem's own 21
 ALONE, FROM_THE_MODEL = "one arm a prompt", "NeuralUCB, asking the model"
@@ -27,15 +27,14 @@ def answers(arms: int, prompts: int):
     torch.set_num_threads(1)
     live, first = Live(replace(UNTAGGED, arms=(*UNTAGGED.arms, *FURTHER_ARMS))), 0
 
-    def play() -> tuple[int, float]:
+    def play() -> int:
         nonlocal first
-        start_s = time.process_time()
         for index in range(first, first + prompts):
             live.outcomes(index, range(arms))
         first += prompts
-        return arms * prompts, time.process_time() - start_s
+        return arms * prompts
 
-    return play
+    return timed(play)
 
 
 def pulls(tabled: bool):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from marlserve import envs
+from marlserve.experiments.benchmarks.work import Work, timed
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -38,12 +39,11 @@ def runner(vectorised: bool, trace: str):
     )
     env_runner = env_runner_cls(config=config, worker_index=0)
 
-    def sample() -> tuple[int, float]:
-        steps, start_s = 16 * COPIES, time.process_time()
-        env_runner.sample(num_timesteps=steps, explore=True)
-        return steps, time.process_time() - start_s
+    def sample() -> int:
+        env_runner.sample(num_timesteps=16 * COPIES, explore=True)
+        return 16 * COPIES
 
-    return sample
+    return timed(sample)
 
 
 def problem_alone(trace: str):
@@ -52,13 +52,13 @@ def problem_alone(trace: str):
     problem.reset(list(range(COPIES)))
     shape = (COPIES, len(problem.agents), *problem.action_space.shape)
 
-    def step() -> tuple[int, float]:
+    def step() -> Work:
         actions = rng.integers(problem.action_space.nvec, size=shape)
         start_s = time.process_time()
         *_, truncated = problem.step(actions)
         if truncated.any():
             problem.reset(copies=np.flatnonzero(truncated))
-        return COPIES, time.process_time() - start_s
+        return Work(COPIES, time.process_time() - start_s)
 
     return step
 
@@ -74,10 +74,10 @@ def training(config: "AlgorithmConfig"):
     session.start(num_cpus=1)
     algorithm = config.debugging(seed=0).build_algo()
 
-    def train() -> tuple[int, float]:
-        before, start_s = sampled(), time.process_time()
+    def train() -> int:
+        before = sampled()
         algorithm.train()
-        return sampled() - before, time.process_time() - start_s
+        return sampled() - before
 
     def sampled() -> int:
         steps = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
@@ -85,15 +85,29 @@ def training(config: "AlgorithmConfig"):
 
     while sampled() < getattr(config, "learning_starts", 0):  # from then on it also updates
         train()
-    return train
+    return timed(train)
 
 
 def qmix():
-    """A side."""
+    """A side: the default settings, an update for every 16 steps."""
     from marlserve import policies
 
-    config = policies.config("qmix", problem=PROBLEM)
-    return training(config.env_runners(num_envs_per_env_runner=COPIES))
+    return training(policies.config("qmix", problem=PROBLEM))
+
+
+def plain_qmix():
+    """A side: the same, plainly written."""
+    import torch
+
+    from marlserve import policies
+    from marlserve.experiments.benchmarks.reference_qmix import PlainQMIX
+
+    torch.set_num_threads(1)
+    config = policies.config("qmix")
+    reference = PlainQMIX(envs.make(PROBLEM), config)
+    while not reference.num_updates:
+        reference.play(config.sequence_length)
+    return timed(partial(reference.play, 4 * config.sequence_length))
 
 
 def s_sac():
@@ -112,5 +126,6 @@ def sampling(trace: str) -> dict[str, partial]:
     }
 
 
-TRAINING = {"QMIX": qmix}
+PLAIN_QMIX = "plain PyTorch, 1 copy"
+TRAINING = {"QMIX, 32 copies": qmix, PLAIN_QMIX: plain_qmix}
 RECURRENT_SAC = {"recurrent SAC": s_sac}

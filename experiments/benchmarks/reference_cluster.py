@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-import simpy
-
 
 class Server:
     """Processor sharing in virtual time: the work that one job would have received so far.
@@ -204,7 +202,15 @@ class Cluster:
 
 
 def play_with_simpy(time_s, work_s, balancer, uniform, *, cores, weights) -> list[float]:
-    """Latencies of all jobs under shortest expected delay, without limits or changes of speed."""
+    """Latencies of all jobs under shortest expected delay, without limits or changes of speed.
+
+    Raises:
+        ValueError: if SimPy is not installed.
+    """
+    try:
+        import simpy  # nothing else needs it
+    except ImportError as error:
+        raise ValueError("the side SimPy needs it: python -m pip install simpy") from error
     env, latency_s = simpy.Environment(), [math.nan] * len(time_s)
     servers = [Server(c) for c in cores]
     balancers = Balancers(weights, "shortest_expected_delay", servers)

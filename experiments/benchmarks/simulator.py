@@ -14,6 +14,7 @@ from marlserve import traces
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.envs.sims.reservoir import Reservoirs
 from marlserve.experiments.benchmarks import reference_cluster
+from marlserve.experiments.benchmarks.work import Work, timed
 from marlserve.traces import wikipedia
 
 COPIES, CORES, LOAD, STEP_S = 64, (4,) * 16, 0.85, 0.25
@@ -37,7 +38,7 @@ def compiled(num_balancers: int, statistics: bool, duration_s: float = 5.0):
     jobs = [arrivals(copy, duration_s, num_balancers) for copy in range(COPIES)]
     weights = np.ones(cluster.shape)
 
-    def play() -> tuple[int, float]:
+    def play() -> Work:
         for copy in range(COPIES):
             cluster.load(copy, *jobs[copy])
             reservoirs.reset(copy, copy)
@@ -50,7 +51,7 @@ def compiled(num_balancers: int, statistics: bool, duration_s: float = 5.0):
                 reservoirs.add(*completed, first=pairs)
                 reservoirs.add(*cluster.flow_durations(), first=pairs)
                 reservoirs.features(cluster.copies["clock_s"])
-        return int(cluster.copies["arrived"].sum()), time.process_time() - start_s
+        return Work(int(cluster.copies["arrived"].sum()), time.process_time() - start_s)
 
     return play
 
@@ -60,15 +61,14 @@ def interpreted(num_balancers: int, simpy: bool, duration_s: float = 2.0):
     jobs = [values.tolist() for values in arrivals(0, duration_s, num_balancers)]
     weights = np.ones((num_balancers, len(CORES))).tolist()
 
-    def play() -> tuple[int, float]:
-        start_s = time.process_time()
+    def play() -> int:
         if simpy:
             reference_cluster.play_with_simpy(*jobs, cores=CORES, weights=weights)
         else:
             reference_cluster.Cluster(CORES, weights).play(*jobs)
-        return len(jobs[0]), time.process_time() - start_s
+        return len(jobs[0])
 
-    return play
+    return timed(play)
 
 
 PLAIN = "plain Python"

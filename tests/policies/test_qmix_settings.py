@@ -4,6 +4,7 @@ import pytest
 
 from marlserve import policies
 from marlserve.policies import qmix
+from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ from marlserve.policies import qmix
         ({"hidden_size": 0}, "hidden_size is 0"),
         ({"sequence_length": 2.5}, "sequence_length is 2.5"),
         ({"updates_per_step": 0}, "updates_per_step is 0"),
+        ({"updates_per_step": 1.5}, "updates_per_step is 1.5; it must be 'auto', or an integer"),
+        ({"updates_per_step": "many"}, "updates_per_step is 'many'"),
     ],
 )
 def test_bad_settings_are_refused(training, message):
@@ -41,3 +44,40 @@ def test_unknown_names_are_refused():
 def test_an_algorithm_is_a_module_with_a_config():
     assert "qmix" in policies.names()
     assert not {"base", "checkpoint", "qmix_learner", "session"} & set(policies.names())
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "num_env_runners", "fragment", "updates"),
+    [(1, 0, "auto", 1), (32, 0, "auto", 32), (8, 2, "auto", 16), (4, 0, 64, 16), (1, 0, 8, 1)],
+)
+def test_there_is_an_update_for_each_rows_worth_of_steps(
+    num_envs, num_env_runners, fragment, updates
+):
+    config = qmix.config(sequence_length=16).env_runners(
+        num_envs_per_env_runner=num_envs,
+        num_env_runners=num_env_runners,
+        rollout_fragment_length=fragment,
+    )
+    assert config.get_updates_per_step() == updates
+    assert config.training(updates_per_step=3).get_updates_per_step() == 3
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qmix", "sac"])
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_the_number_of_copies_does_not_change_how_often_it_updates(
+    algorithm, num_envs, ray_session
+):
+    """As its settings are, but for sizes: 96 steps are sampled, and learned from from the 24th."""
+    config = (
+        policies.config(
+            algorithm, sequence_length=6, learning_starts=24, train_batch_size_per_learner=2
+        )
+        .environment(PettingZooEnv, env_config={"maker": "toys:Counting", "kwargs": {"length": 6}})
+        .env_runners(num_envs_per_env_runner=num_envs)
+    )
+    trained = config.build_algo()
+    for _ in range(96 // (6 * num_envs)):
+        trained.training_step()
+    (updates,) = trained.learner_group.foreach_learner(lambda x: x._num_updates).result_or_errors
+    trained.stop()
+    assert abs(updates.get() - (96 - 24) / 6) <= num_envs
