@@ -40,24 +40,21 @@ def answers(arms: int, prompts: int):
 def pulls(tabled: bool):
     """A side: NeuralUCB, updates included. It starts Ray."""
     from marlserve.envs.kv_compression import UNTAGGED
-    from marlserve.experiments.studies.kv_compression import tables as kv_compression_tables
+    from marlserve.experiments.studies.kv_compression import tables
 
     problem = replace(UNTAGGED, num_prompts=_PROMPTS)
     if not tabled:
         return training(_experiment(problem).config())
     with TemporaryDirectory() as folder:  # until the table is read
-        kv_compression_tables.make(problem, Path(folder), splits=("train",))
+        tables.make(problem, Path(folder), splits=("train",))
         return training(_experiment(replace(problem, table_path=folder)).config())
 
 
 def _experiment(problem):
-    from marlserve.experiments.studies.kv_compression import settings as kv_compression_settings
+    from marlserve.experiments.studies.kv_compression.study import STUDY
 
-    return kv_compression_settings.experiment(
-        *("untagged", "neural_ucb", 0, problem),
-        iterations=kv_compression_settings.ITERATIONS,
-        episodes_per_update=kv_compression_settings.EPISODES_PER_UPDATE,
-        eval_frequency=0,
+    return STUDY.experiment(
+        "untagged", "neural_ucb", problem=problem, evaluation={"evaluate_every": 0}
     )
 
 

@@ -112,9 +112,9 @@ def plain_qmix():
 
 def s_sac():
     """A side: one balancer and 16 servers, with the settings of the comparison."""
-    from marlserve.experiments.studies.load_balance.settings import study
+    from marlserve.experiments.studies.load_balance.study import STUDY
 
-    return training(study().experiment("quad", "s_sac").config())
+    return training(STUDY.experiment("quad", "s_sac").config())
 
 
 def sampling(trace: str) -> dict[str, partial]:
