@@ -9,13 +9,14 @@ makes one value of all heads' values, and the loss is on that. `mixer` chooses t
 
 Actions: Discrete and MultiDiscrete. Observations: Box. Agents share policies, or not, by
 `policy_mapping_fn(agent, episode)`, which must be a fixed mapping; those that share one have the
-same spaces.
+same spaces, and with `observe_agent_index=True` they see which of them they are.
 
     from marlserve import policies
     algo = policies.config("qmix", problem="load_balance", mixer="vdn").build_algo()
     algo.train()["env_runners"]["episode_return_mean"]
 
-`train_batch_size_per_learner` counts rows of at most `sequence_length` steps.
+`train_batch_size_per_learner` counts rows of at most `sequence_length` steps. By default there is
+one update of 32 rows for every 16 env-steps, however many copies of the environment sample them.
 """
 
 from typing import ClassVar

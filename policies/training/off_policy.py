@@ -5,7 +5,9 @@ learns from rows of its own agents; an algorithm that needs all agents of a step
 batch by itself.
 
 `train_batch_size_per_learner` counts rows of at most `sequence_length` steps, and is the size of
-one of the `updates_per_step` updates.
+one of the `updates_per_step` updates. By default a sample is one row of every copy of the
+environment, and there are as many updates as such rows: what is learned from so many env-steps does
+not depend on the number of copies and of env runners.
 """
 
 from typing import Any
