@@ -48,18 +48,20 @@ TASKS = {
     "simple_spread": Task(
         PettingZooEnv,
         {"maker": "mpe2.simple_spread_v3:parallel_env", "kwargs": {"N": 3}},
-        {"qmix": 50_000, "vdn": 25_000, "ppo": 100_000, "sac": 10_000},
+        {"qmix": 25_000, "vdn": 25_000, "ppo": 100_000, "sac": 10_000},
         episodes=100,
     ),
     "CartPole-v1": Task(
         GymnasiumEnv,
         {"id": "CartPole-v1"},
-        {"ppo": 50_000, "a2c": 100_000, "dqn": 50_000, "sac": 10_000},
+        {"ppo": 100_000, "a2c": 200_000, "dqn": 50_000, "sac": 20_000},
     ),
     "Acrobot-v1": Task(
-        GymnasiumEnv, {"id": "Acrobot-v1"}, {"ppo": 50_000, "dqn": 50_000, "sac": 10_000}
+        GymnasiumEnv, {"id": "Acrobot-v1"}, {"ppo": 100_000, "dqn": 50_000, "sac": 20_000}
     ),
-    "Pendulum-v1": Task(GymnasiumEnv, {"id": "Pendulum-v1"}, {"sac": 8_000, "td3": 8_000}),
+    "Pendulum-v1": Task(
+        GymnasiumEnv, {"id": "Pendulum-v1"}, {"ppo": 200_000, "sac": 10_000, "td3": 10_000}
+    ),
 }
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {"vdn": ("qmix", {"mixer": "vdn"})}
 

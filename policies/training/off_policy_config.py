@@ -37,7 +37,7 @@ class OffPolicyConfig(PolicyConfig):
         self.burn_in = 0
         self.replay_capacity = 100_000
         self.learning_starts = 1_000
-        self.updates_per_step = "auto"
+        self.updates_per_step: int | str = "auto"
         self.target_network_update_freq = 1
         self.tau = 0.02
         self.standardize_rewards = False
@@ -108,7 +108,7 @@ class OffPolicyConfig(PolicyConfig):
 
     def get_updates_per_step(self) -> int:
         """Gradient updates in each `training_step`; "auto" is one for each row's worth of steps."""
-        if self.updates_per_step != "auto":
+        if isinstance(self.updates_per_step, int):
             return self.updates_per_step
         copies = self.num_envs_per_env_runner * max(1, self.num_env_runners)
         return max(1, copies * self.get_rollout_fragment_length() // self.sequence_length)
