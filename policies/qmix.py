@@ -9,7 +9,7 @@ makes one value of all heads' values, and the loss is on that. `mixer` chooses t
 
 Actions: Discrete and MultiDiscrete. Observations: Box. Agents share policies, or not, by
 `policy_mapping_fn(agent, episode)`, which must be a fixed mapping; those that share one have the
-same spaces, and with `observe_agent_index=True` see which of them they are.
+same spaces, and with `observe_agent_index=True` they see which of them they are.
 
     from marlserve import policies
     algo = policies.config("qmix", problem="load_balance", mixer="vdn").build_algo()

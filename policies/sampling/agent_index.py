@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Space
 
+from marlserve.policies.sampling.batch_env import BatchEnv
+
 # In a module's model_config: the agents in order, if it sees their index.
 INDEXED_AGENTS = "indexed_agents"
 
@@ -27,25 +29,27 @@ class IndexedBatch:
         ValueError: for observations that are not flat `Box`, or not alike for all agents.
     """
 
-    def __init__(self, batch: Any):
-        spaces = list(batch.observation_spaces.values())
-        for agent, space in batch.observation_spaces.items():
+    def __init__(self, batch: BatchEnv):
+        self._batch = batch
+        spaces = [batch.observation_spaces[agent] for agent in batch.agents]
+        for agent, space in zip(batch.agents, spaces, strict=True):
             if space != spaces[0]:
                 raise ValueError(
-                    f"observe_agent_index needs equal observation spaces; that of {agent} is "
-                    f"{space}, that of {batch.agents[0]} is {spaces[0]}"
+                    f"observe_agent_index needs agents that observe alike; {batch.agents[0]} has "
+                    f"{spaces[0]}, and {agent} has {space}"
                 )
-        self._batch = batch
-        self.observation_space = with_index(spaces[0], len(batch.agents))
-        self.observation_spaces = dict.fromkeys(batch.agents, self.observation_space)
-        index = np.eye(len(batch.agents), dtype=np.float32)
+        indexed_space = with_index(spaces[0], len(spaces))
+        self.observation_spaces = dict.fromkeys(batch.agents, indexed_space)
+        index = np.eye(len(spaces), dtype=np.float32)
         self._index = np.tile(index, (batch.num_envs, 1, 1))  # [B, N, N]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def reset(
-        self, seeds: Sequence[int | None] | None = None, copies: Sequence[int] | None = None
+        self,
+        seeds: Sequence[int | None] | None = None,
+        copies: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         return self._indexed(self._batch.reset(seeds, copies))
 

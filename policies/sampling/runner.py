@@ -13,9 +13,9 @@ centralised training. Agents of different policies may have different spaces; se
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
-`needs_state` (keep the global state, which the environment is else not asked for), `cut_rows`,
-`seeds_by_steps` (see below) and `observe_agent_index` (see `agent_index`); the last four are False
-by default.
+`needs_state` (keep the global state, which the environment is else not asked for),
+`observe_agent_index` (see `agent_index`), `cut_rows` and `seeds_by_steps` (see below); the last
+four are False by default.
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new

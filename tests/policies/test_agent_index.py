@@ -75,13 +75,13 @@ def test_a_batch_shows_the_index_after_what_was_seen():
         PettingZooEnv({"maker": "toys:Identity", "kwargs": {"num_agents": 2}}).make_batch(3)
     )
     assert batch.num_envs == 3
-    assert batch.observation_space.shape == (5,)
+    assert {space.shape for space in batch.observation_spaces.values()} == {(5,)}
     for observations in (batch.reset([1, 2, 3]), batch.step(np.zeros((3, 2), np.int64))[0]):
         assert observations.shape == (3, 2, 5)
         np.testing.assert_array_equal(observations[..., 3:], np.tile(np.eye(2), (3, 1, 1)))
         for copy in observations:
             for agent in copy:
-                assert batch.observation_space.contains(agent)
+                assert batch.observation_spaces["a0"].contains(agent)
 
 
 def test_one_observation_with_its_index():
@@ -93,6 +93,12 @@ def test_one_observation_with_its_index():
 def test_other_observations_are_refused(space):
     with pytest.raises(ValueError, match="observe_agent_index needs a Box of one axis"):
         with_index(space, 2)
+
+
+def test_agents_that_observe_unlike_are_refused():
+    env = PettingZooEnv({"maker": "toy_unequal:OfDiscrete"})
+    with pytest.raises(ValueError, match="observe_agent_index needs agents that observe alike"):
+        IndexedBatch(env.make_batch(1))
 
 
 def test_a_bad_setting_is_refused():
