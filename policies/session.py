@@ -36,6 +36,10 @@ _started: dict[str, str] = {}  # {node id: address} of the Ray that `start` star
 _OBJECT_STORE_BYTES = 200 * 1024**2  # weights and episodes of small networks; else 30 % of memory
 
 
+class Unavailable(RuntimeError):
+    """Ray does not start, or has too few cores for what is asked."""
+
+
 def start(num_cpus: int | None = None) -> None:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; once is enough.
 
@@ -48,7 +52,7 @@ def start(num_cpus: int | None = None) -> None:
 
     Raises:
         ValueError: if `num_cpus` is less than 1.
-        RuntimeError: if Ray runs with fewer cores and is in use, or was not started here; and if
+        Unavailable: if Ray runs with fewer cores and is in use, or was not started here; and if
             it does not start.
     """
     if num_cpus is not None and num_cpus < 1:
@@ -58,13 +62,13 @@ def start(num_cpus: int | None = None) -> None:
         _init(num_cpus)
     elif num_cpus is not None and not _is_joined() and _total() < num_cpus:
         if not _is_ours():
-            raise RuntimeError(
+            raise Unavailable(
                 f"Ray runs with {_total():g} CPUs, but {num_cpus} are asked for; whoever started "
                 f"it must give it as many, e.g. ray.init(num_cpus={num_cpus}), or ask for fewer "
                 "env runners and learners"
             )
         if not _becomes_free(_total()):
-            raise RuntimeError(
+            raise Unavailable(
                 f"Ray was started with {_total():g} CPUs and {_total() - _free():g} of them are in "
                 f"use, but {num_cpus} are asked for; stop() the algorithms that run, or call "
                 f"session.start(num_cpus={num_cpus}) before the first of them is built"
@@ -82,7 +86,7 @@ def provide(num_cpus: float) -> None:
         num_cpus: what remote env runners and learners will ask for.
 
     Raises:
-        RuntimeError: as in `start`, and if the cores are there but in use.
+        Unavailable: as in `start`, and if the cores are there but in use.
     """
     if not ray.is_initialized():
         start(max(os.cpu_count() or 1, ceil(num_cpus)))
@@ -90,7 +94,7 @@ def provide(num_cpus: float) -> None:
         if _total() < num_cpus:
             start(ceil(num_cpus))
         elif not _becomes_free(num_cpus):
-            raise RuntimeError(
+            raise Unavailable(
                 f"Ray has {_total():g} CPUs, of which {_free():g} are free, but {num_cpus:g} are "
                 "asked for by env runners and learners; stop() the algorithms that run, or call "
                 "session.start(num_cpus=...) with enough for all before the first of them is built"
@@ -119,7 +123,7 @@ def _init(num_cpus: int | None) -> None:
             if not any(words in str(error).lower() for words in _TOO_SLOW):
                 raise
             if is_last:
-                raise RuntimeError(
+                raise Unavailable(
                     f"Ray did not start in two tries; it says: {error} This machine may be too "
                     "busy or short of memory: try again when it is less so, or start Ray by "
                     "`ray start --head` beforehand and set RAY_ADDRESS=auto"

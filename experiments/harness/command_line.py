@@ -13,6 +13,8 @@ from typing import Any
 
 import tyro
 
+from marlserve.policies import session
+
 
 def carry_out(
     commands: Mapping[str, type], study: Any, description: str, argv: Sequence[str]
@@ -32,7 +34,7 @@ def carry_out(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, session.Unavailable) as error:
         if sys.flags.dev_mode:
             raise
         text, *_ = re.split("\n\n|\nTo suppress", str(error))  # RLlib's advice comes after

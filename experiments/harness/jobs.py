@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from marlserve.experiments.harness.experiment import Experiment
 from marlserve.experiments.harness.run import Run, read_progress
 from marlserve.experiments.harness.training import train
+from marlserve.policies import session
 
 _POLL_S = 1.0
 
@@ -156,7 +157,7 @@ def _train_here(experiment: Experiment, out: Path, how: dict[str, Any]) -> None:
         train(experiment, out, **how, show=False)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, session.Unavailable) as error:
         print(f"{experiment.folder}: {error}", file=sys.stderr)
         sys.exit(2)
 

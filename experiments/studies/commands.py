@@ -13,6 +13,7 @@ from marlserve.experiments.harness.command_line import carry_out
 from marlserve.experiments.harness.flags import changes_of, with_choices
 from marlserve.experiments.studies.compare import Compare
 from marlserve.experiments.studies.evaluate import Evaluate
+from marlserve.experiments.studies.export import Export
 from marlserve.experiments.studies.options import SourceFlags
 from marlserve.experiments.studies.plot import Plot
 from marlserve.experiments.studies.study import Study
@@ -25,6 +26,7 @@ COMMANDS: dict[str, type] = {
     "compare": Compare,
     "plot": Plot,
     "sweep": SweepCommand,
+    "export": Export,
 }
 
 

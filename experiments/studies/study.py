@@ -3,7 +3,7 @@
 A problem describes itself in a subclass of `Study`: what there is to train (presets, candidates and
 their settings), what counts (metrics, references) and, by methods that do nothing here, what is its
 own (files that must be there, baselines that learn, plots). The commands do the rest: see `train`,
-`evaluate`, `compare`, `plot` and `sweep`.
+`evaluate`, `compare`, `plot`, `sweep` and `export`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Study:
     compared: tuple[str, ...] = ()  # presets that `compare` plays; the first one by default
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # that `compare` trains
     episodes = 100  # that are played
-    commands: tuple[str, ...] = ("train", "evaluate", "compare", "plot", "sweep")
+    commands: tuple[str, ...] = ("train", "evaluate", "compare", "plot", "sweep", "export")
     choices: Mapping[str, Sequence[Any]] = {}  # {field of the Config: allowed values}
     aliases: Mapping[str, Sequence[str]] = {}  # {field of a command: the source system's flags}
     source_flags: Mapping[str, type] = {}  # {command: a `SourceFlags`}

@@ -57,7 +57,7 @@ class ContextualBandit(Study):
     metrics = (regret.REGRET,)
 
     compared = tuple(PRESETS)
-    commands = ("train", "compare", "plot")
+    commands = ("train", "compare", "plot", "export")
     choices = {"function": tuple(FUNCTIONS), "reward": tuple(REWARDS)}
 
     def settings(
