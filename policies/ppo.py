@@ -56,7 +56,7 @@ class PPOConfig(OnPolicyConfig):
         self.vf_clip_param = None
         self.kl_target = None
         # RLlib's own settings.
-        self.lr = 3e-4
+        self.lr = 3e-3
         self.num_epochs = 4
         self.minibatch_size = 256
         self.num_envs_per_env_runner = 32

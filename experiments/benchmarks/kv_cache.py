@@ -106,7 +106,7 @@ def rllib_ppo():
             train_batch_size_per_learner=COPIES * STEPS,
             minibatch_size=256,
             num_epochs=4,
-            lr=3e-4,
+            lr=3e-3,
         )
         .rl_module(
             model_config=DefaultModelConfig(

@@ -1,6 +1,6 @@
 """What the algorithms learn with the settings that they ship with, on tasks of others.
 
-    python -m marlserve.experiments.benchmarks.learning_curves                   # all, 20 min
+    python -m marlserve.experiments.benchmarks.learning_curves                   # all, 25 min
     python -m marlserve.experiments.benchmarks.learning_curves --algorithms qmix vdn --seeds 0
 
 The tasks are MPE2's simple_spread with its three agents, and Gymnasium's classic control. A score
@@ -48,20 +48,18 @@ TASKS = {
     "simple_spread": Task(
         PettingZooEnv,
         {"maker": "mpe2.simple_spread_v3:parallel_env", "kwargs": {"N": 3}},
-        {"qmix": 25_000, "vdn": 25_000, "ppo": 100_000, "sac": 10_000},
+        {"qmix": 50_000, "vdn": 25_000, "ppo": 50_000, "sac": 10_000},
         episodes=100,
     ),
     "CartPole-v1": Task(
         GymnasiumEnv,
         {"id": "CartPole-v1"},
-        {"ppo": 100_000, "a2c": 200_000, "dqn": 50_000, "sac": 20_000},
+        {"ppo": 50_000, "a2c": 100_000, "dqn": 50_000, "sac": 10_000},
     ),
     "Acrobot-v1": Task(
-        GymnasiumEnv, {"id": "Acrobot-v1"}, {"ppo": 100_000, "dqn": 50_000, "sac": 20_000}
+        GymnasiumEnv, {"id": "Acrobot-v1"}, {"ppo": 50_000, "dqn": 50_000, "sac": 10_000}
     ),
-    "Pendulum-v1": Task(
-        GymnasiumEnv, {"id": "Pendulum-v1"}, {"ppo": 200_000, "sac": 10_000, "td3": 10_000}
-    ),
+    "Pendulum-v1": Task(GymnasiumEnv, {"id": "Pendulum-v1"}, {"sac": 8_000, "td3": 8_000}),
 }
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {"vdn": ("qmix", {"mixer": "vdn"})}
 
