@@ -77,7 +77,7 @@ class Reservoirs:
         self._random[copy] = seed
 
     def add(self, lengths: np.ndarray, samples: np.ndarray, first: int = 0) -> None:
-        """Add the first lengths[b] records of samples[b] (dtype `cluster.LOG`), in order.
+        """Add the first lengths[b] records of samples[b] (dtype `cluster_arrays.LOG`), in order.
 
         A record goes to reservoir `first + pair`.
         """

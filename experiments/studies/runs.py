@@ -54,10 +54,10 @@ def runs_below(folder: Path, problem: str) -> list[Path]:
 def learned(
     folder: Path,
     problem: Any,
-    own: Sequence[str],
-    which: str | None,
-    standard: str | None,
-    system: str,
+    own: Sequence[str] = (),
+    which: str | None = None,
+    standard: str | None = None,
+    system: str = "",
 ) -> Contestant:
     """The policy of a run, or of any checkpoint of RLlib.
 

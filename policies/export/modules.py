@@ -18,15 +18,17 @@ from marlserve.policies.export.layers import OBSERVATION, Layer, Shape
 from marlserve.policies.export.network import Network
 from marlserve.policies.models.actor_critic import ActorCriticModule
 from marlserve.policies.models.actor_critic_networks import PerComponent
+from marlserve.policies.models.bandit import BanditModule
 from marlserve.policies.models.dqn import DQNModule
 from marlserve.policies.models.gru import FlatNetwork
+from marlserve.policies.models.neural_linear import NeuralLinearModule
 from marlserve.policies.models.neural_ucb import NeuralUCBModule
 from marlserve.policies.models.q_agent import QAgentModule
 from marlserve.policies.models.sac import SACModule
 from marlserve.policies.models.sac_gru import SACGRUModule
 from marlserve.policies.models.td3 import TD3Module
+from marlserve.policies.sampling.agent_index import INDEXED_AGENTS
 
-_INDEXED_AGENTS = "indexed_agents"  # in a module's model_config: the agents that see their index
 _SIMPLE = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
@@ -127,7 +129,7 @@ def exported(
     """
     to = Writer(module.observation_space.shape)
     outputs, space = written(module, to), module.observation_space
-    indexed = tuple((module.model_config or {}).get(_INDEXED_AGENTS) or ())
+    indexed = tuple((module.model_config or {}).get(INDEXED_AGENTS) or ())
     if indexed:  # which is no part of what the environment shows
         own = slice(space.shape[0] - len(indexed))
         space = Box(space.low[own], space.high[own], dtype=space.dtype)
@@ -207,29 +209,28 @@ def _(module: TD3Module, to: Writer) -> str:
 
 @written.register
 def _(module: NeuralUCBModule, to: Writer) -> str:
-    networks: Any = module.networks
-    per_arm = len(module.observation_space.shape) == 2
-    source = to.standardized("moments", OBSERVATION if per_arm else to.flat(), module.moments)
-    if module.kind in ("gradient", "gradient_full"):
-        to.sequential("networks.0", source, networks[0])
-        return "expected rewards"
-    weight: Any = module.confidence.coefficients  # [K or 1, F + 1], the last one times 1
-    if module.kind == "linear":
-        to.linear("mean", source, weight[:, :-1], weight[:, -1])
-    else:
-        _ridge_of_networks(networks, weight, source, to)
+    to.sequential("networks.0", _contexts(module, to), module.networks[0])
     return "expected rewards"
 
 
-def _ridge_of_networks(networks: Any, weight: Any, source: str, to: Writer) -> None:
+@written.register
+def _(module: NeuralLinearModule, to: Writer) -> str:
     """Ridge regression on the last hidden layers of all networks, each of unit length."""
-    count = len(networks)
-    size = (weight.shape[1] - 1) // count
+    networks, source = module.networks, _contexts(module, to)
+    weight = module.confidence.coefficients  # [K or 1, F + 1], the last one times 1
+    size = (weight.shape[1] - 1) // len(networks)
     means = []
     for index, network in enumerate(networks):
         name = f"networks.{index}"
         last = to.add(f"{name}.unit", "normalize", to.sequential(name, source, network[:-1]))
-        own = weight[:, index * size : (index + 1) * size] / sqrt(count)
+        own = weight[:, index * size : (index + 1) * size] / sqrt(len(networks))
         bias = weight[:, -1] if index == 0 else 0.0 * weight[:, -1]
         means.append(to.linear(f"{name}.mean", last, own, bias))
     to.add("mean", "add", *means)
+    return "expected rewards"
+
+
+def _contexts(module: BanditModule, to: Writer) -> str:
+    """The contexts, standardised: one, or one for each arm."""
+    source = OBSERVATION if module.context_per_arm else to.flat()
+    return to.standardized("moments", source, module.moments)

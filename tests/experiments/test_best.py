@@ -12,11 +12,12 @@ from tiny_runs import FEW, TINY, contents
 
 from marlserve.envs.base import Problem
 from marlserve.experiments.harness import training, validation
-from marlserve.experiments.harness.evaluate import FIRST_TEST_SEED, learned
+from marlserve.experiments.harness.evaluate import FIRST_TEST_SEED
 from marlserve.experiments.harness.experiment import Experiment
 from marlserve.experiments.harness.run import RETURN, Run, read_experiment, read_progress
 from marlserve.experiments.harness.training import train
 from marlserve.experiments.harness.validation import FIRST_VALIDATION_SEED
+from marlserve.experiments.studies import runs
 from marlserve.policies.checkpoint import CheckpointPolicy
 
 WATCHED = replace(
@@ -134,7 +135,9 @@ def test_a_run_plays_its_best_unless_told_otherwise(watched, tmp_path):
     assert CheckpointPolicy(run).path == (run / "checkpoint").resolve()
     assert CheckpointPolicy(watched).path == (watched / "best").resolve()
     assert CheckpointPolicy(watched, "final").path == (watched / "checkpoint").resolve()
-    assert learned(watched, which="final").policy(None).path.name == "checkpoint"
+    config = WATCHED.problem_config()
+    final = runs.learned(watched, config, which="final")
+    assert final.policy(None).path.name == "checkpoint"
     with pytest.raises(ValueError, match="which is 'last'; allowed are"):
         CheckpointPolicy(watched, "last")
 
@@ -142,7 +145,7 @@ def test_a_run_plays_its_best_unless_told_otherwise(watched, tmp_path):
 def test_a_checkpoint_of_a_run_keeps_its_interface(watched):
     config = replace(WATCHED.problem_config(), episode_s=5.0)
     for folder in (watched, watched / "best", watched / "checkpoint"):
-        assert learned(folder, ("episode_s",)).configure(config).episode_s == 2.0
+        assert runs.learned(folder, config, ("episode_s",)).config.episode_s == 2.0
 
 
 def test_a_broken_best_is_an_error_that_loses_nothing(watched, tmp_path):

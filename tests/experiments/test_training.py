@@ -23,12 +23,12 @@ from marlserve.experiments.harness.evaluate import (
     FIRST_TEST_SEED,
     evaluate,
     held_out_seeds,
-    learned,
 )
 from marlserve.experiments.harness.experiment import Experiment, label
 from marlserve.experiments.harness.locks import one_writer
 from marlserve.experiments.harness.run import Run, read_experiment, read_progress
 from marlserve.experiments.harness.training import train
+from marlserve.experiments.studies import runs
 from marlserve.policies.checkpoint import CheckpointPolicy
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "load_balance.py"
@@ -86,8 +86,7 @@ def test_train_then_play_repeats(problem, algorithm, ray_session, tmp_path):
     folders = [train(experiment, tmp_path / name, show=False) for name in ("one", "other")]
     config = envs.module(problem).Config(**settings)
     first, again, other = (
-        evaluate("x", learned(folder), problem, config, 2, training_seed=0)
-        for folder in (folders[0], *folders)
+        evaluate(runs.learned(folder, config), problem, 2) for folder in (folders[0], *folders)
     )
     pd.testing.assert_frame_equal(first, again)
     pd.testing.assert_frame_equal(first, other)
@@ -188,7 +187,7 @@ def test_a_broken_folder_is_an_error_that_loses_nothing(stopped, file, text, mes
 def test_a_broken_policy_is_not_played(stopped):
     (stopped / TINY.folder / "checkpoint" / "class_and_ctor_args.pkl").write_text("")
     with pytest.raises(ValueError, match="cannot be read"):
-        learned(stopped / TINY.folder)
+        runs.learned(stopped / TINY.folder, TINY.problem_config())
 
 
 def test_a_checkpoint_that_was_being_exchanged_is_found(finished, tmp_path):

@@ -15,7 +15,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.models.actor_critic import ActorCriticModule
 from marlserve.policies.models.dqn import DQNModule
-from marlserve.policies.models.neural_ucb import FEATURES, NeuralUCBModule
+from marlserve.policies.models.neural_linear import NeuralLinearModule
+from marlserve.policies.models.neural_ucb import NeuralUCBModule
 from marlserve.policies.models.q_agent import QAgentModule
 from marlserve.policies.models.sac import SACModule
 from marlserve.policies.models.sac_gru import SACGRUModule
@@ -34,7 +35,6 @@ _ACTOR = {"network": "auto", "hidden_size": 8, "embedding_size": 0, "hidden_size
 _SIZES = {"hidden_sizes": [8, 7], "initial_alpha": 0.1, "epsilon": 0.0, "double_q": True}
 _UCB = {
     "hidden_sizes": [6, 5],
-    "num_networks": 1,
     "ucb_beta": 1.0,
     "ridge": 0.7,
     "uncertainty_coef": 0.0,
@@ -74,14 +74,13 @@ CASES = {
     "sac-numbers": Case(SACModule, VECTOR, NUMBERS, _SIZES),
     "td3": Case(TD3Module, VECTOR, NUMBERS, _SIZES),
     **{
-        f"neural_ucb-{kind}-{name}": Case(
-            NeuralUCBModule,
-            Box(-9, 9, shape),
-            Discrete(4),
-            {**_UCB, "features": kind, "num_networks": 2 if kind == "neural_linear" else 1},
+        f"{name}-{shape}": Case(module, Box(-9, 9, shape), Discrete(4), {**_UCB, **own})
+        for name, module, own in (
+            ("neural_ucb", NeuralUCBModule, {"covariance": "diagonal"}),
+            ("neural_ucb-full", NeuralUCBModule, {"covariance": "full"}),
+            ("neural_linear", NeuralLinearModule, {"num_networks": 2}),
         )
-        for kind in FEATURES
-        for name, shape in (("shared", (5,)), ("per_arm", (4, 5)))
+        for shape in ((5,), (4, 5))
     },
 }
 
