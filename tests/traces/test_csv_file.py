@@ -106,6 +106,7 @@ def test_a_bad_cell_is_found_far_down_and_with_any_bytes(tmp_path):
         (gzip.compress(b"a,b\n1,2\n")[:-9], "is a damaged gzip file"),
         (gzip.compress("a,b\n1,2\n".encode("utf-16")), "is UTF-16"),
     ],
+    ids=["utf-16", "utf-16-le", "zip", "bzip2", "xz", "elf", "cut gzip", "utf-16 in gzip"],
 )
 def test_a_file_that_is_no_text_says_what_it_is(tmp_path, content, message):
     path = tmp_path / "recording.csv"
