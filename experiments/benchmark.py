@@ -47,6 +47,7 @@ from marlserve.experiments.benchmarks.learning import (
 from marlserve.experiments.benchmarks.simulator import PLAIN, SIMULATOR
 from marlserve.experiments.benchmarks.work import Side, Work
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.policies import session
 
 _SAME_UPDATES = 0.1  # relative; a side's last iteration may be cut off before its updates
 
@@ -97,8 +98,6 @@ def measure(name: str, seconds: float) -> list[Row]:
     part = PARTS[name]
     works = {side: total(make(), seconds) for side, make in part.sides.items()}
     if name.endswith("training"):
-        from marlserve.policies import session
-
         session.stop()
     rates = {side: work.units / work.cpu_s for side, work in works.items()}
     updates = {side: work.updates / work.units for side, work in works.items()}

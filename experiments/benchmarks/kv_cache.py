@@ -14,11 +14,16 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
+from marlserve import policies
 from marlserve.envs.kv_cache import SYNTHETIC, Config, Problem, demand
 from marlserve.experiments.benchmarks.learning import training
 from marlserve.experiments.benchmarks.reference_pool import TICKS_PER_S, Pool
 from marlserve.experiments.benchmarks.work import timed
+from marlserve.policies.sampling.multi_agent_env import ProblemEnv
+from marlserve.policies.training.base import shared_policy
 
 REQUESTS_PER_S = 2.56
 COPIES, STEPS = 64, 64  # in an iteration of PPO
@@ -77,8 +82,6 @@ def ticks(steps: int = 200):
 
 def ppo():
     """A side: sampling and updates of our PPO. It starts Ray."""
-    from marlserve import policies
-
     settings = policies.config("ppo", problem="kv_cache", env_config=vars(config()))
     return training(
         settings.env_runners(num_envs_per_env_runner=COPIES, rollout_fragment_length=STEPS)
@@ -87,12 +90,6 @@ def ppo():
 
 def rllib_ppo():
     """A side: the same by RLlib's own PPO and env runner. It starts Ray."""
-    from ray.rllib.algorithms.ppo import PPOConfig
-    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-
-    from marlserve.policies.sampling.multi_agent_env import ProblemEnv
-    from marlserve.policies.training.base import shared_policy
-
     settings = (
         PPOConfig()
         .environment(ProblemEnv, env_config={"problem": "kv_cache", **vars(config())})

@@ -8,15 +8,19 @@ traffic, and 22 of the Poisson trace's.
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from marlserve import envs
+from marlserve import envs, policies
+from marlserve.experiments.benchmarks.reference_qmix import PlainQMIX
 from marlserve.experiments.benchmarks.work import Work, timed
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from marlserve.experiments.studies.load_balance.study import STUDY
+from marlserve.policies import session
+from marlserve.policies.sampling.runner import VectorEnvRunner
 
 PROBLEM, COPIES = "load_balance", 32
 RLLIB = "MultiAgentEnvRunner of RLlib"
@@ -24,12 +28,6 @@ RLLIB = "MultiAgentEnvRunner of RLlib"
 
 def runner(vectorised: bool, trace: str):
     """A side: our env runner or RLlib's, on the same problem with the same module, without Ray."""
-    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
-
-    from marlserve import policies
-    from marlserve.policies import session
-    from marlserve.policies.sampling.runner import VectorEnvRunner
-
     session.quiet()
     env_runner_cls = VectorEnvRunner if vectorised else MultiAgentEnvRunner
     config = (
@@ -63,13 +61,8 @@ def problem_alone(trace: str):
     return step
 
 
-def training(config: "AlgorithmConfig"):
+def training(config: AlgorithmConfig):
     """A side: sampling, replay and updates of an algorithm, all in this process. It starts Ray."""
-    import torch
-    from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
-
-    from marlserve.policies import session
-
     torch.set_num_threads(1)
     session.start(num_cpus=1)
     algorithm = config.debugging(seed=0).build_algo()
@@ -90,18 +83,11 @@ def training(config: "AlgorithmConfig"):
 
 def qmix():
     """A side: the default settings, an update for every 16 steps."""
-    from marlserve import policies
-
     return training(policies.config("qmix", problem=PROBLEM))
 
 
 def plain_qmix():
     """A side: the same, plainly written."""
-    import torch
-
-    from marlserve import policies
-    from marlserve.experiments.benchmarks.reference_qmix import PlainQMIX
-
     torch.set_num_threads(1)
     config = policies.config("qmix")
     reference = PlainQMIX(envs.make(PROBLEM), config)
@@ -112,8 +98,6 @@ def plain_qmix():
 
 def s_sac():
     """A side: one balancer and 16 servers, with the settings of the comparison."""
-    from marlserve.experiments.studies.load_balance.study import STUDY
-
     return training(STUDY.experiment("quad", "s_sac").config())
 
 

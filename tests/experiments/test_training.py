@@ -1,16 +1,11 @@
 """Training leaves a folder that can be played, resumed and trusted, whenever it is stopped."""
 
-import json
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from gymnasium.spaces import Discrete
@@ -18,20 +13,18 @@ from tiny_runs import FEW, TINY, contents
 
 from marlserve import envs, policies
 from marlserve.envs.base import Problem
-from marlserve.experiments.harness import jobs, training
+from marlserve.experiments.harness import training
 from marlserve.experiments.harness.evaluate import (
     FIRST_TEST_SEED,
     evaluate,
     held_out_seeds,
 )
-from marlserve.experiments.harness.experiment import Experiment, label
-from marlserve.experiments.harness.locks import one_writer
+from marlserve.experiments.harness.experiment import Experiment
 from marlserve.experiments.harness.run import Run, read_experiment, read_progress
 from marlserve.experiments.harness.training import train
 from marlserve.experiments.studies import runs
 from marlserve.policies.checkpoint import CheckpointPolicy
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "load_balance.py"
 SHORT = {"load_balance": {"episode_s": 2.0}, "kv_cache": {"episode_hours": 0.05}}
 
 
@@ -209,41 +202,6 @@ def test_bad_settings_leave_the_old_run_alone(finished):
     assert contents(finished) == before
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"problem": "chess"}, "no problem 'chess'"),
-        ({"env_config": {"servers": 3}}, "no field \\['servers'\\]"),
-        ({"env_config": {"step_s": -1.0}}, "step_s is -1.0"),
-        ({"env_steps": 0}, "env_steps is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"name": "../up"}, "fit to name a folder"),
-        ({"settings": {"lr": object()}}, "not JSON serializable"),
-    ],
-)
-def test_a_bad_experiment_is_an_error(change, message):
-    with pytest.raises(ValueError, match=message):
-        replace(TINY, **change)
-
-
-def test_a_label_is_fit_for_a_folder():
-    name = label("moderate", {"load": (0.5, 0.6), "trace_path": "rate_350.csv"})
-    assert name == "moderate,load=0.5-0.6,trace_path=rate_350.csv"
-    assert replace(TINY, preset=name).folder.parts[1] == name
-
-
-def test_what_differs_has_different_labels():
-    paths = ["rate.csv", "some/where/rate.csv", "else/where/rate.csv", "rate .csv", "rate_.csv"]
-    names = {label("moderate", {"trace_path": path}) for path in paths}
-    assert len(names) == len(paths)
-    assert all(name.startswith("moderate,trace_path=rate") for name in names)
-    many = [label("x", {"server_cores": [1.0] * 200, "seed": seed}) for seed in range(3)]
-    assert len(set(many)) == 3
-    for name in (*names, *many):
-        assert len(name) < 200
-        assert replace(TINY, preset=name).folder.parts[1] == name
-
-
 def test_training_never_meets_the_held_out_seeds(ray_session, tmp_path, monkeypatch):
     met, reset = [], Problem.reset
 
@@ -255,115 +213,3 @@ def test_training_never_meets_the_held_out_seeds(ray_session, tmp_path, monkeypa
     train(TINY, tmp_path, show=False)
     assert len(met) == FEW["num_envs_per_env_runner"]
     assert max(met) < FIRST_TEST_SEED == min(held_out_seeds(10_000))
-
-
-@pytest.mark.slow
-def test_trainings_run_side_by_side(finished, tmp_path):
-    shutil.copytree(finished / TINY.folder, tmp_path / TINY.folder)
-    experiments = [replace(TINY, seed=seed) for seed in range(3)]
-    before = contents(tmp_path / TINY.folder)
-    folders = jobs.train_all(experiments, tmp_path, jobs=2)
-    assert [read_progress(folder)["env_steps"].iloc[-1] for folder in folders] == [128] * 3
-    assert contents(folders[0]) == before
-    weights = [
-        (folder / "checkpoint/learner_group/learner/rl_module/shared/module_state.pkl").read_bytes()
-        for folder in folders
-    ]
-    assert len(set(weights)) == 3
-
-
-@pytest.mark.slow
-def test_ctrl_c_at_the_command_line_leaves_a_checkpoint(tmp_path):
-    command = [sys.executable, str(SCRIPT), "train", "--out", str(tmp_path), "--episode-s", "5"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    progress, deadline = [], time.monotonic() + 200.0
-    while not progress and time.monotonic() < deadline and process.poll() is None:
-        progress = list(tmp_path.glob("load_balance/*/qmix/seed_0/progress.jsonl"))
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=100.0)
-    assert process.returncode == 130, errors
-    assert "the same command goes on from there" in " ".join(out.split())
-    assert errors.strip() == "interrupted"
-    folder = progress[0].parent
-    counters = json.loads((folder / "checkpoint" / "counters.json").read_text())
-    assert counters["env_steps"] == read_progress(folder)["env_steps"].iloc[-1]
-    observations = np.zeros(
-        (3, *CheckpointPolicy(folder)._actors["shared"].module.observation_space.shape)
-    )
-    assert CheckpointPolicy(folder)({"lb_0": observations})["lb_0"].shape == (3, 7)
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from marlserve.experiments.harness.locks import one_writer
-
-with one_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(300)
-"""
-
-
-def test_a_run_has_one_writer_and_the_dead_hold_nobody_up(ray_session, tmp_path, capsys):
-    folder = tmp_path / TINY.folder
-    command = [sys.executable, "-c", HOLDER, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        who = rf"{folder} is being written by process {holder.pid} on .*, since 20\d\d-"
-        with pytest.raises(ValueError, match=who):
-            train(TINY, tmp_path, show=False)
-        assert not folder.exists()
-        holder.kill()
-    train(TINY, tmp_path, show=False)
-    assert read_progress(folder)["env_steps"].iloc[-1] == 128
-
-
-def test_two_threads_are_two_writers(tmp_path):
-    with (
-        one_writer(tmp_path / "run"),
-        pytest.raises(ValueError, match="is being written by process"),
-        one_writer(tmp_path / "run"),
-    ):
-        pass
-    with one_writer(tmp_path / "run"):
-        pass
-
-
-SIDE_BY_SIDE = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from tiny_runs import TINY
-from marlserve.experiments.harness import jobs
-
-if __name__ == "__main__":
-    many = [replace(TINY, seed=seed, env_steps=10**9) for seed in range(2)]
-    jobs.train_all(many, Path(sys.argv[1]), jobs=2)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_trainings_end_with_their_parent(number, tmp_path):
-    script, out = tmp_path / "side_by_side.py", tmp_path / "runs"
-    script.write_text(SIDE_BY_SIDE)
-    folders = [out / replace(TINY, seed=seed).folder for seed in range(2)]
-    process = subprocess.Popen([sys.executable, str(script), str(out)], stderr=subprocess.PIPE)
-    wait_for(lambda: all((folder / "progress.jsonl").exists() for folder in folders), process)
-    process.send_signal(number)
-    process.wait(timeout=120.0)
-    wait_for(lambda: not list(out.rglob(".seed_*.writer")))
-    for folder in folders:
-        counters = json.loads((folder / "checkpoint" / "counters.json").read_text())
-        assert counters["env_steps"] == read_progress(folder)["env_steps"].iloc[-1]
-
-
-def wait_for(condition, process=None, seconds=250.0):
-    """Until it holds, as long as the process lives."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.2)
