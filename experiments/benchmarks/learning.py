@@ -8,9 +8,10 @@ traffic, and 22 of the Poisson trace's.
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from gymnasium.spaces import MultiDiscrete
 
 from marlserve import envs
 from marlserve.experiments.benchmarks.work import Work, timed
@@ -50,10 +51,11 @@ def problem_alone(trace: str):
     """A side, the floor of any runner: simulator, statistics and reward under random actions."""
     problem, rng = envs.make_batch(PROBLEM, COPIES, trace=trace), np.random.default_rng(0)
     problem.reset(list(range(COPIES)))
-    shape = (COPIES, len(problem.agents), *problem.action_space.shape)
+    space = cast(MultiDiscrete, problem.action_space)
+    shape = (COPIES, len(problem.agents), *space.shape)
 
     def step() -> Work:
-        actions = rng.integers(problem.action_space.nvec, size=shape)
+        actions = rng.integers(space.nvec, size=shape)
         start_s = time.process_time()
         *_, truncated = problem.step(actions)
         if truncated.any():
