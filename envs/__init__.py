@@ -112,7 +112,9 @@ def register() -> None:
             return ParallelPettingZooEnv(make(name, **config))
 
         # What our own env runner calls in place of it.
-        create.make_arrays = lambda config, num_envs: make_batch(name, num_envs, **config)
+        create.make_arrays = lambda config, num_envs: make_batch(  # type: ignore[attr-defined]
+            name, num_envs, **config
+        )
         return create
 
     for name in names():

@@ -184,7 +184,11 @@ class Problem(base.Problem):
         }
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
-        return {"ansi": _text, "rgb_array": _pixels}[mode](self, copy)
+        draws: dict[str, Callable[..., str | np.ndarray]] = {
+            "ansi": _text,
+            "rgb_array": _pixels,
+        }
+        return draws[mode](self, copy)
 
 
 # Baselines ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ rows go to runs/benchmark.csv, where they replace those of the same part.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,7 +57,7 @@ class Part:
     """Sides that do the same, counted in `unit`; `base` is the one to compare with, if any."""
 
     unit: str
-    sides: dict[str, Callable[[], Side]]
+    sides: Mapping[str, Callable[[], Side]]
     base: str | None
 
 
@@ -114,7 +114,8 @@ def total(side: Side, seconds: float) -> Work:
     side()
     done = Work(0, 0.0)
     while done.cpu_s < seconds:
-        done = Work(*(x + y for x, y in zip(done, side(), strict=True)))
+        more = side()
+        done = Work(done.units + more.units, done.cpu_s + more.cpu_s, done.updates + more.updates)
     return done
 
 
@@ -149,7 +150,7 @@ def show(rows: list[Row]) -> None:
 
 
 def main(
-    part: Annotated[Literal["all", *PARTS], tyro.conf.Positional] = "all",
+    part: Annotated[Literal["all", *PARTS], tyro.conf.Positional] = "all",  # type: ignore[valid-type]
     seconds: float = 5.0,
     out: Path = RUNS,
 ) -> None:

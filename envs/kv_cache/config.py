@@ -72,10 +72,10 @@ class Config:
     episode_hours: float = 24.0
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            checks.choice(self, name, allowed)
-        for name, bounds in _WHOLE.items():
-            checks.whole(self, name, *bounds)
+        for name, choices in CHOICES.items():
+            checks.choice(self, name, choices)
+        for name, (least, most) in _WHOLE.items():
+            checks.whole(self, name, least, most)
         checks.whole(self, "max_waiting", 0, 1_000_000, none=True)
         for name, bounds in _NUMBERS.items():
             checks.number(self, name, *bounds)

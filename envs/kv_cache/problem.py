@@ -1,5 +1,7 @@
 """B copies of the KV-cache problem. The package's docstring is its manual."""
 
+from collections.abc import Callable
+
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
@@ -173,5 +175,8 @@ class Problem(base.Problem):
         }
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
-        draw = {"ansi": picture.text, "rgb_array": picture.pixels}[mode]
-        return draw(self, copy)
+        draws: dict[str, Callable[..., str | np.ndarray]] = {
+            "ansi": picture.text,
+            "rgb_array": picture.pixels,
+        }
+        return draws[mode](self, copy)

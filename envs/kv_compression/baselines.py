@@ -162,7 +162,7 @@ def _training_types(problem: Problem) -> np.ndarray:
     return training(problem.config).type(np.arange(problem.config.num_prompts))
 
 
-BANDITS: dict[str, type[LinearBandit]] = {
+BANDITS: dict[str, Callable[..., LinearBandit]] = {
     "linucb": LinUCB,
     "thompson": LinearThompson,
     "epsilon_greedy": EpsilonGreedy,

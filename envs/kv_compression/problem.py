@@ -1,6 +1,6 @@
 """B copies of the KV-compression problem. The package's docstring is its manual."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -112,8 +112,11 @@ class Problem(base.Problem):
         }
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
-        draw = {"ansi": picture.text, "rgb_array": picture.pixels}[mode]
-        return draw(self, copy)
+        draws: dict[str, Callable[..., str | np.ndarray]] = {
+            "ansi": picture.text,
+            "rgb_array": picture.pixels,
+        }
+        return draws[mode](self, copy)
 
     def _metric_names(self) -> Sequence[str]:
         regret = ["regret"] if isinstance(self._source, Table) else []

@@ -67,8 +67,8 @@ class Config:
 
     def __post_init__(self):
         checks.tuples(self, "cores", "load", "slow_s", "weight_levels")
-        for name, allowed in CHOICES.items():
-            checks.choice(self, name, allowed)
+        for name, choices in CHOICES.items():
+            checks.choice(self, name, choices)
         checks.whole(self, "num_balancers", 1, 1000)
         checks.numbers(self, "cores", 0.01, 1e4, most=4096)
         checks.whole(self, "max_running", 1, none=True)

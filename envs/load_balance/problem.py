@@ -1,5 +1,7 @@
 """B copies of the load-balancing problem. The package's docstring is its manual."""
 
+from collections.abc import Callable
+
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 
@@ -38,7 +40,7 @@ class Problem(base.Problem):
         )
         # Of completed flows first, then of flows in progress; each balancer * M + server.
         self._reservoirs = Reservoirs(num_envs, 2 * k * m, rule=config.reservoir_rule)
-        self._reach = np.ones((k, m))
+        self._reach: np.ndarray = np.ones((k, m))
         if config.reach == "own":
             self._reach = np.kron(np.eye(k), np.ones(m // k))
         self.weights = np.zeros((num_envs, k, m))
@@ -211,5 +213,9 @@ class Problem(base.Problem):
         }
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
-        draw = {"ansi": picture.text, "rgb_array": picture.pixels}[mode]
-        return draw(self.cluster.servers[copy], self.weights[copy], self.cluster.copies[copy])
+        draws: dict[str, Callable[..., str | np.ndarray]] = {
+            "ansi": picture.text,
+            "rgb_array": picture.pixels,
+        }
+        servers, counts = self.cluster.servers[copy], self.cluster.copies[copy]
+        return draws[mode](servers, self.weights[copy], counts)

@@ -56,7 +56,12 @@ class Arrivals:
         self._start_s = np.zeros(num_envs)
         self.arrivals = _room(num_envs, 16)
 
-    def reset(self, copies: np.ndarray, seeds: np.ndarray, start_s: np.ndarray) -> None:
+    def reset(
+        self,
+        copies: int | np.ndarray,
+        seeds: int | np.integer | np.ndarray,
+        start_s: float | np.ndarray,
+    ) -> None:
         """These copies' episodes begin at `start_s`, on the record's clock, with these seeds."""
         self._seeds[copies] = seeds
         self._start_s[copies] = start_s
@@ -74,8 +79,8 @@ class Arrivals:
 
     def counts(self, copy: int, num_steps: int, duration_s: float) -> np.ndarray:
         """How many arrive in each step of a copy's episode, from its beginning: [num_steps]."""
-        record, *rest = self._settings
-        twin = Arrivals(1, record, self._values, *rest)
+        record, begin_s, bin_s, scale, num_prompts = self._settings
+        twin = Arrivals(1, record, self._values, begin_s, bin_s, scale, num_prompts)
         twin.reset(np.arange(1), self._seeds[copy], self._start_s[copy])
         counts, clock_s = np.zeros(num_steps, np.int64), np.zeros(1)
         for step in range(num_steps):

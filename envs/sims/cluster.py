@@ -62,7 +62,7 @@ class Cluster:
         self,
         num_envs: int,
         num_balancers: int,
-        cores: Sequence[float],
+        cores: Sequence[float] | np.ndarray,
         dispatch: str = "shortest_expected_delay",
         max_running: int | None = None,
         max_backlog: int | None = None,
@@ -111,8 +111,8 @@ class Cluster:
     def reset(
         self,
         copy: int,
-        speeds: Sequence[float] | None = None,
-        changes: Sequence[tuple[float, int, float]] = (),
+        speeds: Sequence[float] | np.ndarray | None = None,
+        changes: Sequence[tuple[float, int, float]] | np.ndarray = (),
         clock_s: float = 0.0,
     ) -> None:
         """Empty one copy, whose arrivals are still to be added, and set its clock.
@@ -144,7 +144,7 @@ class Cluster:
         self._changes = _fit(self._changes, len(changes) + 1)
         self._changes[copy] = self._changes[copy, -1]
         self._changes["time_s"][copy] = np.inf
-        for column, values in zip(has.CHANGE.names, changes.T, strict=True):
+        for column, values in zip(("time_s", "server", "speed"), changes.T, strict=True):
             self._changes[column][copy, : len(values)] = values
         self._arrivals["time_s"][copy] = np.inf
         servers, cores = self.servers[copy], self.servers["cores"][copy].copy()
@@ -196,9 +196,8 @@ class Cluster:
         )
         new = np.empty(len(rest) + len(time_s), has.ARRIVAL)
         new[: len(rest)] = rest
-        for column, values in zip(
-            has.ARRIVAL.names, (time_s, work_s, uniform, balancer), strict=True
-        ):
+        columns = {"time_s": time_s, "work_s": work_s, "uniform": uniform, "balancer": balancer}
+        for column, values in columns.items():
             new[column][len(rest) :] = values
         self._arrivals = _fit(self._arrivals, len(new) + 1)
         self._arrivals[copy, : len(new)] = new
@@ -249,7 +248,7 @@ def _fit(array: np.ndarray, width: int) -> np.ndarray:
     return np.pad(array, [(0, 0), (0, max(width - array.shape[1], 0))], mode="edge")
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool | np.bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 
+from marlserve.experiments.benchmarks.work import Side, Work
 from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.policies.export.numba_policy import NumbaPolicy
@@ -80,19 +81,19 @@ def by_numba() -> Decide:
     return lambda observation: int(policy.decide(AGENT, observation))
 
 
-def side(make: Callable[[], Decide]) -> Callable[[], Callable[[], tuple[int, float]]]:
+def side(make: Callable[[], Decide]) -> Callable[[], Side]:
     """Decisions by this way."""
 
-    def start() -> Callable[[], tuple[int, float]]:
+    def start() -> Side:
         decide = make()
         random = np.random.default_rng(0).normal(size=(_AT_ONCE, _INPUTS))
         observations = list(random.astype(np.float32))
 
-        def play() -> tuple[int, float]:
+        def play() -> Work:
             start_s = time.process_time()
             for observation in observations:
                 decide(observation)
-            return len(observations), time.process_time() - start_s
+            return Work(len(observations), time.process_time() - start_s)
 
         return play
 

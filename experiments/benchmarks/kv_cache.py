@@ -10,10 +10,13 @@ elsewhere to play 567 to 660 steps per CPU second, and to train PPO by Stable-Ba
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
@@ -21,7 +24,7 @@ from marlserve import policies
 from marlserve.envs.kv_cache import SYNTHETIC, Config, Problem, demand
 from marlserve.experiments.benchmarks.learning import training
 from marlserve.experiments.benchmarks.reference_pool import TICKS_PER_S, Pool
-from marlserve.experiments.benchmarks.work import timed
+from marlserve.experiments.benchmarks.work import Side, timed
 from marlserve.policies.sampling.multi_agent_env import ProblemEnv
 from marlserve.policies.training.base import shared_policy
 
@@ -41,9 +44,10 @@ def problem(copies: int, steps: int):
     """A side: `steps` steps of this many copies through the array interface."""
     batch, rng = Problem(config(), copies), np.random.default_rng(0)
     batch.reset(list(range(copies)))
+    num_actions = int(cast(Discrete, batch.action_space).n)
 
     def play() -> int:
-        actions = rng.integers(batch.action_space.n, size=(steps, copies, 1))
+        actions = rng.integers(num_actions, size=(steps, copies, 1))
         for action in actions:
             *_, truncated = batch.step(action)
             if truncated.any():
@@ -114,7 +118,7 @@ def rllib_ppo():
     return training(settings)
 
 
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, Callable[[], Side]] = {
     "64 copies": partial(problem, 64, 100),
     "1 copy": partial(problem, 1, 2_000),
     PLAIN: ticks,

@@ -8,9 +8,11 @@ traffic, and 22 of the Poisson trace's.
 
 import time
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
+from gymnasium.spaces import MultiDiscrete
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -48,10 +50,11 @@ def problem_alone(trace: str):
     """A side, the floor of any runner: simulator, statistics and reward under random actions."""
     problem, rng = envs.make_batch(PROBLEM, COPIES, trace=trace), np.random.default_rng(0)
     problem.reset(list(range(COPIES)))
-    shape = (COPIES, len(problem.agents), *problem.action_space.shape)
+    space = cast(MultiDiscrete, problem.action_space)
+    shape = (COPIES, len(problem.agents), *space.shape)
 
     def step() -> Work:
-        actions = rng.integers(problem.action_space.nvec, size=shape)
+        actions = rng.integers(space.nvec, size=shape)
         start_s = time.process_time()
         *_, truncated = problem.step(actions)
         if truncated.any():

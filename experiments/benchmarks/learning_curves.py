@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import torch
@@ -65,7 +65,11 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {"vdn": ("qmix", {"mixer": "vd
 
 ALGORITHMS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.env_steps))
 
-TaskName, AlgorithmName = Literal[tuple(TASKS)], Literal[ALGORITHMS]
+if TYPE_CHECKING:
+    TaskName = str
+    AlgorithmName = str
+else:  # what the command line allows
+    TaskName, AlgorithmName = Literal[tuple(TASKS)], Literal[ALGORITHMS]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ class Server:
 
     def __init__(self, cores: float, speed: float = 1.0):
         self.cores, self.speed = cores, speed
-        self.running, self.backlog = [], deque()
+        self.running: list[tuple[float, int]] = []
+        self.backlog: deque[int] = deque()
         self.virtual = self.updated_s = 0.0
 
     def update(self, now_s: float) -> None:
@@ -169,12 +170,15 @@ class Cluster:
 
     def _dispatch(self, job: int, now_s: float) -> None:
         j = self.balancers.choose(self._balancer[job], self._uniform[job])
-        server = None if j is None else self.servers[j]
-        if server is not None and len(server.running) < self.max_running:
+        if j is None:
+            self.rejected += 1
+            return
+        server = self.servers[j]
+        if len(server.running) < self.max_running:
             server.update(now_s)
             server.start(job, self._work_s[job])
             self._done_s[j] = server.next_done_s()
-        elif server is not None and len(server.backlog) < self.max_backlog:
+        elif len(server.backlog) < self.max_backlog:
             server.backlog.append(job)
         else:
             self.rejected += 1
@@ -235,6 +239,7 @@ def play_with_simpy(time_s, work_s, balancer, uniform, *, cores, weights) -> lis
         for job, arrival_s in enumerate(time_s):
             yield env.timeout(arrival_s - env.now)
             j = balancers.choose(balancer[job], uniform[job])
+            assert j is not None  # all servers are up
             servers[j].update(env.now)
             servers[j].start(job, work_s[job])
             balancers.ongoing[balancer[job]][j] += 1

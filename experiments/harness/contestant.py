@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marlserve.envs.base import Policy, Problem
+from marlserve.envs.base import Policy
 from marlserve.experiments.harness.experiment import Experiment
 
 
@@ -19,7 +19,7 @@ class Contestant:
     """One policy, or one training seed of one."""
 
     name: str
-    policy: Callable[[Problem], Policy]  # made anew for each batch of episodes
+    policy: Callable[[Any], Policy]  # Problem -> policy, made anew for each batch of episodes
     config: Any  # of the problem: what it meets, and how it acts
     training_seed: int | None = None  # of what was trained
     oracle: bool = False  # told what no deployment knows

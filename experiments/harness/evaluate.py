@@ -62,12 +62,13 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):
             metrics, windows = problem.metrics(), problem.windows()
-            for copy in ended:
+            for copy in ended.tolist():
                 if rows[copy] is None:
-                    rows[copy] = {"episode_seed": seeds[copy], "return": returns[copy]}
+                    row = {"episode_seed": seeds[copy], "return": returns[copy]}
                     if windows is not None:
-                        rows[copy]["window"] = float(windows[copy])
-                    rows[copy] |= {name: float(values[copy]) for name, values in metrics.items()}
+                        row["window"] = float(windows[copy])
+                    row |= {name: float(values[copy]) for name, values in metrics.items()}
+                    rows[copy] = row
             if None in rows:  # the others go on; nobody looks at these any more
                 observations = problem.reset(copies=ended)
     return pd.DataFrame(rows)

@@ -68,8 +68,8 @@ def with_choices(
         also = singular + [name for name in others if name not in singular]
         about = tyro.conf.arg(help=f"{notes.get(x.name, '')}{named}", aliases=also or None)
         default = defaults.get(x.name, x.default)
-        if default is MISSING:
-            default = x.default_factory()  # type: ignore[misc]
+        if default is MISSING and callable(x.default_factory):
+            default = x.default_factory()
         kind = Annotated[chosen(hints[x.name], choices.get(x.name)), about]
         made.append((x.name, kind, field(default=default)))
     about = {"__doc__": command.__doc__}

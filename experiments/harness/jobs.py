@@ -61,7 +61,7 @@ def train_all(
         else:
             print(f"{run.folder} is finished: not trained again")
             finished(run.folder)
-    how = {"overwrite": overwrite, "checkpoint_every_s": checkpoint_every_s}
+    how: dict[str, Any] = {"overwrite": overwrite, "checkpoint_every_s": checkpoint_every_s}
     if jobs == 1 or len(waiting) == 1:
         for run in waiting:
             finished(train(run.experiment, out, **how))
@@ -75,7 +75,7 @@ def _side_by_side(
 ) -> None:
     context, queue = get_context("spawn"), list(waiting)
     active: dict = {}  # process: its run
-    failed = []
+    failed: list[Path] = []
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -58,7 +58,7 @@ class Run:
         self._progress = self.folder / "progress.jsonl"
         self._evaluations = self.folder / "evaluation.jsonl"
 
-    def counters(self) -> dict[str, float]:
+    def counters(self) -> dict[str, Any]:
         """How far the checkpoint had come: env_steps, seconds, cpu_seconds; zeros without one.
 
         Raises:
@@ -167,7 +167,7 @@ class Run:
         if old.exists():
             shutil.rmtree(old)
 
-    def _counters(self, folder: Path, *names: str) -> dict[str, float]:
+    def _counters(self, folder: Path, *names: str) -> dict[str, Any]:
         """What counters.json of a checkpoint says; it has these names."""
         try:
             counters = json.loads((folder / "counters.json").read_text())

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from ray.rllib.utils.metrics import (
@@ -132,7 +133,7 @@ class _Clock:
         }
 
 
-def _row(result: dict, config, clock: _Clock) -> dict[str, float | None]:
+def _row(result: dict, config, clock: _Clock) -> dict[str, Any]:
     """A row of progress.jsonl; None for what is not known yet."""
     sampled = result[ENV_RUNNER_RESULTS]
     steps = int(sampled[NUM_ENV_STEPS_SAMPLED_LIFETIME])
@@ -152,7 +153,7 @@ def _row(result: dict, config, clock: _Clock) -> dict[str, float | None]:
 
 
 @contextlib.contextmanager
-def _progress(console: Console, run: Run, counters: dict[str, float]) -> Iterator[Callable]:
+def _progress(console: Console, run: Run, counters: dict[str, Any]) -> Iterator[Callable]:
     """A progress bar; gives a function that takes the rows."""
     begin_s, before = time.monotonic(), counters["env_steps"]
     columns = (
@@ -173,9 +174,9 @@ def _progress(console: Console, run: Run, counters: dict[str, float]) -> Iterato
             greedy="",
         )
 
-        def report(row: dict[str, float | None]) -> None:
+        def report(row: dict[str, Any]) -> None:
             speed = (row["env_steps"] - before) / (time.monotonic() - begin_s)
-            shown = {"speed": speed}
+            shown: dict[str, Any] = {"speed": speed}
             if row[EPISODE_RETURN_MEAN] is not None:
                 shown["value"] = f"{row[EPISODE_RETURN_MEAN]:.4g}"
             if row.get(RETURN) is not None:
@@ -192,7 +193,8 @@ def _stop() -> Iterator[threading.Event]:
     An exception in the middle of an update would leave no state worth saving. A SIGHUP that is
     ignored, as under nohup, stays so.
     """
-    event, usual = threading.Event(), {}
+    event = threading.Event()
+    usual: dict[signal.Signals, Any] = {}
 
     def restore() -> None:
         while usual:

@@ -18,6 +18,7 @@ import shutil
 import torch
 
 from marlserve import envs
+from marlserve.envs.base import Problem
 from marlserve.experiments.harness.evaluate import play
 from marlserve.experiments.harness.run import RETURN, Run
 from marlserve.policies.checkpoint import CheckpointPolicy
@@ -29,7 +30,8 @@ class Validation:
     """The evaluations of one run."""
 
     def __init__(self, run: Run):
-        self._run, self._problem = run, None
+        self._run = run
+        self._problem: Problem | None = None
         self._best = run.best_return()
 
     def is_due(self, before: int, after: int) -> bool:
@@ -58,8 +60,9 @@ class Validation:
             f"evaluation_{name}": float(value) if math.isfinite(value) else None
             for name, value in means.items()
         }
-        if row[RETURN] is not None and row[RETURN] > self._best:
-            self._best = row[RETURN]
+        reached = row[RETURN]
+        if reached is not None and reached > self._best:
+            self._best = reached
             self._run.accept(candidate, counters | {RETURN: self._best})
         else:
             shutil.rmtree(candidate)

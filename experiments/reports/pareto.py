@@ -10,6 +10,7 @@ policies is taken from it first, so that intervals are those of the differences 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,7 @@ def place_labels(
     pixels = axes.transData.transform(points)
     taken = [Bbox.from_extents(px - 5, py - 5, px + 5, py + 5) for px, py in pixels]
     inside, boxes = axes.get_window_extent(), []
+    canvas: Any = axes.figure.canvas  # Agg's, which has a renderer
     for point, name, colour in zip(points, names, colours, strict=True):
         best, least = None, len(taken) + 2
         for offset in _OFFSETS:
@@ -120,7 +122,7 @@ def place_labels(
                 color=colour,
                 arrowprops={"arrowstyle": "-", "lw": 0.4, "color": colour},
             )
-            text.update_positions(axes.figure.canvas.get_renderer())
+            text.update_positions(canvas.get_renderer())
             box = Text.get_window_extent(text)  # without its line
             covered = sum(box.overlaps(other) for other in taken)
             covered += not (inside.contains(*box.min) and inside.contains(*box.max))
@@ -132,6 +134,7 @@ def place_labels(
             best, least = (text, box), covered
             if not covered:
                 break
+        assert best is not None  # the first offset covers fewer than all
         boxes.append(best[1])
         taken.append(best[1])
     return boxes

@@ -12,6 +12,7 @@ instance of the problem, their differences vary less than they do.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ _POINTS = 100  # of a curve in regret.csv, at most
 Curves = Mapping[tuple[str, int], pd.DataFrame]  # {(policy, seed): what `curve` gives}
 
 
-def curve(regrets: Sequence[float], rounds: Sequence[int] | None = None) -> pd.DataFrame:
+def curve(
+    regrets: Sequence[float] | np.ndarray, rounds: Sequence[int] | None = None
+) -> pd.DataFrame:
     """The cumulative curve of these regrets, from 0 on.
 
     Args:
@@ -150,7 +153,7 @@ def final(rows: pd.DataFrame, reference: str | None = None) -> tuple[pd.DataFram
         for policy, seeds in curves.items()
     }
     bounds = statistics.bounds_of(np.concatenate(list(ends.values())))
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "policy": policy,
             "oracle": False,

@@ -34,7 +34,7 @@ def cumulative_regret(folder: Path) -> Path:
     trained = {path.parent.name for path in Path(folder).glob("*/seed_*")}
     ordered = sorted(curves, key=lambda policy: (policy not in trained, policy))
     colours = {policy: f"C{i}" for i, policy in enumerate(ordered)}
-    from_above = sorted(curves, key=ends.get, reverse=True)
+    from_above = sorted(curves, key=lambda policy: ends[policy], reverse=True)
     figure, axes = new_figure()
     draw_curves(axes, {name: curves[name] for name in from_above}, regret.REGRET, colours)
     for policy, line in zip(from_above, axes.get_lines(), strict=True):

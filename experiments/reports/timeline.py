@@ -8,6 +8,7 @@ Long episodes are drawn in bins: means of signals, and shares of the actions.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from marlserve.experiments.reports.plot import new_figure, save
 ACTION = "action"
 _BINS = 240
 
-Reader = Callable[[Problem], dict[str, float]]
+Reader = Callable[[Any], dict[str, float]]  # of a Problem
 
 
 def record(

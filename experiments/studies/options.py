@@ -29,8 +29,11 @@ NONE = SourceFlags()
 class Command(Protocol):
     """What all commands that take a problem have."""
 
-    source: SourceFlags
-    problem: Any
+    @property
+    def source(self) -> SourceFlags: ...
+
+    @property
+    def problem(self) -> Any: ...
 
 
 def asked(standard: Any, command: Command) -> Any:

@@ -102,7 +102,7 @@ def _check(folder: Path, question: dict[str, Any]) -> None:
     for name, value in question.items():
         if there.get(name) == value:
             continue
-        pair = (there.get(name), value)
+        pair = [there.get(name), value]
         if name == "experiment":
             name, *pair = next(
                 (f"{name}.{k}", there[name].get(k), v)

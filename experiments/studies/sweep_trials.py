@@ -213,8 +213,10 @@ class _Greedy:
 class _Report(tune.Callback):
     """A progress bar, and a line for every trial that is done."""
 
+    _bar: Progress  # from `setup` on
+
     def __init__(self, asked: Sweep):
-        self._asked, self._bar = asked, None
+        self._asked = asked
 
     def setup(self, **info) -> None:
         columns = (

@@ -72,7 +72,7 @@ class Train:
             "env_steps": self.env_steps,
             "settings": settings | read_settings(self.settings),
             "env_runners": {"num_env_runners": n} if (n := self.num_env_runners) else None,
-            "evaluation": None if (n := self.evaluate_every) is None else {"evaluate_every": n},
+            "evaluation": None if (x := self.evaluate_every) is None else {"evaluate_every": x},
         }
         arguments = merged(own, self.source.arguments(problem))
         return [

@@ -70,7 +70,8 @@ class ParallelBatch:
 
         first, *others = self._readers
         self._padded = any(other.shape != first.shape for other in others)
-        shape, dtype = first.shape, np.dtype(np.float32)
+        shape = first.shape
+        dtype: np.dtype = np.dtype(np.float32)
         if self._padded:
             shape = (max(prod(reader.shape) for reader in self._readers),)
         elif np.issubdtype(first.dtype, np.integer) and {r.dtype for r in others} <= {first.dtype}:

@@ -36,6 +36,7 @@ What differs from RLlib's runner, on purpose:
 """
 
 import logging
+from typing import Any
 
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -67,6 +68,8 @@ class VectorEnvRunner(ReportingEnvRunner):
             mapping to unknown modules, agents of one policy whose spaces differ, or a config that
             asks for connectors or `on_episode_step`.
     """
+
+    env: Any  # a JointEnv; None before there is one
 
     def __init__(self, config: AlgorithmConfig, **kwargs):
         self._generator: np.random.Generator | None = None  # see `_random`

@@ -49,7 +49,7 @@ class BanditConfig(OffPolicyConfig):
         self.lr = 4e-3
         self.train_batch_size_per_learner = 64
         self.num_envs_per_env_runner = 32
-        self.rollout_fragment_length: int | str = "auto"
+        self.rollout_fragment_length = "auto"
         self.torch_ddp_kwargs = {"broadcast_buffers": False}  # all learners count the same rounds
 
     def training(

@@ -57,7 +57,6 @@ class PolicyConfig(AlgorithmConfig):
 
     ACTION_SPACES: ClassVar[tuple[type, ...]]
     MODEL_FIELDS: ClassVar[tuple[str, ...]] = ()
-    needs_state = False
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class=algo_class)
@@ -67,6 +66,10 @@ class PolicyConfig(AlgorithmConfig):
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.observe_agent_index = False
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    @property
+    def needs_state(self) -> bool:
+        return False
 
     def environment(
         self,

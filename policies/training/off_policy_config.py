@@ -43,7 +43,7 @@ class OffPolicyConfig(PolicyConfig):
         self.standardize_rewards = False
         self.store_buffer_in_checkpoints = True
         # RLlib's own: its 200 would be many rows of every copy for one update.
-        self.rollout_fragment_length = "auto"
+        self.rollout_fragment_length: int | str = "auto"
 
     def training(
         self,
@@ -102,9 +102,9 @@ class OffPolicyConfig(PolicyConfig):
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps per copy and sample; "auto" is the length of a row."""
-        if self.rollout_fragment_length == "auto":
-            return self.sequence_length
-        return self.rollout_fragment_length
+        if isinstance(self.rollout_fragment_length, int):
+            return self.rollout_fragment_length
+        return self.sequence_length
 
     def get_updates_per_step(self) -> int:
         """Gradient updates in each `training_step`; "auto" is one for each row's worth of steps."""

@@ -48,8 +48,8 @@ def learner_batch(
         groups: {module_id: indices of its agents}.
         own: {module_id: spaces of its agents}; None if all agents have the same.
     """
-    names = (STATE, ACTIVE, REWARDS, TERMINATED, LENGTH, FIRST)
-    team = {name: sequences[name] for name in names if name in sequences}
+    of_team = (STATE, ACTIVE, REWARDS, TERMINATED, LENGTH, FIRST)
+    team = {name: sequences[name] for name in of_team if name in sequences}
     batches = {MIXER: SampleBatch(team)}
     for module_id, index in groups.items():
         # One policy for all agents needs no copies.

@@ -77,10 +77,10 @@ def presets() -> dict[str, Config]:
     """The presets, with the recorded files where DATA is set."""
     if not (folder := os.environ.get(DATA)):
         return PRESETS
-    found = {
-        name: replace(PRESETS[name], **{field: str(Path(folder, x)) for field, x in files.items()})
-        for name, files in FILES.items()
-    }
+    found = {}
+    for name, files in FILES.items():
+        paths: dict[str, Any] = {field: str(Path(folder, x)) for field, x in files.items()}
+        found[name] = replace(PRESETS[name], **paths)
     return PRESETS | found
 
 

@@ -59,7 +59,9 @@ def _check_episodes(file: Path, rows: pd.DataFrame) -> None:
 def order(results: Results) -> list[str]:
     """The policies: learned ones, those of them that play another system, heuristics, oracles,
     each by mean rank over all results."""
-    ranks, kinds, references = {}, {}, {}
+    ranks = {}
+    kinds: dict[str, int] = {}
+    references: dict[str, str] = {}
     for key, rows in results.items():
         by_policy = rows.groupby("policy")
         ranks[key] = by_policy[LATENCY].mean().rank()

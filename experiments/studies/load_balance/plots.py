@@ -16,7 +16,11 @@ _COLOURS = {"lower": "C0", "higher": "C3"}  # of loads
 
 
 def draw_ratios(
-    axes: Axes, ratios: pd.DataFrame, places: Sequence[float], colours: Sequence[str], **kwargs: Any
+    axes: Axes,
+    ratios: pd.DataFrame,
+    places: Sequence[float] | np.ndarray,
+    colours: Sequence[str],
+    **kwargs: Any,
 ) -> None:
     """Points with 95 % intervals, in % above the reference.
 
@@ -33,12 +37,18 @@ def draw_ratios(
     for place, colour, mean, low, high in zip(places, colours, means, lows, highs, strict=True):
         if mean > SHOWN_PERCENT:
             axes.plot(SHOWN_PERCENT, place, ">", color=colour, ms=4, clip_on=False)
-            at = {"xytext": (-5, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
             axes.annotate(
-                f"{mean:+,.0f} %", (SHOWN_PERCENT, place), fontsize="xx-small", color=colour, **at
+                f"{mean:+,.0f} %",
+                (SHOWN_PERCENT, place),
+                xytext=(-5, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize="xx-small",
+                color=colour,
             )
             continue
-        style = {"fmt": "o", "ms": 4, "lw": 1.2} | kwargs
+        style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2} | kwargs
         axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=colour, **style)
     axes.axvline(0.0, color="k", lw=0.8, zorder=0)
     low, high = axes.dataLim.intervalx.clip(max=SHOWN_PERCENT)  # of all that was drawn
