@@ -48,6 +48,7 @@ __all__ = [
 _NOT_PROBLEMS = {
     "actions",
     "base",
+    "checks",
     "linear_bandits",
     "parallel",
     "pictures",

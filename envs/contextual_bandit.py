@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from marlserve.envs import base, parallel
+from marlserve.envs import base, checks, parallel
 from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.linear_bandits import LinUCB, play
 from marlserve.envs.pictures import drawn, new_figure
@@ -84,16 +84,12 @@ class Config:
     reward: str = "noisy"
 
     def __post_init__(self):
-        for name, choices in (("function", FUNCTIONS), ("reward", REWARDS)):
-            self._check(name, getattr(self, name) in choices, f"one of {tuple(choices)}")
-        for name, low in (("num_arms", 2), ("dim", 1), ("instance_seed", 0)):
-            value = getattr(self, name)
-            self._check(name, isinstance(value, int) and value >= low, f"whole, at least {low}")
-        self._check("noise_std", 0.0 <= self.noise_std < float("inf"), "not negative, and finite")
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name} is {getattr(self, name)!r}; allowed is {allowed}")
+        checks.choice(self, "function", FUNCTIONS)
+        checks.choice(self, "reward", REWARDS)
+        checks.whole(self, "num_arms", 2, 10_000)
+        checks.whole(self, "dim", 1, 1000)
+        checks.whole(self, "instance_seed", 0)
+        checks.number(self, "noise_std", 0.0, 1e6)
 
 
 INNER_PRODUCT = Config()

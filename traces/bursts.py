@@ -30,6 +30,7 @@ def load(
     mean_work_s: float = 0.1,
     work_law: str = "exponential",
     work_scv: float | None = None,
+    phase_ends_s: np.ndarray | None = None,
 ) -> Trace:
     """Draw a trace of `duration_s` seconds from `rng`.
 
@@ -39,20 +40,22 @@ def load(
         burst_share: share of the time that is bursts; also the chance that it begins in one.
         mean_burst_s: how long a burst lasts.
         mean_work_s, work_law, work_scv: as for "poisson".
+        phase_ends_s: by `draw_phase_ends_s`, for a process that this trace is a stretch of, on
+            the trace's clock; drawn anew by default.
 
     Raises:
         ValueError: for a factor below 1, a share that is not between 0 and 1, a mean burst that is
             not positive, and as for "poisson".
     """
     calm_per_s, burst_per_s = phase_rates_per_s(rate_per_s, burst_factor, burst_share)
-    if not 0.0 < mean_burst_s < np.inf:
-        raise ValueError(f"mean_burst_s is {mean_burst_s}; expected a positive number")
-    mean_calm_s = mean_burst_s * (1.0 - burst_share) / burst_share
     # The excess of bursts is a Poisson process of its own, of which calm times see nothing.
     calm_s = arrivals(rng, calm_per_s, duration_s)
     excess_s = arrivals(rng, burst_per_s - calm_per_s, duration_s)
-    ends_s = _phase_ends_s(rng, duration_s, mean_calm_s, mean_burst_s, rng.random() < burst_share)
-    in_burst = np.searchsorted(ends_s, excess_s, side="right") % 2 == 1
+    if phase_ends_s is None:
+        phase_ends_s = draw_phase_ends_s(
+            rng, duration_s, burst_share=burst_share, mean_burst_s=mean_burst_s
+        )
+    in_burst = np.searchsorted(phase_ends_s, excess_s, side="right") % 2 == 1
     time_s = np.sort(np.concatenate([calm_s, excess_s[in_burst]]))
     work_s = draw_work(rng, len(time_s), mean_work_s, work_law, work_scv)
     return Trace({"time_s": time_s, "work_s": work_s}, float(duration_s))
@@ -86,16 +89,23 @@ def dispersion(
     )
 
 
-def _phase_ends_s(
+def draw_phase_ends_s(
     rng: np.random.Generator,
     duration_s: float,
-    mean_calm_s: float,
-    mean_burst_s: float,
-    begins_in_burst: bool,
+    *,
+    burst_share: float = 0.2,
+    mean_burst_s: float = 2.0,
 ) -> np.ndarray:
-    """When calm ends, then the burst, then the next calm ...: sorted, beyond `duration_s`."""
+    """When calm ends, then the burst, then the next calm ...: sorted, beyond `duration_s`.
+
+    Raises:
+        ValueError: for a mean burst that is not positive.
+    """
+    if not 0.0 < mean_burst_s < np.inf:
+        raise ValueError(f"mean_burst_s is {mean_burst_s}; expected a positive number")
+    mean_calm_s = mean_burst_s * (1.0 - burst_share) / burst_share
     means, ends, clock_s = (mean_calm_s, mean_burst_s), [], 0.0
-    if begins_in_burst:
+    if rng.random() < burst_share:
         ends.append(0.0)  # of no calm at all
     while clock_s <= duration_s:
         clock_s += rng.exponential(means[len(ends) % 2])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from marlserve.envs import checks
 from marlserve.envs.kv_cache.rewards import REWARDS
 
 CHOICES = {
@@ -10,15 +11,25 @@ CHOICES = {
     "arrivals": ("recorded", "thinned"),
     "split": ("train", "test", "all"),
 }
-_POSITIVE = ("timeout_s", "split_hours", "step_s", "episode_hours", "request_scale")
-_NOT_NEGATIVE = (
-    "idle_w",
-    "revenue_usd",
-    "wait_penalty_usd_per_s",
-    "loss_penalty_usd",
-    "denial_penalty_usd",
-)
-_WHOLE = (("num_servers", 1), ("weeks", 2), ("data_seed", 0))  # weeks: to train on, to test on
+_NUMBERS = {  # at least, at most
+    "timeout_s": (0.001, 86_400.0),
+    "idle_w": (0.0, 1e6),
+    "pue": (1.0, 100.0),
+    "revenue_usd": (0.0, 1e6),
+    "wait_penalty_usd_per_s": (0.0, 1e6),
+    "loss_penalty_usd": (0.0, 1e6),
+    "denial_penalty_usd": (0.0, 1e6),
+    "request_scale": (1e-6, 1e6),
+    "split_hours": (0.001, 87_600.0),
+    "episode_hours": (0.001, 87_600.0),
+    "step_s": (0.1, 300.0),
+}
+_WHOLE = {  # weeks: to train on, to test on
+    "num_servers": (1, 100_000),
+    "weeks": (2, 520),
+    "data_seed": (0, float("inf")),
+}
+_PATHS = ("invocations_path", "price_path", "profile_path")
 _PRICE_INTERVAL_S = 300.0  # the shortest one that prices come in
 
 
@@ -62,29 +73,24 @@ class Config:
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():
-            self._check(name, getattr(self, name) in allowed, f"one of {allowed}")
-        for name, low in _WHOLE:
-            value = getattr(self, name)
-            self._check(name, isinstance(value, int) and value >= low, f"whole, at least {low}")
-        waiting = self.max_waiting is None or (
-            isinstance(self.max_waiting, int) and self.max_waiting >= 0
-        )
-        self._check("max_waiting", waiting, "None, or whole, at least 0")
-        for name in _POSITIVE:
-            self._check(name, 0.0 < getattr(self, name) < float("inf"), "positive")
-        for name in _NOT_NEGATIVE:
-            self._check(name, 0.0 <= getattr(self, name) < float("inf"), "not negative")
-        self._check("pue", 1.0 <= self.pue < float("inf"), "at least 1")
+            checks.choice(self, name, allowed)
+        for name, bounds in _WHOLE.items():
+            checks.whole(self, name, *bounds)
+        checks.whole(self, "max_waiting", 0, 1_000_000, none=True)
+        for name, bounds in _NUMBERS.items():
+            checks.number(self, name, *bounds)
+        checks.kind(self, "enable_deny", bool)
+        for name in (*_PATHS, "start_time"):
+            checks.kind(self, name, str)
         steps = _PRICE_INTERVAL_S / self.step_s  # so that a price lasts for whole steps
-        self._check("step_s", steps == int(steps), f"a divisor of {_PRICE_INTERVAL_S:.0f} s")
-        self._check("episode_hours", self.episode_hours * 3600.0 >= self.step_s, "at least a step")
+        divides = steps == int(steps)
+        checks.require(self, "step_s", divides, f"a divisor of {_PRICE_INTERVAL_S:.0f} s")
+        long = self.episode_hours * 3600.0 >= self.step_s
+        checks.require(self, "episode_hours", long, "at least a step")
         split = self.split == "all" or bool(self.start_time)  # stretches do not matter
         fits = split or self.split_hours >= self.episode_hours
-        self._check("split_hours", fits, f"at least episode_hours, {self.episode_hours}")
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name} is {getattr(self, name)!r}; allowed is {allowed}")
+        allowed = f"at least episode_hours, {self.episode_hours}"
+        checks.require(self, "split_hours", fits, allowed)
 
     @property
     def num_steps(self) -> int:

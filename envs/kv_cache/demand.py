@@ -10,7 +10,7 @@ import numpy as np
 
 from marlserve import traces
 from marlserve.envs.kv_cache.config import Config
-from marlserve.envs.sims.arrivals import COUNTS, THINNED, TIMES, Arrivals
+from marlserve.envs.sims.arrivals import COUNTS, MOST_ARRIVALS, THINNED, TIMES, Arrivals
 from marlserve.traces import kv_profile, utc
 from marlserve.traces.kv_profile import KVProfile
 
@@ -145,8 +145,21 @@ def _record(config: Config, requests: traces.Trace) -> tuple[int, np.ndarray, fl
         return THINNED, *_held(requests)
     if "count" in requests.columns:
         bin_s = float(requests.time_s[1] - requests.time_s[0])
-        return COUNTS, requests["count"], requests.start_s, bin_s
-    return TIMES, requests.time_s, requests.start_s, 10.0
+        record, values, counts = COUNTS, requests["count"], requests["count"]
+    else:
+        bin_s = 10.0
+        record, values = TIMES, requests.time_s
+        counts = np.bincount(((values - requests.start_s) // bin_s).astype(np.int64))
+    busiest = int(counts.argmax())
+    steps = max(config.step_s / bin_s, 1.0)  # a step that is part of a bin draws all of it
+    if counts[busiest] * config.request_scale * steps > MOST_ARRIVALS:
+        raise ValueError(
+            f"{config.invocations_path or 'the synthetic demand'}: the {bin_s:g} s from "
+            f"{_utc(requests.start_s + busiest * bin_s)} on have {counts[busiest]} requests; with "
+            f"request_scale {config.request_scale} and step_s {config.step_s} that is more than "
+            f"{MOST_ARRIVALS} in a step"
+        )
+    return record, values, requests.start_s, bin_s
 
 
 def _held(requests: traces.Trace) -> tuple[np.ndarray, float, float]:

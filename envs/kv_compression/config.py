@@ -1,7 +1,11 @@
 """The settings of the KV-compression problem, and the named ones."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from marlserve.envs import checks
 from marlserve.envs.kv_compression.arms import GRID, Arm, distinct
 from marlserve.envs.kv_compression.observation import GROUPS
 from marlserve.envs.kv_compression.rewards import REWARDS
@@ -10,16 +14,28 @@ from marlserve.envs.sims.kv_compression.language_model import SMALL_LLAMA
 from marlserve.envs.sims.kv_compression.tasks import Family
 
 _SPLITS = ("train", "validation", "test")
-_AT_LEAST = {
-    "recent": 0,
-    "num_prompts": 1,
-    "prompt_seed": 0,
-    "prompt_tokens": 1,
-    "num_facts": 1,
-    "num_turns": 1,
-    "max_prompt_tokens": 16,
-    "answer_tokens": 1,
+_WHOLE = {  # at least, at most
+    "recent": (0, 1_000_000),
+    "num_prompts": (1, 1_000_000),
+    "prompt_seed": (0, float("inf")),
+    "prompt_tokens": (1, 1_000_000),
+    "num_facts": (1, 1_000_000),
+    "num_turns": (1, 1000),
+    "max_prompt_tokens": (16, 1_000_000),
+    "answer_tokens": (1, 100_000),
 }
+_MOST = 1_000_000  # entries
+_TEXTS = ("model_name", "device", "text_encoder", "table_path", "prompts_path")
+_FLAGS = ("trust_remote_code", "tagged")
+
+
+@contextmanager
+def _named(name: str, value: Any) -> Iterator[None]:
+    """Let an error from deeper down say which field it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name} is {value!r}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -55,23 +71,33 @@ class Config:
     answer_tokens: int = 32  # at most, of their answers
 
     def __post_init__(self):
-        for name in ("arms", "budgets", "context"):  # JSON and command lines give lists
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, low in _AT_LEAST.items():
-            value = getattr(self, name)
-            self._check(name, isinstance(value, int) and value >= low, f"whole, at least {low}")
-        whole = all(isinstance(budget, int) for budget in self.budgets)
-        self._check("budgets", whole and bool(self.budgets), "one or more whole numbers")
-        own = [arm.budget for arm in self.parsed_arms() if arm.budget is not None]
-        for budget in (*self.budgets, *own):
-            check_budget(budget, self.recent)
-        self._check("reward", self.reward in REWARDS, f"one of {tuple(REWARDS)}")
-        self._check("split", self.split in _SPLITS, f"one of {_SPLITS}")
+        checks.tuples(self, "arms", "budgets", "context")
+        for name in ("arms", "context"):
+            values = getattr(self, name)
+            texts = isinstance(values, tuple) and all(isinstance(value, str) for value in values)
+            checks.require(self, name, texts, "a tuple of names")
+        for name, bounds in _WHOLE.items():
+            checks.whole(self, name, *bounds)
+        for name in _TEXTS:
+            checks.kind(self, name, str)
+        for name in _FLAGS:
+            checks.kind(self, name, bool)
+        whole = isinstance(self.budgets, tuple) and bool(self.budgets)
+        whole = whole and all(checks.is_whole(budget, 1, _MOST) for budget in self.budgets)
+        checks.require(self, "budgets", whole, f"one or more whole numbers from 1 to {_MOST}")
+        with _named("arms", self.arms):
+            own = [arm.budget for arm in self.parsed_arms() if arm.budget is not None]
+        with _named("arms", self.arms), _named("budgets", self.budgets):
+            for budget in (*self.budgets, *own):
+                check_budget(budget, self.recent)
+        checks.choice(self, "reward", REWARDS)
+        checks.choice(self, "split", _SPLITS)
         for name in self.context:
-            self._check("context", name in GROUPS, f"some of {tuple(GROUPS)}")
-        self._check("context", bool(self.context), f"some of {tuple(GROUPS)}")
-        self._check("context", len(set(self.context)) == len(self.context), "each group once")
-        self._check("entry_price", 0.0 <= self.entry_price < float("inf"), "not negative")
+            checks.require(self, "context", name in GROUPS, f"some of {tuple(GROUPS)}")
+        checks.require(self, "context", bool(self.context), f"some of {tuple(GROUPS)}")
+        once = len(set(self.context)) == len(self.context)
+        checks.require(self, "context", once, "each group once")
+        checks.number(self, "entry_price", 0.0, 1e6)
         if "text" in self.context and not self.text_encoder:
             raise ValueError("context has 'text', which needs a text_encoder; it is ''")
         if self.text_encoder and not self.prompts_path:
@@ -79,7 +105,8 @@ class Config:
                 f"text_encoder is {self.text_encoder!r}, but synthetic prompts have no text; "
                 "allowed is '', or prompts of a prompts_path"
             )
-        self.family()
+        with _named("num_turns", self.num_turns), _named("prompt_tokens", self.prompt_tokens):
+            self.family()
 
     def parsed_arms(self) -> tuple[Arm, ...]:
         """The arms; action i is the i-th."""
@@ -88,10 +115,6 @@ class Config:
     def family(self) -> Family:
         """The synthetic prompts."""
         return Family(self.prompt_tokens, self.num_facts, self.num_turns, self.tagged)
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name} is {getattr(self, name)!r}; allowed is {allowed}")
 
 
 UNTAGGED = Config(num_prompts=3000)

@@ -9,7 +9,9 @@ Observation  [M, 14] float32 in [0, 1]: what this balancer has seen of each serv
 Action       one weight per server, in force until the next step: MultiDiscrete([L] * M), indices
              of `weight_levels`, or with action="weights" Box(0.1, 10, (M,)).
 Reward       `REWARDS[config.reward]`, the same for the team or each agent's own.
-Episode      truncated after episode_s seconds of traffic; never terminated.
+Episode      truncated after episode_s seconds of traffic; never terminated. Before it, warm_up_s of
+             the same traffic under the same dispatch with weights by cores; metrics and rewards
+             leave that out. Simulated are processor-sharing servers, see sims.cluster.
 Reference    Yao, Ding, Clausen: Multi-agent reinforcement learning for network load balancing in
              data center, CIKM 2022, https://arxiv.org/abs/2201.11727
 

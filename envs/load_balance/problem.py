@@ -10,9 +10,11 @@ from marlserve.envs.load_balance.observation import FEATURES, Measured, observe
 from marlserve.envs.load_balance.rewards import REWARDS
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.envs.sims.fairness import jain_index
+from marlserve.envs.sims.latencies import Latencies
 from marlserve.envs.sims.reservoir import DISCOUNT_PER_S, Reservoirs
 from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
 
+_CHUNK = 8192  # so many arrivals are drawn ahead at a time, or those of a step
 _LEAST_WORK_S = 1e-3  # for slowdowns: that of a job without work is not finite
 
 
@@ -40,6 +42,11 @@ class Problem(base.Problem):
         if config.reach == "own":
             self._reach = np.kron(np.eye(k), np.ones(m // k))
         self.weights = np.zeros((num_envs, k, m))
+        self.traffic: list[traffic.Traffic | None] = [None] * num_envs
+        self._drawn = np.zeros(num_envs, np.int64)  # steps up to which arrivals are drawn
+        self._latencies = Latencies(num_envs)
+        # As the warm-up ended: metrics are of what came after.
+        self._first, self._warm = self.cluster.copies.copy(), self.cluster.servers.copy()
         self._load = np.zeros(num_envs)  # offered, over all cores
         self.flows_per_step = np.ones(num_envs)  # expected
         self.step_flow_s = np.zeros((num_envs, k))  # flow-seconds of the last step, by balancer
@@ -51,57 +58,86 @@ class Problem(base.Problem):
         self._steps = np.zeros(num_envs, np.int64)
 
     def _start(self, copies: np.ndarray) -> None:
-        config, (_, k, _) = self.config, self.cluster.shape
+        config, (b, k, m) = self.config, self.cluster.shape
         for copy in copies:
             rng = self.generators[copy]
             self._load[copy] = rng.uniform(*config.load)
-            jobs, rate_per_s = traffic.arrivals(config, rng, self._load[copy])
-            self.cluster.load(
+            # With a generator of its own: what is drawn next episode must not depend on how much
+            # of this one is played.
+            own = np.random.default_rng(rng.integers(2**63))
+            self.traffic[copy] = traffic.Traffic(config, own, self._load[copy])
+            self.flows_per_step[copy] = self.traffic[copy].rate_per_s * config.step_s
+            self.cluster.reset(
                 copy,
-                jobs.time_s,
-                jobs["work_s"],
-                balancer=(rng.random(len(jobs)) * k).astype(int),  # as many draws for any k
-                uniform=rng.random(len(jobs)),
                 changes=traffic.slowdowns(config, rng),
+                clock_s=-config.warm_up_steps * config.step_s,
             )
             self._reservoirs.reset(copy, rng.integers(2**63))
-            self.flows_per_step[copy] = rate_per_s * config.step_s
-        self.weights[copies] = 1.0
+        self._steps[copies] = self._drawn[copies] = -config.warm_up_steps
         self.step_slowdown[copies] = 1.0
-        self._statistics[copies] = 0.0
         self._completion_rate[copies] = 0.0
-        self._steps[copies] = 0
+        self._latencies.reset(copies)
+        by_cores = np.broadcast_to(np.asarray(config.cores, float), (b, k, m))
+        for _ in range(config.warm_up_steps):
+            self._play(by_cores, copies)
+        self._first[copies] = self.cluster.copies[copies]
+        self._warm[copies] = self.cluster.servers[copies]
+        self._statistics[copies] = self._flow_statistics()[copies]
+        self.weights[copies] = 1.0
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        config, cluster, (b, k, m) = self.config, self.cluster, self.cluster.shape
+        config, cluster, (b, k, _) = self.config, self.cluster, self.cluster.shape
         self.weights = np.asarray(actions, float)
         if config.action == "levels":
             self.weights = np.asarray(config.weight_levels)[actions]
-        self._steps += 1
         before = cluster.balancers.copy()
-        cluster.advance(self.weights * self._reach, self._steps * config.step_s)
+        self._play(self.weights, np.arange(b))
         after = cluster.balancers
         self.step_flow_s = after["flow_s"] - before["flow_s"]
         self.step_sent = after["sent"] - before["sent"]
         self.step_excess = after["excess"] - before["excess"]
-        self._observe_completions()
-        self._reservoirs.add(*cluster.flow_durations(), first=k * m)
-        statistics = self._reservoirs.features(cluster.copies["clock_s"])
-        self._statistics = statistics.reshape(b, 2, k, m, -1)
+        self._latencies.add(*cluster.completions(), first=self._first["arrived"])
+        self._statistics = self._flow_statistics()
         rewards = np.broadcast_to(REWARDS[config.reward](self), (b, k)).astype(np.float32)
         return rewards, np.zeros(b, bool), self._steps >= config.num_steps
 
-    def _observe_completions(self) -> None:
+    def _play(self, weights: np.ndarray, copies: np.ndarray) -> None:
+        """One step of these copies, and what their balancers remember of it. No time passes for
+        the others."""
+        config, cluster, (_, k, m) = self.config, self.cluster, self.cluster.shape
+        for copy in copies[self._drawn[copies] == self._steps[copies]]:
+            ahead = max(int(_CHUNK / self.flows_per_step[copy]), 1)
+            step, until = self._drawn[copy], min(self._drawn[copy] + ahead, config.num_steps)
+            jobs = self.traffic[copy].jobs(step * config.step_s, until * config.step_s)
+            cluster.add(copy, *jobs)
+            self._drawn[copy] = until
+        self._steps[copies] += 1
+        until_s = cluster.copies["clock_s"].copy()
+        until_s[copies] = self._steps[copies] * config.step_s
+        cluster.advance(weights * self._reach, until_s)
+        self._observe_completions(copies)
+        playing = np.zeros(self.num_envs, np.int64)
+        playing[copies] = 1
+        lengths, flows = cluster.flow_durations()
+        self._reservoirs.add(lengths * playing, flows, first=k * m)
+
+    def _flow_statistics(self) -> np.ndarray:
+        """Of every reservoir now, [B, 2, K, M, 5]."""
+        b, k, m = self.cluster.shape
+        statistics = self._reservoirs.features(self.cluster.copies["clock_s"])
+        return statistics.reshape(b, 2, k, m, -1)
+
+    def _observe_completions(self, copies: np.ndarray) -> None:
         """Both reservoirs see a completion: the end of a flow is also the last of its durations."""
         b, k, m = self.cluster.shape
         lengths, log = self.cluster.completions()
         seen = self._reservoirs.seen[:, : k * m].copy()
         self._reservoirs.add(lengths, log)
         self._reservoirs.add(lengths, log, first=k * m)
-        completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)
+        completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)[copies]
         kept = DISCOUNT_PER_S**self.config.step_s
-        self._completion_rate *= kept
-        self._completion_rate += (1.0 - kept) * completed / self.config.step_s
+        self._completion_rate[copies] *= kept
+        self._completion_rate[copies] += (1.0 - kept) * completed / self.config.step_s
         if self.config.reward == "slowdown":
             for copy, length in enumerate(lengths):
                 self._observe_slowdown(copy, log[copy, :length])
@@ -153,27 +189,25 @@ class Problem(base.Problem):
         return np.concatenate((jobs, cores, servers["speed"], rest), axis=-1).astype(np.float32)
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Of the episode so far: counts of jobs, latencies of the completed ones in seconds (0
-        while there are none; rejected jobs have none), utilisation in [0, 1], and Jain's index of
-        the servers' mean jobs per core."""
-        copies, servers = self.cluster.copies, self.cluster.servers
-        clock_s = np.maximum(copies["clock_s"], self.config.step_s)[:, None]
-        latency_s = [self.cluster.jobs["latency_s"][b] for b in range(self.num_envs)]
-        latency_s = [x[np.isfinite(x)] for x in latency_s]
-        names = ("mean", "p50", "p90", "p95", "p99")
-        summary = np.array(
-            [
-                [x.mean(), *np.percentile(x, [50, 90, 95, 99])] if len(x) else np.zeros(5)
-                for x in latency_s
-            ]
+        """Of the episode so far, the warm-up left out: jobs that arrived and completed, jobs that
+        were rejected, latencies of the former in seconds (0 while there are none), utilisation in
+        [0, 1], and Jain's index of the servers' mean jobs per core."""
+        servers, cores = self.cluster.servers, self.cluster.servers["cores"]
+        clock_s = np.maximum(self.cluster.copies["clock_s"], self.config.step_s)[:, None]
+        percents = (50, 90, 95, 99)
+        mean_s, percentiles_s = self._latencies.summary_s(percents)
+        busy = (servers["busy_core_s"] - self._warm["busy_core_s"]).sum(axis=-1) / cores.sum(
+            axis=-1
         )
-        busy = servers["busy_core_s"].sum(axis=-1) / servers["cores"].sum(axis=-1)
+        flow_s = servers["flow_s"] - self._warm["flow_s"]
+        rejected = self.cluster.copies["rejected"] - self._first["rejected"]
         return {
-            "completed": copies["completed"].astype(float),
-            "rejected": copies["rejected"].astype(float),
-            **{f"{name}_latency_s": summary[:, i] for i, name in enumerate(names)},
+            "completed": self._latencies.count.astype(float),
+            "rejected": rejected.astype(float),
+            "mean_latency_s": mean_s,
+            **{f"p{q}_latency_s": percentiles_s[:, i] for i, q in enumerate(percents)},
             "utilisation": busy / clock_s[:, 0],
-            "jain_index": jain_index(servers["flow_s"] / servers["cores"] / clock_s),
+            "jain_index": jain_index(flow_s / cores / clock_s),
         }
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:

@@ -6,47 +6,80 @@ import numpy as np
 
 from marlserve import traces
 from marlserve.envs.load_balance.config import Config
-from marlserve.traces import wikipedia
+from marlserve.envs.sims.arrivals import MOST_ARRIVALS
+from marlserve.traces import bursts, wikipedia
 
 _HOUR_S = 3600.0
 _WEEK = np.arange(7 * 24)
 _HOURS = {"train": _WEEK[1::2], "test": _WEEK[::2], "all": _WEEK}
 
 
-def arrivals(config: Config, rng: np.random.Generator, load: float) -> tuple[traces.Trace, float]:
-    """The jobs of one episode, and the rate per second that is expected of them.
+class Traffic:
+    """The jobs of one episode, drawn as its time goes on. The warm-up comes before 0.
 
     The rate is such that the expected work per second is `load` of all cores. "wikipedia" has its
     window in an odd hour of the week for split="train", in an even one for "test" (as Yao et al.
     2022); "flows" has it in the first or the second half of the file.
 
+    Attributes:
+        rate_per_s: expected.
+
     Raises:
-        ValueError: if the file is too short for an episode at this rate.
+        ValueError: if the file is too short for an episode at this rate, or has no work, or more
+            flows than may arrive in a step.
     """
-    offered_cores = load * sum(config.cores)
-    if config.trace == "wikipedia":
-        rate_per_s = offered_cores / wikipedia.MEAN_WORK_S
-        start_s = _HOUR_S * rng.choice(_HOURS[config.split]) + rng.uniform(
-            0.0, _HOUR_S - config.episode_s
-        )
-        shape = float(wikipedia.shape(start_s + config.episode_s / 2))
-        options = {"start_s": start_s, "mean_rate_per_s": rate_per_s / shape}
-    elif config.trace in ("poisson", "bursts"):
-        rate_per_s = offered_cores / config.mean_work_s
-        options = {"rate_per_s": rate_per_s, "mean_work_s": config.mean_work_s}
-    else:
-        recording = _recording(config.trace_path, config.split)
-        rate_per_s = offered_cores / (recording.offered_load / recording.rate_per_s)
-        return recording.at_rate(rate_per_s).random_window(rng, config.episode_s), rate_per_s
-    return traces.load(config.trace, rng, duration_s=config.episode_s, **options), rate_per_s
+
+    def __init__(self, config: Config, rng: np.random.Generator, load: float):
+        self._config, self._rng = config, rng
+        self._begin_s = -config.warm_up_steps * config.step_s
+        length_s = config.num_steps * config.step_s - self._begin_s
+        if config.trace == "flows":
+            recording = _recording(config.trace_path, config.split)
+            self.rate_per_s = _rate_per_s(config, recording, load)
+            self._window = recording.at_rate(self.rate_per_s).random_window(rng, length_s)
+            return
+        self.rate_per_s = load * sum(config.cores) / config.expected_work_s
+        if config.trace == "wikipedia":
+            within_s = rng.uniform(0.0, max(_HOUR_S - length_s, 0.0))
+            self._start_s = _HOUR_S * rng.choice(_HOURS[config.split]) + within_s
+            middle_s = self._start_s - self._begin_s + config.episode_s / 2
+            self._mean_rate_per_s = self.rate_per_s / float(wikipedia.shape(middle_s))
+        elif config.trace == "bursts":
+            self._phase_ends_s = bursts.draw_phase_ends_s(rng, length_s)
+
+    def jobs(self, from_s: float, to_s: float) -> tuple[np.ndarray, ...]:
+        """Times, work, balancers and draws of what arrives in [from_s, to_s), as for `Cluster.add`.
+
+        The stretches of an episode follow on one another.
+        """
+        time_s, work_s = self._between(from_s - self._begin_s, to_s - self._begin_s)
+        time_s = np.clip(self._begin_s + time_s, from_s, to_s)  # but for rounding, they are
+        balancer = self._rng.random(len(time_s)) * self._config.num_balancers  # so alike for any K
+        return time_s, work_s, balancer.astype(int), self._rng.random(len(time_s))
+
+    def _between(self, from_s: float, to_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Times and work of a stretch, on a clock that begins with the traffic."""
+        config = self._config
+        if config.trace == "flows":
+            jobs = self._window.between(from_s, min(to_s, self._window.end_s))
+            return jobs.time_s, jobs["work_s"]
+        if config.trace == "wikipedia":
+            options = {"mean_rate_per_s": self._mean_rate_per_s, "start_s": self._start_s + from_s}
+        else:
+            options = {"rate_per_s": self.rate_per_s, "mean_work_s": config.mean_work_s}
+        if config.trace == "bursts":
+            options["phase_ends_s"] = self._phase_ends_s - from_s
+        jobs = traces.load(config.trace, self._rng, duration_s=to_s - from_s, **options)
+        return from_s + jobs.time_s, jobs["work_s"]
 
 
 def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int, float]]:
     """(time_s, server, speed) of every change, sorted: `slow_servers` slots, each now and then
-    holding a server that no other slot holds."""
+    holding a server that no other slot holds. From the beginning of the warm-up on."""
     changes = []
-    slow_until_s = np.zeros(config.num_servers)
-    slots_s = list(rng.uniform(0.0, config.slow_gap_s, config.slow_servers))
+    begin_s = -config.warm_up_steps * config.step_s
+    slow_until_s = np.full(config.num_servers, begin_s)
+    slots_s = list(begin_s + rng.uniform(0.0, config.slow_gap_s, config.slow_servers))
     while slots_s and (start_s := min(slots_s)) < config.episode_s:
         server = int(rng.choice(np.flatnonzero(slow_until_s <= start_s)))
         end_s = start_s + rng.uniform(*config.slow_s)
@@ -55,6 +88,21 @@ def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int
         slots_s[slots_s.index(start_s)] = end_s + rng.uniform(0.0, config.slow_gap_s)
     # Stable: a server that recovers and is slow again at the same instant stays slow.
     return sorted(changes, key=lambda change: change[0])
+
+
+def _rate_per_s(config: Config, recording: traces.Trace, load: float) -> float:
+    """At which a recording's work is `load` of all cores."""
+    if not recording.offered_load > 0.0:
+        raise ValueError(f"trace_path is {config.trace_path!r}, whose flows have no work")
+    mean_work_s = recording.offered_load / recording.rate_per_s
+    rate_per_s = load * sum(config.cores) / mean_work_s
+    if rate_per_s * config.step_s > MOST_ARRIVALS:
+        raise ValueError(
+            f"trace_path is {config.trace_path!r}, with a mean work of {mean_work_s:g} s: load "
+            f"{load:g} of {sum(config.cores):g} cores is {rate_per_s * config.step_s:.3g} flows in "
+            f"a step of {config.step_s} s; allowed are {MOST_ARRIVALS}"
+        )
+    return rate_per_s
 
 
 @lru_cache(maxsize=8)

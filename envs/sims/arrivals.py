@@ -18,6 +18,9 @@ import numpy as np
 from numba import njit
 
 COUNTS, TIMES, THINNED = range(3)
+# In one control step. A kernel that is fed more could not be interrupted for seconds, and a file or
+# a setting that asks for it is wrong.
+MOST_ARRIVALS = 1_000_000
 _TICK_S, _SOURCE_COUNT = 0.05, 900.0
 
 

@@ -174,8 +174,10 @@ def test_linucb_learns_no_more_than_what_is_linear(function, monkeypatch):
         ("num_arms", 4.0, "whole, at least 2"),
         ("dim", 0, "whole, at least 1"),
         ("instance_seed", -1, "whole, at least 0"),
-        ("noise_std", -0.5, "not negative, and finite"),
-        ("noise_std", float("nan"), "not negative, and finite"),
+        ("noise_std", None, "a number from 0 to 1e\\+06"),
+        ("dim", True, "whole, at least 1, at most 1000"),
+        ("noise_std", -0.5, "a number from 0 to 1e\\+06"),
+        ("noise_std", float("nan"), "a number from 0 to 1e\\+06"),
     ],
 )
 def test_bad_settings_are_errors(field, value, allowed):

@@ -186,29 +186,39 @@ def test_thinned_requests_are_held_and_shifted(tmp_path):
 # Settings ----------------------------------------------------------------------------------------
 
 BAD = [
-    *[(name, bad, "whole, at least 1") for name in ["num_servers"] for bad in (0, 2.5)],
-    *[("max_waiting", bad, "None, or whole, at least 0") for bad in (-1, 1.5)],
-    ("weeks", 1, "whole, at least 2"),
+    *[("num_servers", bad, "whole, at least 1, at most 100000") for bad in (0, 2.5, True)],
+    *[("max_waiting", bad, "None, or whole, at least 0, at most 1000000") for bad in (-1, 1.5)],
+    ("weeks", 1, "whole, at least 2, at most 520"),
     ("data_seed", -1, "whole, at least 0"),
-    ("pue", 0.99, "at least 1"),
-    ("pue", float("inf"), "at least 1"),
     *[
-        (name, bad, "positive")
-        for name in ("timeout_s", "step_s", "episode_hours", "split_hours", "request_scale")
-        for bad in (0.0, -1.0, float("inf"), float("nan"))
+        (name, bad, f"a number from {low} to {high}")
+        for name, low, high in (
+            ("pue", 1, 100),
+            ("timeout_s", 0.001, 86400),
+            ("step_s", 0.1, 300),
+            ("episode_hours", 0.001, 87600),
+            ("split_hours", 0.001, 87600),
+            ("request_scale", "1e-06", "1e+06"),
+        )
+        for bad in (0.0, -1.0, float("inf"), float("nan"), "1", None)
     ],
     *[
-        (name, -1e-9, "not negative")
+        (name, -1e-9, "a number from 0 to 1e+06")
         for name in ("idle_w", "revenue_usd", "loss_penalty_usd", "denial_penalty_usd")
     ],
-    ("wait_penalty_usd_per_s", float("nan"), "not negative"),
+    ("wait_penalty_usd_per_s", float("nan"), "a number from 0 to 1e+06"),
+    ("enable_deny", 1, "a bool"),
+    *[
+        (name, None, "a str")
+        for name in ("invocations_path", "price_path", "profile_path", "start_time")
+    ],
     ("action", "box", "one of ('discrete', 'continuous')"),
     ("reward", "none", "one of ('profit', 'source')"),
     ("arrivals", "poisson", "one of ('recorded', 'thinned')"),
     ("split", "validation", "one of ('train', 'test', 'all')"),
     ("step_s", 7.0, "a divisor of 300 s"),
-    ("step_s", 600.0, "a divisor of 300 s"),
-    ("episode_hours", 0.001, "at least a step"),
+    ("step_s", 600.0, "a number from 0.1 to 300"),
+    ("episode_hours", 0.002, "at least a step"),
     ("split_hours", 23.0, "at least episode_hours, 24.0"),
 ]
 
@@ -221,9 +231,22 @@ def test_bad_settings(name, value, allowed):
 
 
 def test_all_settings_are_checked():
-    free = {"enable_deny", "invocations_path", "price_path", "profile_path", "start_time"}
-    assert {field.name for field in fields(Config)} - free == {name for name, *_ in BAD}
+    assert {field.name for field in fields(Config)} == {name for name, *_ in BAD}
     for name in ("invocations_path", "price_path", "profile_path"):
         with pytest.raises(OSError, match="nowhere"):
             Problem(Config(**{name: "nowhere"}))
     assert PRESETS["synthetic"] == Config()
+
+
+def test_a_bin_that_no_step_can_hold_is_named(tmp_path):
+    config = hour(tmp_path, [9] * 100 + [100_000_000] + [9] * 259)
+    path = config.invocations_path
+    with pytest.raises(
+        ValueError,
+        match=f"{path}: the 10 s from 2024-05-10 00:16:40 on have 100000000 requests; with "
+        "request_scale 1.0 and step_s 10.0 that is more than 1000000 in a step",
+    ):
+        Problem(config)
+    Problem(replace(config, request_scale=1e-3))
+    with pytest.raises(ValueError, match="the synthetic demand: the 10 s from .* request_scale"):
+        Problem(replace(HOUR, request_scale=1e6))

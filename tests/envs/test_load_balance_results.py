@@ -16,10 +16,11 @@ FIELDS = [f"{kind}_{name}" for kind in ("fct", "duration") for name in STATISTIC
 def tiny(jobs, **settings) -> Problem:
     """A problem with these jobs, (time_s, work_s, balancer) each, in place of its traffic."""
     settings = {"num_balancers": 2, "cores": (1, 1), "step_s": 0.5, "episode_s": 2.0, **settings}
-    problem = Problem(Config(dispatch="round_robin", **settings))
+    problem = Problem(Config(dispatch="round_robin", warm_up_s=0.0, **settings))
     problem.reset([0])
     time_s, work_s, balancer = np.array(jobs, float).T
-    problem.cluster.load(0, time_s, work_s, balancer.astype(int), np.zeros(len(jobs)))
+    given = (time_s, work_s, balancer.astype(int), np.zeros(len(jobs)))
+    problem.traffic[0] = SimpleNamespace(jobs=lambda from_s, to_s: given)
     problem.flows_per_step[:] = 2.0
     return problem
 
@@ -181,9 +182,9 @@ def test_better_weights_earn_more(reward):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_balancers": 0}, "num_balancers is 0; allowed is at least 1"),
-        ({"cores": ()}, r"cores is \(\); allowed is positive numbers"),
-        ({"cores": (2, 0)}, r"cores is \(2, 0\); allowed is positive numbers"),
+        ({"num_balancers": 0}, "num_balancers is 0; allowed is whole, at least 1"),
+        ({"cores": ()}, r"cores is \(\); allowed is a tuple of at least 1 numbers"),
+        ({"cores": (2, 0)}, r"cores is \(2, 0\); allowed is .* numbers from 0.01"),
         ({"reach": "own"}, "cores is .*; allowed is for reach='own', a multiple of 2 servers"),
         ({"reach": "near"}, "reach is 'near'; allowed is one of"),
         ({"dispatch": "jsq"}, "dispatch is 'jsq'; allowed is one of .*'round_robin'"),
@@ -193,23 +194,28 @@ def test_better_weights_earn_more(reward):
         ({"split": "validation"}, "split is 'validation'; allowed is one of"),
         ({"load": (0.0, 0.5)}, r"load is \(0.0, 0.5\); allowed is \(low, high\)"),
         ({"load": (0.9, 0.5)}, r"load is \(0.9, 0.5\)"),
-        ({"mean_work_s": 0.0}, "mean_work_s is 0.0; allowed is positive"),
-        ({"slow_servers": 8}, "slow_servers is 8; allowed is 0 to 7"),
-        ({"slow_factor": 1.5}, "slow_factor is 1.5; allowed is 0 to 1"),
+        ({"mean_work_s": 0.0}, "mean_work_s is 0.0; allowed is a number from 1e-06"),
+        ({"slow_servers": 8}, "slow_servers is 8; allowed is whole, at least 0, at most 7"),
+        ({"slow_factor": 1.5}, "slow_factor is 1.5; allowed is 0, or a number from 0.001 to 1"),
         ({"slow_s": (0.0, 1.0)}, r"slow_s is \(0.0, 1.0\)"),
-        ({"slow_gap_s": -1.0}, "slow_gap_s is -1.0; allowed is not negative"),
-        ({"step_s": 0.0}, "step_s is 0.0; allowed is positive"),
-        ({"episode_s": 0.1}, "episode_s is 0.1; allowed is step_s to 3600"),
+        ({"slow_gap_s": -1.0}, "slow_gap_s is -1.0; allowed is a number from 0 to"),
+        ({"step_s": 0.0}, "step_s is 0.0; allowed is a number from 0.001"),
+        ({"episode_s": 0.1}, "episode_s is 0.1; allowed is a number from 0.25 to 3600"),
         ({"episode_s": float("nan")}, "episode_s is nan"),
         ({"action": "alias"}, "action is 'alias'; allowed is one of"),
-        ({"weight_levels": (1.0,)}, r"weight_levels is \(1.0,\); allowed is two or more"),
+        ({"weight_levels": (1.0,)}, r"weight_levels is \(1.0,\); allowed is a tuple of at least 2"),
         ({"weight_levels": (0.0, 1.0)}, r"weight_levels is \(0.0, 1.0\)"),
         ({"reward": "makespan"}, "reward is 'makespan'; allowed is one of .*'latency'"),
         ({"reward_field": "mean"}, "reward_field is 'mean'; allowed is one of .*'fct_mean'"),
         ({"reward_scope": "server"}, "reward_scope is 'server'; allowed is one of"),
         ({"reservoir_rule": "newest"}, "reservoir_rule is 'newest'; allowed"),
         ({"max_running": 0}, "max_running is 0"),
-        ({"max_backlog": -1}, "max_backlog is -1"),
+        ({"max_backlog": -1}, "max_backlog is -1; allowed is None, or whole, at least 0"),
+        ({"slow_s": (1e-3, 1.0)}, r"slow_s is \(0.001, 1.0\); allowed is \(low, high\) with 0.1"),
+        ({"warm_up_s": -1.0}, "warm_up_s is -1.0; allowed is a number from 0"),
+        ({"warm_up_s": 3541.0}, "warm_up_s is 3541.0; allowed is for trace='wikipedia', 3600 less"),
+        ({"mean_work_s": 1e-6, "trace": "poisson"}, "mean_work_s is 1e-06.* allowed are 1000000"),
+        ({"cores": (1e4,) * 40}, "load 0.95 of 400000 cores"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
