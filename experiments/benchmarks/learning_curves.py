@@ -48,7 +48,7 @@ TASKS = {
     "simple_spread": Task(
         PettingZooEnv,
         {"maker": "mpe2.simple_spread_v3:parallel_env", "kwargs": {"N": 3}},
-        {"qmix": 50_000, "vdn": 25_000, "ppo": 50_000, "sac": 10_000},
+        {"qmix": 25_000, "vdn": 25_000, "ppo": 50_000, "sac": 10_000},
         episodes=100,
     ),
     "CartPole-v1": Task(

@@ -66,7 +66,8 @@ class Bandit(OffPolicy):
         steps = metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         if steps < config.learning_starts:
             return
-        sequences = self.replay.sample(config.total_train_batch_size * config.updates_per_step)
+        rows = config.total_train_batch_size * config.get_updates_per_step()
+        sequences = self.replay.sample(rows)
         if config.standardize_rewards:
             sequences = self.reward_standardizer.apply(sequences)
         results = self.learner_group.update(

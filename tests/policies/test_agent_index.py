@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 from toy_unequal import OfDiscrete
+from toys import Identity
 
 from marlserve import policies
 from marlserve.policies.checkpoint import CheckpointPolicy
@@ -73,9 +74,7 @@ def test_without_an_index_they_act_alike(ray_session):
 
 
 def test_a_batch_shows_the_index_after_what_was_seen():
-    batch = IndexedBatch(
-        PettingZooEnv({"maker": "toys:Identity", "kwargs": {"num_agents": 2}}).make_batch(3)
-    )
+    batch = IndexedBatch(ParallelBatch([Identity(num_agents=2) for _ in range(3)]))
     assert batch.num_envs == 3
     assert {space.shape for space in batch.observation_spaces.values()} == {(5,)}
     for observations in (batch.reset([1, 2, 3]), batch.step(np.zeros((3, 2), np.int64))[0]):

@@ -32,7 +32,8 @@ def make_learner(mapping=None, action_space=None, **training) -> QMIXLearner:
         Dict(OrderedDict((agent, space) for agent in agents))
         for space in (observation_space, action_space)
     )
-    config = qmix.config(**{"hidden_size": 8, "sequence_length": L, "grad_clip": None} | training)
+    sizes = {"hidden_size": 8, "sequence_length": L, "updates_per_step": 1}
+    config = qmix.config(**sizes | {"grad_clip": None} | training)
     names = ["shared"]
     if mapping is not None:
         names = [mapping(agent) for agent in agents]
