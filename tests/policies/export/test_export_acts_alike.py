@@ -120,6 +120,22 @@ def test_agents_with_policies_of_their_own_play_them(tmp_path):
         assert_same_actions({"a1": actions["a1"]}, {"a1": expected["a1"]}, "ppo-numbers")
 
 
+def test_agents_that_share_a_policy_and_see_their_index_act_alike(tmp_path):
+    module = made("qmix", indexed_agents=["a0", "a1"])  # 2 of the 5 numbers that it sees
+    folder = write_checkpoint(tmp_path / "checkpoint", {"shared": module})
+    checkpoint = CheckpointPolicy(folder)
+    batched = export.load(export.write(folder, tmp_path / "policy"))
+    single, rng = NumbaPolicy(batched.file), np.random.default_rng(9)
+    differ = False
+    for _ in range(STEPS):
+        alike = rng.normal(0, 2, (BATCH, 3)).astype(np.float32)
+        expected = checkpoint({"a0": alike, "a1": alike})
+        assert_same_actions(batched({"a0": alike, "a1": alike}), expected, "qmix")
+        assert_same_actions(single({"a0": alike, "a1": alike}), expected, "qmix")
+        differ |= bool((expected["a0"] != expected["a1"]).any())
+    assert differ
+
+
 def test_agents_come_and_go_and_keep_their_memory():
     file = PolicyFile({"p": exported(made("qmix"), True, False)}, {"*": "p"})
     rng = np.random.default_rng(4)
