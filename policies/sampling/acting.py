@@ -148,7 +148,7 @@ class Actor:
         if len(shapes) > 1:
             raise ValueError(
                 f"stateful modules have hidden states of shapes {sorted(shapes)}; "
-                "they must be equal"
+                "they must be equal, as those of network='flat' are"
             )
         hidden = np.zeros((self._num_agents, *shapes.pop()), np.float32)
         for actor, index, _ in stateful:
