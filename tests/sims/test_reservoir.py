@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from marlserve.envs.sims.cluster import LOG
+from marlserve.envs.sims.cluster_arrays import LOG
 from marlserve.envs.sims.reservoir import FEATURES, RULES, Reservoirs
 
 SIZE = 128
