@@ -88,7 +88,8 @@ class Config:
         checks.interval(self, "slow_s", 0.1, 1e6)
         checks.number(self, "slow_gap_s", 0.0, 1e6)
         checks.number(self, "step_s", 0.001, 3600.0)
-        checks.number(self, "episode_s", self.step_s, 3600.0)
+        long = checks.is_number(self.episode_s, self.step_s, 3600.0)
+        checks.require(self, "episode_s", long, f"step_s, {self.step_s}, to 3600")
         checks.number(self, "warm_up_s", 0.0, 3600.0)
         hour = self.trace != "wikipedia" or self.warm_up_s + self.episode_s <= 3600.0
         checks.require(self, "warm_up_s", hour, "for trace='wikipedia', 3600 less episode_s")

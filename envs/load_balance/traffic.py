@@ -78,14 +78,15 @@ def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int
     holding a server that no other slot holds. From the beginning of the warm-up on."""
     changes = []
     begin_s = -config.warm_up_steps * config.step_s
+    gap_s = abs(config.slow_gap_s)  # to numpy, 0.0 to -0.0 is no range
     slow_until_s = np.full(config.num_servers, begin_s)
-    slots_s = list(begin_s + rng.uniform(0.0, config.slow_gap_s, config.slow_servers))
+    slots_s = list(begin_s + rng.uniform(0.0, gap_s, config.slow_servers))
     while slots_s and (start_s := min(slots_s)) < config.episode_s:
         server = int(rng.choice(np.flatnonzero(slow_until_s <= start_s)))
         end_s = start_s + rng.uniform(*config.slow_s)
         changes += [(start_s, server, config.slow_factor), (end_s, server, 1.0)]
         slow_until_s[server] = end_s
-        slots_s[slots_s.index(start_s)] = end_s + rng.uniform(0.0, config.slow_gap_s)
+        slots_s[slots_s.index(start_s)] = end_s + rng.uniform(0.0, gap_s)
     # Stable: a server that recovers and is slow again at the same instant stays slow.
     return sorted(changes, key=lambda change: change[0])
 

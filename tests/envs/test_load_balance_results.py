@@ -200,7 +200,7 @@ def test_better_weights_earn_more(reward):
         ({"slow_s": (0.0, 1.0)}, r"slow_s is \(0.0, 1.0\)"),
         ({"slow_gap_s": -1.0}, "slow_gap_s is -1.0; allowed is a number from 0 to"),
         ({"step_s": 0.0}, "step_s is 0.0; allowed is a number from 0.001"),
-        ({"episode_s": 0.1}, "episode_s is 0.1; allowed is a number from 0.25 to 3600"),
+        ({"episode_s": 0.1}, "episode_s is 0.1; allowed is step_s, 0.25, to 3600"),
         ({"episode_s": float("nan")}, "episode_s is nan"),
         ({"action": "alias"}, "action is 'alias'; allowed is one of"),
         ({"weight_levels": (1.0,)}, r"weight_levels is \(1.0,\); allowed is a tuple of at least 2"),
