@@ -13,7 +13,12 @@ from marlserve.experiments.studies.options import SourceFlags, asked, merged
 
 PROBLEMS = ("contextual_bandit", "kv_cache", "kv_compression", "load_balance")
 SCRIPTS = {name: import_module(f"marlserve.experiments.{name}") for name in PROBLEMS}
-EVERY = [(name, command) for name in PROBLEMS for command in SCRIPTS[name].STUDY.commands]
+EVERY = [
+    (name, command)
+    for name in PROBLEMS
+    for command in SCRIPTS[name].STUDY.commands
+    if command != "export"  # which knows the problem by its run
+]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from marlserve import policies
 from marlserve.envs.load_balance import MODERATE, QUAD, Problem
-from marlserve.experiments.harness import save_path as export
+from marlserve.experiments.harness import save_path
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.load_balance import main
@@ -17,6 +17,7 @@ from marlserve.experiments.studies import sweep_plan, sweep_search, sweep_trials
 from marlserve.experiments.studies.load_balance import settings
 from marlserve.experiments.studies.load_balance.source import MARLLB
 from marlserve.experiments.studies.load_balance.study import STUDY
+from marlserve.policies import export
 from marlserve.policies.checkpoint import CheckpointPolicy
 
 NAMED = "train --num-servers 16 --num-agents 4 --trace-type poisson --episode-s 2"
@@ -117,6 +118,13 @@ def test_a_policy_is_trained_saved_and_evaluated_by_name(ray_session, quick, tmp
     observations = dict(zip(problem.agents, problem.reset([5])[0], strict=True))
     actions = CheckpointPolicy(path)({k: x[None] for k, x in observations.items()})
     assert {x.shape for x in actions.values()} == {(1, 16)}
+    policy_file = tmp_path / "policy"
+    assert main(["export", "--model", str(path), "--to", str(policy_file)]) == 0
+    served = export.load(policy_file)(observations)
+    assert {agent: x.tolist() for agent, x in served.items()} == {
+        agent: x.tolist() for agent, x in actions.items()
+    }
+    assert main(["export", "--model", str(path), "--to", str(policy_file)]) == 2  # never replaced
     name = experiment["algorithm"]
     algorithm = policies.module(name).QMIX.from_checkpoint(str(path / "checkpoint"))
     algorithm.stop()
@@ -126,19 +134,19 @@ def test_what_was_saved_before_stays_if_saving_fails(tmp_path):
     run, path = saved(tmp_path / "run", "qmix"), tmp_path / "saved"
     (run / "checkpoint").mkdir()
     (run / "checkpoint" / "weights").write_text("1")
-    export.save(run, path)
+    save_path.save(run, path)
     (run / "checkpoint" / "weights").rename(run / "weights")
     (run / "checkpoint").rmdir()
     with pytest.raises(FileNotFoundError):
-        export.save(run, path)
+        save_path.save(run, path)
     assert (path / "checkpoint" / "weights").read_text() == "1"
     (run / "checkpoint").mkdir()
-    export.save(run, path)
+    save_path.save(run, path)
     assert not any((path / "checkpoint").iterdir())
     another = saved(tmp_path / "another", "vdn")
     (another / "checkpoint").mkdir()
     with pytest.raises(ValueError, match="holds the policy of another experiment"):
-        export.save(another, path)
+        save_path.save(another, path)
     shutil.rmtree(another)
     assert sorted(x.name for x in tmp_path.iterdir()) == ["run", "saved"]
 
