@@ -115,8 +115,9 @@ def test_a_policy_is_trained_saved_and_evaluated_by_name(ray_session, quick, tmp
     assert sorted(rows["policy"]) == ["qmix"] * 3 + ["sed"] * 3
     _, config = STUDY.trained_on(path)
     problem = Problem(config, 1)
-    observations = dict(zip(problem.agents, problem.reset([5])[0], strict=True))
-    actions = CheckpointPolicy(path)({k: x[None] for k, x in observations.items()})
+    seen = problem.reset([5])
+    observations = {agent: seen[:, i] for i, agent in enumerate(problem.agents)}
+    actions = CheckpointPolicy(path)(observations)
     assert {x.shape for x in actions.values()} == {(1, 16)}
     policy_file = tmp_path / "policy"
     assert main(["export", "--model", str(path), "--to", str(policy_file)]) == 0
