@@ -50,8 +50,7 @@ def train_all(
             way are finished, no other is begun.
         KeyboardInterrupt: after checkpoints, if interrupted by SIGINT, SIGTERM or SIGHUP.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}; it must be at least 1")
+    check(experiments, jobs)
     runs = [Run(experiment, out) for experiment in experiments]
     done = [0 if overwrite else run.counters()["env_steps"] for run in runs]
     waiting = []
@@ -68,6 +67,19 @@ def train_all(
     elif waiting:
         _side_by_side(waiting, out, jobs, how, finished)
     return [run.folder for run in runs]
+
+
+def check(experiments: Sequence[Experiment], jobs: int) -> None:
+    """See that trainings can begin, before anything is made for them.
+
+    Raises:
+        ValueError: for less than one job, and for settings that an algorithm refuses.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be at least 1")
+    session.quiet()
+    for experiment in experiments:
+        experiment.config().validate()
 
 
 def _side_by_side(

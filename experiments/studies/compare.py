@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from marlserve.experiments.harness.evaluate import held_out_seeds
-from marlserve.experiments.harness.experiment import RUNS
-from marlserve.experiments.harness.jobs import train_all
+from marlserve.experiments.harness.experiment import RUNS, Experiment
+from marlserve.experiments.harness.jobs import check, train_all
 from marlserve.experiments.studies.evaluate import report
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked, merged
 from marlserve.experiments.studies.study import Compared, Study
@@ -42,23 +42,26 @@ class Compare:
                     "and evaluate one after the other"
                 )
             study.check(preset, problem, "compare")
+            check(self._experiments(study, preset, problem), self.jobs)
         for preset, problem in problems.items():
             self._compare(study, preset, problem)
 
-    def _compare(self, study: Study, preset: str, problem: Any) -> None:
+    def _experiments(self, study: Study, preset: str, problem: Any) -> list[Experiment]:
         every = self.evaluate_every
         own = {
             "env_steps": self.env_steps,
             "evaluation": None if every is None else {"evaluate_every": every},
         }
-        problem = study.prepared(problem, self.out, ("train", "validation", "test"))
         arguments = merged(own, self.source.arguments(problem))
-        experiments = [
+        return [
             study.experiment(preset, candidate, seed, problem=problem, **arguments)
             for candidate in self.algorithms
             for seed in self.seeds
         ]
-        trained = train_all(experiments, self.out, self.jobs)
+
+    def _compare(self, study: Study, preset: str, problem: Any) -> None:
+        problem = study.prepared(problem, self.out, ("train", "validation", "test"))
+        trained = train_all(self._experiments(study, preset, problem), self.out, self.jobs)
         tested = replace(problem, split="test") if hasattr(problem, "split") else problem
         folder = study.folder(self.out, preset, tested)
         for played in study.variants(preset, tested):

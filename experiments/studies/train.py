@@ -7,7 +7,7 @@ from typing import Any
 from marlserve.experiments.harness import save_path
 from marlserve.experiments.harness.command_line import read_settings
 from marlserve.experiments.harness.experiment import RUNS, Experiment
-from marlserve.experiments.harness.jobs import train_all
+from marlserve.experiments.harness.jobs import check, train_all
 from marlserve.experiments.harness.training import train
 from marlserve.experiments.reports.summary import write_summary
 from marlserve.experiments.studies import runs
@@ -48,11 +48,12 @@ class Train:
         problem = asked(study.presets[self.preset], self)
         study.check(self.preset, problem, "train")
         experiments = self._experiments(study, problem)
+        check(experiments, self.jobs)
+        if self.save_path is not None and len(experiments) > 1:
+            raise ValueError(f"save_path is for one run; there are {len(experiments)}")
         problem = study.prepared(problem, self.out, self._splits(experiments))
         experiments = self._experiments(study, problem)
         if self.save_path is not None:
-            if len(experiments) > 1:
-                raise ValueError(f"save_path is for one run; there are {len(experiments)}")
             save_path.check(self.save_path, self.out / experiments[0].folder, experiments[0])
         train_all(
             experiments,
