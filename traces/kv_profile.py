@@ -180,7 +180,8 @@ def _lognormal(normal: np.ndarray, law: tuple[tuple[float, ...], ...]) -> np.nda
 
 def _measured(folder: Path) -> KVProfile:
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder; expected one with a CSV for each config")
+        kind = NotADirectoryError if folder.exists() else FileNotFoundError
+        raise kind(f"{folder} is no folder; expected one with a CSV for each config")
     others = sorted({path.name for path in folder.glob("*.csv")} - {f"{c}.csv" for c in CONFIGS})
     if others:
         raise ValueError(f"{folder} holds {others}; expected no CSV but those of {CONFIGS}")

@@ -90,8 +90,9 @@ def test_a_folder_has_the_known_configurations(folder):
     (path / "fullkv.csv").unlink()
     with pytest.raises(FileNotFoundError, match="fullkv.csv"):
         kv_profile.load(path=path)
-    for other in (path / "none", Path(__file__)):
-        with pytest.raises(NotADirectoryError, match=f"{other} is no folder; expected one"):
+    wrong = {path / "none": FileNotFoundError, Path(__file__): NotADirectoryError}
+    for other, kind in wrong.items():
+        with pytest.raises(kind, match=f"{other} is no folder; expected one"):
             kv_profile.load(path=other)
 
 
