@@ -28,8 +28,11 @@ def experiment_of(folder: Path) -> Experiment:
 def run_of(folder: Path) -> Path | None:
     """The folder of the run that this is, or is a checkpoint of; None if there is none."""
     folder = Path(folder)
-    run = folder.parent if folder.name in ("best", "checkpoint") else folder
-    return run if (run / "experiment.json").exists() else None
+    checkpoint = folder.name in ("best", "checkpoint")  # unless it is a run of that name
+    for run in (folder, *([folder.parent] if checkpoint else [])):
+        if (run / "experiment.json").exists():
+            return run
+    return None
 
 
 def runs_below(folder: Path, problem: str) -> list[Path]:

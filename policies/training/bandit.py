@@ -52,7 +52,7 @@ class Bandit(OffPolicy):
         new = Sequences.concatenate(samples)
         with metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.reward_standardizer.observe(new)
-            self.replay.add(self._stored(new))
+            self.replay.add(new)
         with metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             if self.config.standardize_contexts:
                 self._ask_learners("observe", new)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from recalling import own_policy
 
 from marlserve.policies import qmix
 from marlserve.policies.sampling.runner import MIXER
@@ -18,10 +19,6 @@ from marlserve.policies.training.rewards import RewardStandardizer
 quiet()
 R, L, N, M, A, S = 6, 5, 3, 2, 4, 3  # rows, steps, agents, components, values, state size
 TIMESTEPS = {"num_env_steps_sampled_lifetime": 0}
-
-
-def own_policy(agent_id, episode=None, **kwargs):
-    return f"of_{agent_id}"
 
 
 def make_learner(mapping=None, action_space=None, **training) -> QMIXLearner:
