@@ -10,6 +10,7 @@ from marlserve.experiments.harness.jobs import check, train_all
 from marlserve.experiments.studies.evaluate import report
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked, merged
 from marlserve.experiments.studies.study import Compared, Study
+from marlserve.experiments.studies.train import sum_up
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ class Compare:
 
     def _compare(self, study: Study, preset: str, problem: Any) -> None:
         problem = study.prepared(problem, self.out, ("train", "validation", "test"))
-        trained = train_all(self._experiments(study, preset, problem), self.out, self.jobs)
+        trained = train_all(
+            self._experiments(study, preset, problem),
+            self.out,
+            self.jobs,
+            finished=lambda folder: sum_up(study, folder, self.out),
+        )
         tested = replace(problem, split="test") if hasattr(problem, "split") else problem
         folder = study.folder(self.out, preset, tested)
         for played in study.variants(preset, tested):

@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,17 @@ class Train:
         return train(experiment, out, checkpoint_every_s=self.checkpoint_every_s)
 
 
-def _conclude(study: Study, folder: Path, out: Path) -> None:
-    """Write a run's summary, unless there is one, and say what comes next."""
+def sum_up(study: Study, folder: Path, out: Path) -> str:
+    """Write a run's summary.md, unless there is one, and give the command that comes next."""
     command = ["python", f"experiments/{study.problem}.py", "evaluate", "--model", str(folder)]
-    if out != RUNS:
-        command += ["--out", str(out)]
     if "evaluate" not in study.commands:
         command = ["python", f"experiments/{study.problem}.py", "compare"]
+    if out != RUNS:
+        command += ["--out", str(out)]
     if not (folder / "summary.md").exists():
         write_summary(folder, command)
-    print(f"run: {folder}\nnext: {' '.join(command)}")
+    return shlex.join(command)
+
+
+def _conclude(study: Study, folder: Path, out: Path) -> None:
+    print(f"run: {folder}\nnext: {sum_up(study, folder, out)}")
