@@ -182,7 +182,7 @@ def test_compare_plays_at_both_loads_or_over_a_range(flags, loads, tmp_path, mon
     monkeypatch.setattr(compare, "report", lambda *_: tmp_path)
     monkeypatch.setattr(STUDY, "draw", lambda *_: [])
     monkeypatch.setattr(
-        compare, "train_all", lambda experiments, *_: asked.extend(experiments) or []
+        compare, "train_all", lambda experiments, *_, **how: asked.extend(experiments) or []
     )
     words = ["compare", "--presets", "moderate", "--algorithms", "ppo", "--seeds", "0"]
     assert main([*words, *flags.split()]) == 0
