@@ -190,7 +190,7 @@ def test_critics_may_divide_a_value_among_components_as_they_like():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         sac_gru.config(**settings).validate()
-    with pytest.raises(TypeError, match="hidden_sizes"):
+    with pytest.raises(ValueError, match=r"no setting \[.hidden_sizes.\]"):
         sac_gru.config(hidden_sizes=[8])
 
 
