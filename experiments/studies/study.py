@@ -175,7 +175,9 @@ class Study:
         standard, problem, own = self.presets[preset], experiment.problem_config(), set[str]()
         if candidate in self.candidates:
             training = self.settings(preset, candidate, standard, experiment.seed, None)
-            own = set(self.candidates[candidate].fields) | set(training.fields)
+            trained = experiment.env_config.items()
+            own = set(self.candidates[candidate].fields)
+            own |= {name for name, value in trained if training.fields.get(name) == value}
         return preset, replace(problem, **{name: getattr(standard, name) for name in own})
 
     def folder(self, out: Path, preset: str, problem: Any) -> Path:
