@@ -77,6 +77,7 @@ def test_recordings_of_one_name_are_results_of_their_own(tmp_path):
         lines = [f"{t}\t/dummy.php/?n=3670000\n" for t in times_s]
         file.write_text("time\tquery\n" + "".join(lines))
         flags = ["--trace", "flows", "--trace-path", str(file), "--episode-s", "2"]
+        flags += ["--warm-up-s", "2"]
         flags += ["--episodes", "2", "--out", str(tmp_path / "out")]
         assert main(["evaluate", "--policy", "sed", "lsq", *flags]) == 0
         (new,) = set((tmp_path / "out").rglob("results.csv")) - names

@@ -67,9 +67,10 @@ def test_load_balancers_meet_it_at_their_load():
     rates = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        trace, rate_per_s = traffic.arrivals(problem.config, rng, 0.5)
-        assert rate_per_s == pytest.approx(expected)
-        rates.append(len(trace) / 5.0)
+        coming = traffic.Traffic(problem.config, rng, 0.5)
+        assert coming.rate_per_s == pytest.approx(expected)
+        time_s, *_ = coming.jobs(0.0, 5.0)
+        rates.append(len(time_s) / 5.0)
     assert np.mean(rates) == pytest.approx(expected, rel=0.15)
     assert np.std(rates) > 0.2 * expected
 
