@@ -17,6 +17,7 @@ from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.policies.export.numba_policy import NumbaPolicy
 from marlserve.policies.export.numpy_policy import NumpyPolicy
+from marlserve.policies.export.onnx_file import model
 from marlserve.policies.models.dqn import DQNModule
 
 TORCH, AGENT = "torch", "agent"
@@ -53,8 +54,6 @@ def by_torch() -> Decide:
 def by_onnxruntime() -> Decide:
     try:
         import onnxruntime
-
-        from marlserve.policies.export.onnx_file import model
     except ImportError as error:
         raise ValueError("this needs onnx and onnxruntime: pip install marlserve[onnx]") from error
     options = onnxruntime.SessionOptions()

@@ -38,7 +38,6 @@ LAYERS = (
 LATE = {
     "policies": "policies.export acts without Ray, which is loaded where a problem is given to it",
     "policies.export": "a policy file acts without torch and Ray, which only making one needs",
-    "experiments.benchmarks.decision": "one row needs an extra, the others do not",
     "experiments.benchmarks.kv_compression": "its rows need an extra, the other parts do not",
 }
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
