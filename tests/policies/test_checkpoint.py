@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ray.rllib.algorithms.algorithm import Algorithm
 from recalling import recall
+from states import assert_same
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -34,19 +35,6 @@ def runner_weights(algorithm):
         if group is not None
         for weights in group.foreach_env_runner(lambda runner: runner.module.get_state())
     ]
-
-
-def assert_same(one, other):
-    assert type(one) is type(other)
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        for left, right in zip(one, other, strict=True):
-            assert_same(left, right)
-    else:
-        np.testing.assert_array_equal(one, other)
 
 
 def assert_runners_play(algorithm, weights, expected_runners):

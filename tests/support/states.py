@@ -15,6 +15,7 @@ def learner_state(algorithm):
 
 
 def assert_same(one, other):
+    assert type(one) is type(other)
     if isinstance(one, dict):
         assert one.keys() == other.keys()
         for key in one:
