@@ -1,0 +1,66 @@
+"""How long one pass of an engine takes, by what is in it.
+
+A `Timing` gives the milliseconds of a pass from four numbers: `new` prompt tokens that it
+computes; their `attention`, the sum over the prompts of new tokens x (tokens before them + half of
+the new ones); the `sequences` that it decodes; and their `context`, the tokens that these attend
+to. The part of the prompts and the part of the decoding add up, and each is zero without work.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Quadratic in the prompt tokens and in how full the cache is; in milliseconds.
+
+        prompts   prefill_ms + per_new_ms new + per_new2_ms new^2 + per_attention_ms attention
+        decoding  max(least_decode_ms, decode_ms + per_context_ms x + per_context2_ms x^2
+                                       + per_sequence_ms sequences)
+                  with x = min(context, full_context) / context_unit
+
+    The defaults are the timing of NVIDIA Dynamo's mock engine (ai-dynamo 1.6.1, measured on a GPU
+    and fitted there) with a cache of 2^20 tokens, in which x is the share of the cache in use.
+
+    Raises:
+        ValueError: for a value that is no number, or negative where it cannot be.
+    """
+
+    prefill_ms: float = 16.50142
+    per_new_ms: float = 1.518344e-2
+    per_new2_ms: float = 4.209989e-7
+    per_attention_ms: float = 0.0
+    least_decode_ms: float = 1.0
+    decode_ms: float = 5.74
+    per_context_ms: float = 54.01
+    per_context2_ms: float = -25.74
+    per_sequence_ms: float = 0.0
+    full_context: float = 2.0**20
+    context_unit: float = 2.0**20
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            may_be_negative = field.name == "per_context2_ms"
+            if not (value == value and (may_be_negative or value >= 0)):
+                raise ValueError(f"{field.name} is {value}; it must be a number of at least 0")
+        if not 0 < self.context_unit < np.inf:
+            raise ValueError(f"context_unit is {self.context_unit}; it must be positive")
+
+    @classmethod
+    def of_cache(cls, num_tokens: int, **changes) -> "Timing":
+        """The default timing on an engine whose cache holds so many tokens."""
+        return cls(**{"full_context": num_tokens, "context_unit": num_tokens} | changes)
+
+    @classmethod
+    def linear(cls, prefill_ms=0.0, per_new_ms=0.0, decode_ms=0.0, per_context_ms=0.0) -> "Timing":
+        """Linear in new tokens and in the tokens attended to; constant without the slopes."""
+        return cls(
+            *(prefill_ms, per_new_ms, 0.0, 0.0, 0.0, decode_ms, per_context_ms, 0.0, 0.0),
+            *(np.inf, 1.0),
+        )
+
+    def row(self) -> np.ndarray:
+        """The fields in their order, for the kernel."""
+        return np.array([getattr(self, field.name) for field in fields(self)])
