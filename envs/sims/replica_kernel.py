@@ -300,12 +300,10 @@ def _start_pass(e, rules, timing, requests, nodes, blocks, table, running, held,
         _grow(q, take, e, rules, requests, nodes, blocks, table, held)
         budget -= take
         i += 1
-    admitted = False
     while not preempted and e.waiting > 0 and e.running < rules.max_num_seqs:
         take = _admit(e, budget, rules, requests, nodes, blocks, table, running, held, rows)
         if take == NONE:
             break
-        admitted = admitted or take > 0
         budget -= take
     prompts = before = after = attention = 0  # prompts in the pass, and their tokens
     sequences = context = 0
@@ -323,8 +321,9 @@ def _start_pass(e, rules, timing, requests, nodes, blocks, table, running, held,
         if request.computed == known and request.generated > 0:
             sequences += 1
             context += known
-    # A pass of decoding alone that admits nobody: nobody is admitted before something ends.
-    e.stuck = e.waiting > 0 and not admitted and not preempted and sequences == e.running
+    # Such a pass again, in which each decodes one token, admits nobody before something ends.
+    alone = sequences == e.running and budget == rules.max_num_batched_tokens - e.running
+    e.stuck = e.waiting > 0 and alone and not preempted
     new = prompts * (after // prompts - before // prompts) if prompts > 0 else 0
     e.pass_end_ns = e.clock_ns + _pass_ns(timing, e.slowness, new, attention, sequences, context)
     e.phase = PASS
