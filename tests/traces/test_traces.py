@@ -18,11 +18,16 @@ from marlserve.traces import Trace
 def options(name: str, path: Path) -> dict:
     """Enough to load any trace, if need be from a file at `path`."""
     path.write_text("time\tquery\n0.5\t/dummy.php/?n=18350000\n2.25\t/dummy.php/?n=0\n")
+    requests = path.with_suffix(".jsonl")
+    requests.write_text(
+        '{"timestamp": 0, "input_length": 7, "output_length": 5, "hash_ids": [0]}\n'
+    )
     return {
         "bursts": {"rate_per_s": 50.0, "duration_s": 10.0},
         "poisson": {"rate_per_s": 50.0, "duration_s": 10.0},
         "wikipedia": {"start_s": 86_395.0, "duration_s": 10.0},
         "flows": {"path": path},
+        "llm_requests": {"path": requests},
     }.get(name, {})
 
 
