@@ -45,8 +45,9 @@ share; of CODE the sessions; of CHAT the length of later questions and of system
 many applications there are.
 
 Not matched: prompts of CHAT between the percentiles above, as the recording's are crowded about
-1,020 to 1,190 tokens (p75 is 1,189, drawn 1,640; p95 is 4,083, drawn 3,520); dependence of lengths on each other, on the time
-and on the application; in LONG, the requests that leave an earlier prompt before its end.
+1,020 to 1,190 tokens (p75 is 1,189, drawn 1,640; p95 is 4,083, drawn 3,520); dependence of lengths
+on each other, on the time and on the application; in LONG, the requests that leave an earlier
+prompt before its end.
 
 References: files of Azure and Mooncake as in "llm_requests"; Wang et al.: KVCache cache in the
 wild: characterizing and optimizing KVCache cache at a large cloud provider, USENIX ATC 2025,
