@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from marlserve.envs.sims import replica_arrays as has
-from marlserve.envs.sims import replica_kernel as kernel
+from marlserve.envs.sims import replica_batch as kernel
 from marlserve.envs.sims.replica_timing import Timing
 
 __all__ = ["Engine", "Replicas", "Timing"]
@@ -164,7 +164,8 @@ class Replicas:
                 f"chain_starts, the last of which is {starts[-1]} with {len(nodes)} chain_nodes; "
                 "they do not belong together"
             )
-        self._grow(n, len(nodes))
+        self.requests, self._log = grown(self.requests, n), grown(self._log, 2 * n)
+        self._nodes = grown(self._nodes, len(nodes))
         requests = self.requests[copy]
         requests[:] = 0
         for name in ("arrival_ns", "admitted_ns", "first_token_ns", "last_token_ns", "replica"):
@@ -183,21 +184,20 @@ class Replicas:
 
     def advance(self, until_ns: np.ndarray) -> None:
         """Play each copy to a time, [B]: passes that end by then end, those before it start."""
-        kernel.advance_all(
-            *(np.asarray(until_ns, np.int64), self._state, self._rules, self._timings),
-            *(self._log, self._log_length),
-        )
+        kernel.advance_all(np.asarray(until_ns, np.int64), *self.arguments)
 
     def submit(self, chosen: np.ndarray, now_ns: np.ndarray) -> None:
         """The next request of each copy goes to a replica, [B], -1 for none, at a time, [B]."""
+        state, rules, *_ = self.arguments
         kernel.submit_all(
-            *(np.asarray(chosen, np.int64), np.asarray(now_ns, np.int64), self._state),
-            *(self._rules, self.num_submitted),
+            *(np.asarray(chosen, np.int64), np.asarray(now_ns, np.int64), state, rules),
+            self.num_submitted,
         )
 
     def settle(self) -> None:
         """Bring `requests` and the blocks of `replicas` up to date; until then they may lag."""
-        kernel.settle_all(self._state, self._rules)
+        state, rules, *_ = self.arguments
+        kernel.settle_all(state, rules)
 
     def play(self, chosen: np.ndarray, arrivals_ns: np.ndarray) -> None:
         """Play all requests of all copies: to which replicas, [B, N], and at which times, [B, N].
@@ -210,32 +210,32 @@ class Replicas:
             raise ValueError(f"chosen are {chosen}; they must be from -1 to {self.shape[1] - 1}")
         if not (np.diff(arrivals_ns, axis=1) >= 0).all():
             raise ValueError("arrivals_ns must not fall")
-        kernel.play(
-            *(chosen, arrivals_ns, self._state, self._rules, self._timings),
-            *(self._log, self._log_length, self.num_submitted),
-        )
+        kernel.play(*(chosen, arrivals_ns, *self.arguments, self.num_submitted))
         self.finish()
 
     def finish(self) -> None:
         """Play all copies until nothing is left to do."""
         self.advance(np.full(self.shape[0], _FOREVER))
 
+    def events(self) -> list[np.ndarray]:
+        """What happened in each copy since this was asked last: 2 * number of the request +
+        `FIRST_TOKEN`, or + `END`, in the order of time for each replica."""
+        found = [self._log[b, :n].copy() for b, n in enumerate(self._log_length)]
+        self._log_length[:] = 0
+        return found
+
     @property
-    def _state(self) -> tuple:
-        return (
+    def arguments(self) -> tuple:
+        """What the compiled functions take: arrays, rules, timings, events and their numbers."""
+        state = (
             *(self.replicas, self.requests, self._nodes, self._blocks, self._table),
             *(self._running, self._held, self._rows),
         )
+        return state, self._rules, self._timings, self._log, self._log_length
 
-    def _grow(self, num_requests: int, num_nodes: int) -> None:
-        """Room for so many requests in each copy; what is there is kept."""
-        for name, least in (
-            ("requests", num_requests),
-            ("_log", num_requests),
-            ("_nodes", num_nodes),
-        ):
-            old = getattr(self, name)
-            if old.shape[1] < least:
-                new = np.zeros((self.shape[0], least), old.dtype)
-                new[:, : old.shape[1]] = old
-                setattr(self, name, new)
+
+def grown(array: np.ndarray, least: int, axis: int = 1) -> np.ndarray:
+    """The array with at least so many places along an axis; what is there is kept."""
+    more = max(least - array.shape[axis], 0)
+    widths = [(0, more if i == axis else 0) for i in range(array.ndim)]
+    return np.pad(array, widths) if more else array

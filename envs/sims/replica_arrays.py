@@ -9,7 +9,8 @@ REQUEST = np.dtype(
     [(name, "i8") for name in ("arrival_ns", "admitted_ns", "first_token_ns", "last_token_ns")]
     + [(name, "i8") for name in ("prompt_tokens", "output_tokens", "chain_start", "chain_length")]
     + [(name, "i8") for name in ("generated", "computed", "charged")]
-    + [(name, "i8") for name in ("reused_tokens", "admissions")]  # the most at one admission
+    + [(name, "i8") for name in ("reused_tokens", "admissions")]  # the former: the most at one
+    + [("expected_hits", "i8")]  # tokens in the cache as it was submitted
     + [(name, "i4") for name in ("replica", "status", "row", "blocks", "next")]
 )
 REPLICA = np.dtype(
@@ -30,6 +31,7 @@ BLOCK = np.dtype(
 
 WAITING, RUNNING, COMPLETED, REJECTED, FAILED = range(1, 6)  # status; 0: not yet submitted
 IDLE, PASS, DECODE_RUN = range(3)  # phase of a replica: what it is computing
+FIRST_TOKEN, END = range(2)  # what is told of a request: 2 * its number + event
 NONE = -1  # no request, no block
 
 

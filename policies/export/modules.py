@@ -100,6 +100,13 @@ class Writer:
         source = self.linear(f"{name}.memory", source, memory.weight, memory.bias)
         return self.add(f"{name}.remembered", "relu", source)
 
+    def values(self, name: str, source: str, network: Any) -> str:
+        """What the head of a network of `gru` reads from its features."""
+        last = self.linear(name, source, network.head.weight, network.head.bias)
+        if not getattr(network, "choice", False):
+            return last
+        return self.add(f"{name}.scores", "flatten", last, shape=self._shapes[last][:1])
+
     def standardized(self, name: str, source: str, moments: Any) -> str:
         mean, deviation = moments.mean, moments.deviation
         return self.add(name, "standardize", source, mean=mean, deviation=deviation)
@@ -150,8 +157,7 @@ def exported(
 
 @written.register
 def _(module: QAgentModule, to: Writer) -> str:
-    head: Any = module.network.head
-    to.linear("network.head", to.body("network", module.network), head.weight, head.bias)
+    to.values("network.head", to.body("network", module.network), module.network)
     return "action values"
 
 
@@ -159,8 +165,7 @@ def _(module: QAgentModule, to: Writer) -> str:
 def _(module: ActorCriticModule, to: Writer) -> str:
     if isinstance(module.actor, PerComponent):
         network = module.actor.network
-        head: Any = network.head
-        to.linear("actor.head", to.body("actor", network), head.weight, head.bias)
+        to.values("actor.head", to.body("actor", network), network)
     else:
         to.sequential("actor", to.flat(), module.actor)
     return "numbers" if isinstance(module.action_space, Box) else "logits"
@@ -190,8 +195,11 @@ def _(module: SACModule, to: Writer) -> str:
 def _(module: SACGRUModule, to: Writer) -> str:
     actor: Any = module.actor
     source, head = to.body("actor", actor), actor.head
-    of_means = slice(None, None, 2 if module.is_box else 1)  # mean, spread, mean, spread, ...
-    source = to.linear("actor.head", source, head.weight[of_means], head.bias[of_means])
+    if module.is_box:
+        means = slice(None, None, 2)  # mean, spread, mean, spread, ...
+        source = to.linear("actor.head", source, head.weight[means], head.bias[means])
+    else:
+        source = to.values("actor.head", source, actor)
     return _squashed(module, source, to)
 
 

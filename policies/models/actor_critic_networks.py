@@ -1,9 +1,9 @@
 """The networks of PPO and A2C: observations [n, *O] -> numbers [n, size], without a memory.
 
-Where an observation [M, F] meets an action of M components they may be those of `gru`, the same
-small network for each component; elsewhere they are layers of tanh over the flat observation. All
-end in one linear layer whose first outputs are small: all actions begin alike, and so do all
-values (Andrychowicz et al. 2021).
+Where an observation [M, F] meets an action of M components, or the choice of one of M, they may be
+those of `gru`, the same small network for each component; elsewhere they are layers of tanh over
+the flat observation. All end in one linear layer whose first outputs are small: all actions begin
+alike, and so do all values (Andrychowicz et al. 2021).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,12 @@ import gymnasium
 import numpy as np
 from torch import Tensor, nn
 
-from marlserve.policies.models.gru import NETWORKS, PerComponentNetwork, make_network
+from marlserve.policies.models.gru import (
+    NETWORKS,
+    PerComponentNetwork,
+    chooses_component,
+    make_network,
+)
 
 _FIRST_GAIN = 0.01  # of last layers
 
@@ -27,7 +32,7 @@ class PerComponent(nn.Module):
         self.network = network
 
     def forward(self, observations: Tensor) -> Tensor:
-        """[n, M, F] -> [n, M * A]."""
+        """[n, M, F] -> [n, M * A], or [n, M] for the choice of one."""
         return self.network(observations.unsqueeze(0), None)[0].squeeze(0).flatten(1)
 
 
@@ -68,7 +73,9 @@ def actor_and_critic(
     shape, network = observation_space.shape, model_config["network"]
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}; allowed are {NETWORKS}")
-    fits = len(shape) == 2 and action_space.shape == shape[:1]
+    fits = len(shape) == 2 and (
+        action_space.shape == shape[:1] or chooses_component(observation_space, action_space)
+    )
     if network == "flat" or (network == "auto" and not fits):
         sizes = int(np.prod(shape)), model_config["hidden_sizes"]
         flat = orthogonal_mlp(*sizes, num_outputs, _FIRST_GAIN)

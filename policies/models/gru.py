@@ -10,9 +10,10 @@ with time first, so that a sequence is one call. A feed-forward network has
 
 - `FlatNetwork` flattens the observation and has H heads on one body.
 - `PerComponentNetwork` is for an observation [M, F] that describes M things, one action component
-  each, such as the servers of a load balancer. The same encoder, GRU and head run for every
-  component, and each sees the mean and the maximum over all of them. Its size does not grow with M,
-  and without `embedding_size` it is equivariant: permuted components give permuted values.
+  each, such as the servers of a load balancer, or of which the action chooses one, such as the
+  replica that gets a request. The same encoder, GRU and head run for every one, and each sees the
+  mean and the maximum over all of them. Its size does not grow with M, and without `embedding_size`
+  it is equivariant: permuted components give permuted values.
 
 `make_network` chooses by the shapes. A network is a `body`, which makes features [T, B, ..., F],
 and a `head`, one linear layer, which `read` applies; `read_contrast` applies another head to what
@@ -81,6 +82,7 @@ class PerComponentNetwork(nn.Module):
         hidden_size: width per component; `hidden_shape` is (M, hidden_size).
         use_gru: False for a linear layer in place of the GRU.
         embedding_size: numbers learned per component, which tell one from another; 0 for none.
+        choice: the M values are those of one action component, which chooses one of M.
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class PerComponentNetwork(nn.Module):
         hidden_size: int,
         use_gru: bool,
         embedding_size: int = 0,
+        choice: bool = False,
     ):
         super().__init__()
+        self.choice = choice
         self.hidden_shape = (num_components, hidden_size) if use_gru else ()
         self.width = hidden_size
         self.encoder = nn.Linear(num_features, hidden_size)
@@ -107,7 +111,7 @@ class PerComponentNetwork(nn.Module):
         )
         self.context = nn.Linear(2 * hidden_size, hidden_size)
         self.memory = _memory(hidden_size, use_gru)
-        self.head = nn.Linear(hidden_size, num_values)
+        self.head = nn.Linear(hidden_size, 1 if choice else num_values)
         self.register_buffer("index", torch.arange(num_components), persistent=False)
 
     def body(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -133,10 +137,14 @@ class PerComponentNetwork(nn.Module):
         return features.unflatten(1, batch), hidden
 
     def read(self, features: Tensor) -> Tensor:
-        return self.head(features)
+        return self._by_head(self.head(features))
 
     def read_contrast(self, features: Tensor, weight: Tensor) -> Tensor:
-        return nn.functional.linear(features - features.mean(-2, keepdim=True), weight)
+        contrast = features - features.mean(-2, keepdim=True)
+        return self._by_head(nn.functional.linear(contrast, weight))
+
+    def _by_head(self, values: Tensor) -> Tensor:
+        return values.transpose(-1, -2) if self.choice else values
 
     def forward(self, observations: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         features, hidden = self.body(observations, hidden)
@@ -157,7 +165,7 @@ def make_network(
 
     Args:
         network: "flat", "per_component", or "auto": per component where an observation [M, F]
-            meets an action of M components, flat elsewhere.
+            meets an action of M components or the choice of one of M, flat elsewhere.
         num_values: A, for `Box` actions, each number of which is a component; the others have
             values of their own.
 
@@ -175,17 +183,27 @@ def make_network(
         sizes = component_sizes(action_space)
         components, values = len(sizes), max(sizes)
     shape = observation_space.shape
-    fits = len(shape) == 2 and action_space.shape == (shape[0],)
+    choice = chooses_component(observation_space, action_space)
+    fits = choice or (len(shape) == 2 and action_space.shape == (shape[0],))
     if network == "per_component" and not fits:
         raise ValueError(
             f"network is 'per_component', which needs observations [M, F] and actions of M "
-            f"components; the spaces are {observation_space} and {action_space}"
+            f"components or the choice of one of M; the spaces are {observation_space} and "
+            f"{action_space}"
         )
     if fits and network != "flat":
         return PerComponentNetwork(
-            components, shape[1], values, hidden_size, use_gru, embedding_size
+            shape[0], shape[1], values, hidden_size, use_gru, embedding_size, choice
         )
     return FlatNetwork(int(np.prod(shape)), components, values, hidden_size, use_gru)
+
+
+def chooses_component(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> bool:
+    """Whether the action chooses one of the M things that the observation [M, F] describes."""
+    shape = observation_space.shape
+    if shape is None or not isinstance(action_space, gymnasium.spaces.Discrete):
+        return False
+    return len(shape) == 2 and action_space.n == shape[0]
 
 
 def component_sizes(action_space: gymnasium.Space) -> list[int]:

@@ -13,6 +13,7 @@ from marlserve.envs.contextual_bandit import Config as BanditConfig
 from marlserve.envs.kv_cache import Config as KVCacheConfig
 from marlserve.envs.kv_compression import Config as KVCompressionConfig
 from marlserve.envs.load_balance import Config as LoadBalanceConfig
+from marlserve.envs.replica_routing import Config as RoutingConfig
 
 # Small, so that what is good plays at once.
 SMALL = {
@@ -20,6 +21,9 @@ SMALL = {
     "kv_cache": KVCacheConfig(num_servers=5, weeks=2, episode_hours=1.0),
     "kv_compression": KVCompressionConfig(num_prompts=5, prompt_tokens=120, arms=("h2o", "full")),
     "load_balance": LoadBalanceConfig(cores=(1, 2), episode_s=1.0, warm_up_s=1.0),
+    "replica_routing": RoutingConfig(
+        speeds=(1.0, 2.0), num_blocks=1_000, max_num_seqs=16, episode_s=5.0, warm_up_s=5.0
+    ),
 }
 ODD = [float("inf"), -float("inf"), float("nan"), 1e-300, 1e300, 5e-324, -0.0, 1.5, 2**70, 10**9]
 scalars = st.one_of(

@@ -1,0 +1,112 @@
+"""The settings of the routing problem, and the named ones."""
+
+from dataclasses import dataclass, replace
+
+from marlserve.envs import checks
+from marlserve.envs.replica_routing.rewards import REWARDS
+from marlserve.envs.sims.replica import Engine, Timing
+from marlserve.traces.conversations import PRESETS as SETTINGS
+
+CHOICES = {
+    "trace": ("conversations", "file"),
+    "setting": tuple(SETTINGS),
+    "split": ("train", "test"),
+    "reward": tuple(REWARDS),
+    "reward_scope": ("team", "agent"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every field has a default that runs: LONG.
+
+    Raises:
+        ValueError: on construction, naming the field, its value and what is allowed.
+    """
+
+    num_gateways: int = 1
+    speeds: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of each replica's passes
+    told_speeds: bool = True  # whether gateways know them
+    block_tokens: int = 64  # of the engines; see sims.replica
+    num_blocks: int = 16_384
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8_192
+
+    trace: str = "conversations"  # drawn, or read from a "file"
+    setting: str = "long"  # of the conversations
+    trace_path: str = ""  # in a form of traces.llm_requests
+    split: str = "train"  # "test": other conversations, or the second half of the file
+    load: tuple[float, float] = (0.8, 0.8)  # share of sustainable_per_s, uniform per episode
+    sustainable_per_s: float = 4.0  # requests per second that count as a load of 1
+    told_output: bool = False  # whether a request's number of output tokens is predicted, exactly
+
+    round_s: float = 0.1  # requests of different gateways within it are decided on at once
+    scrape_s: float = 0.0  # between two looks at what replicas tell; 0: at each round
+    change_every_s: float = 0.0  # mean time until a replica changes, at random; 0: never
+    change_s: tuple[float, float] = (10.0, 30.0)  # for how long, uniform
+    change_speed: float = 0.25  # factor on its speed meanwhile; 0: it is down
+
+    episode_s: float = 120.0
+    warm_up_s: float = 60.0
+    reward: str = "foreseen"
+    reward_scope: str = "agent"  # each its own, or one reward for the "team"
+    reward_unit_s: float = 10.0  # seconds that count as a reward of 1
+    e2e_weight: float = 1.0  # of the time to the last token
+    ttft_weight: float = 1.0  # of the time to the first
+    failure_s: float = 60.0  # that a failed request counts as
+    slo_ttft_s: float = 1.0  # a request is served well within both
+    slo_tpot_s: float = 0.05
+
+    def __post_init__(self):
+        checks.tuples(self, "speeds", "load", "change_s")
+        for name, choices in CHOICES.items():
+            checks.choice(self, name, choices)
+        checks.whole(self, "num_gateways", 1, 256)
+        checks.numbers(self, "speeds", 0.01, 100.0, most=1024)
+        for name in ("told_speeds", "told_output"):
+            checks.kind(self, name, bool)
+        checks.whole(self, "block_tokens", 1, 4096)
+        checks.whole(self, "num_blocks", 1, 2**20)
+        checks.whole(self, "max_num_seqs", 1, 4096)
+        checks.whole(self, "max_num_batched_tokens", 1, 10**6)
+        checks.kind(self, "trace_path", str)
+        file = (self.trace == "file") == bool(self.trace_path)
+        checks.require(self, "trace_path", file, "a file for trace='file', and only then")
+        checks.interval(self, "load", 0.01, 10.0)
+        checks.number(self, "sustainable_per_s", 0.001, 1e4)
+        checks.number(self, "round_s", 0.0, 60.0)
+        checks.number(self, "scrape_s", 0.0, 3600.0)
+        checks.number(self, "change_every_s", 0.0, 1e6)
+        checks.interval(self, "change_s", 0.1, 1e6)
+        checks.number(self, "change_speed", 0.0, 100.0)
+        checks.number(self, "episode_s", 1.0, 3600.0)
+        checks.number(self, "warm_up_s", 0.0, 3600.0)
+        checks.number(self, "reward_unit_s", 1e-6, 1e6)
+        for name in ("e2e_weight", "ttft_weight", "failure_s", "slo_ttft_s", "slo_tpot_s"):
+            checks.number(self, name, 0.0, 1e6)
+
+    @property
+    def num_replicas(self) -> int:
+        """R."""
+        return len(self.speeds)
+
+    @property
+    def engine(self) -> Engine:
+        """That of a replica of speed 1: a pass of decoding takes 5.74 ms with an empty cache and
+        34 ms with a full one, linearly; prompts as in NVIDIA Dynamo's mock engine."""
+        tokens = self.num_blocks * self.block_tokens
+        timing = Timing.of_cache(tokens, per_context_ms=28.26, per_context2_ms=0.0)
+        return Engine(
+            self.block_tokens,
+            self.num_blocks,
+            self.max_num_seqs,
+            self.max_num_batched_tokens,
+            timing=timing,
+        )
+
+
+LONG = Config()
+MIXED = replace(LONG, speeds=(2.0, 1.0, 1.0, 0.5))
+UNKNOWN = replace(MIXED, told_speeds=False)
+GATEWAYS = replace(MIXED, num_gateways=4, scrape_s=1.0)
+PRESETS = {"long": LONG, "mixed": MIXED, "unknown": UNKNOWN, "gateways": GATEWAYS}

@@ -1,0 +1,247 @@
+"""B copies of the routing problem. The package's docstring is its manual."""
+
+from collections.abc import Callable
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from marlserve.envs import base
+from marlserve.envs.replica_routing import picture, traffic
+from marlserve.envs.replica_routing.config import Config
+from marlserve.envs.replica_routing.observation import FEATURES, Measured, observe
+from marlserve.envs.replica_routing.rewards import REWARDS
+from marlserve.envs.sims import replica_arrays as has
+from marlserve.envs.sims.fairness import jain_index
+from marlserve.envs.sims.gateways import CHANGE, Gateways
+
+
+class Problem(base.Problem):
+    """See `marlserve.envs.replica_routing`."""
+
+    name = "replica_routing"
+
+    def __init__(self, config: Config, num_envs: int = 1):
+        super().__init__(config, num_envs)
+        g, r = config.num_gateways, config.num_replicas
+        self.agents = tuple(f"gateway_{i}" for i in range(g))
+        self.observation_space = Box(0.0, 1.0, (r, len(FEATURES)), np.float32)
+        self.action_space = Discrete(r)
+        self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)
+        self.speeds = np.asarray(config.speeds)
+        self._recorded = traffic.recording(
+            *(config.trace, config.setting, config.trace_path, config.split)
+        )
+        longest = self._recorded["prompt_tokens"] + self._recorded["output_tokens"]
+        self.gateways = Gateways(
+            *(num_envs, g, [config.engine] * r),
+            round_s=config.round_s,
+            scrape_s=config.scrape_s,
+            slo_s=(config.slo_ttft_s, config.slo_tpot_s),
+            chain_tokens=self._recorded.block_tokens,
+            max_tokens=int(longest.max()),
+        )
+        self.step_cost_s = np.zeros(num_envs)
+        self._cost_s = np.zeros(num_envs)
+        self._present = np.full((num_envs, g), -1)
+        self._windows = np.zeros(num_envs, np.int64)
+
+    def _start(self, copies: np.ndarray) -> None:
+        config = self.config
+        for copy in copies:
+            rng = self.generators[copy]
+            requests, start_s = traffic.episode(config, rng)
+            self._windows[copy] = start_s // (config.warm_up_s + config.episode_s)
+            sessions, session = np.unique(requests["session"], return_inverse=True)
+            gateway = rng.integers(config.num_gateways, size=len(sessions))[session]
+            alone = requests["session"] < 0
+            gateway[alone] = rng.integers(config.num_gateways, size=int(alone.sum()))
+            self.gateways.reset(
+                copy,
+                requests.time_s,
+                gateway,
+                (
+                    requests["prompt_tokens"],
+                    requests["output_tokens"],
+                    requests.block_starts,
+                    requests.chain_nodes,
+                ),
+                warm_s=config.warm_up_s,
+                end_s=config.warm_up_s + config.episode_s,
+                rates=self.speeds,
+                session=np.where(alone, -1, session),
+                expected_output=requests["output_tokens"] if config.told_output else None,
+                slowness=1.0 / self.speeds,
+                changes=_changes(config, rng),
+            )
+        self._present = self.gateways.present()
+        self._cost_s[copies] = self._cost_so_far_s()[copies]
+
+    def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.gateways.step(actions)
+        self._present = self.gateways.present()
+        if self.config.reward == "latency":
+            now_s = self._cost_so_far_s()
+            self.step_cost_s, self._cost_s = now_s - self._cost_s, now_s
+        rewards = REWARDS[self.config.reward](self).astype(np.float32)
+        over = self.gateways.copies["over"] > 0
+        return rewards, np.zeros(self.num_envs, bool), over
+
+    def _cost_so_far_s(self) -> np.ndarray:
+        """Weighted seconds until their first and last tokens, of all requests so far, [B]."""
+        config, requests = self.config, self.gateways.replicas.requests
+        now_ns = np.where(
+            self.gateways.copies["over"] > 0,
+            np.iinfo(np.int64).max,
+            self.gateways.copies["clock_ns"],
+        )[:, None]
+        came = (requests["status"] > 0) & (requests["arrival_ns"] <= now_ns)
+        total_s = np.zeros(self.num_envs)
+        for name, weight in (
+            ("first_token_ns", config.ttft_weight),
+            ("last_token_ns", config.e2e_weight),
+        ):
+            until_ns = np.where(requests[name] >= 0, np.minimum(requests[name], now_ns), now_ns)
+            spent_ns = np.where(came, until_ns - requests["arrival_ns"], 0)
+            total_s += weight * spent_ns.sum(axis=1) / 1e9
+        failed = np.isin(requests["status"], (has.REJECTED, has.FAILED)).sum(axis=1)
+        return total_s + config.failure_s * failed
+
+    def measured(self) -> Measured:
+        """What each gateway measures, [B, G, ...], in arrays that later steps do not change."""
+        gateways, config = self.gateways, self.config
+        b, g, r = gateways.shape
+        there = self._present >= 0
+        at = (np.arange(b)[:, None], self._present)
+
+        def of_request(values: np.ndarray) -> np.ndarray:
+            return np.where(there, values[at], 0)
+
+        age_s = (gateways.copies["clock_ns"] - gateways.copies["scraped_ns"]) / 1e9
+        scraped = {
+            name: np.broadcast_to(gateways.scraped[name][:, None], (b, g, r)).copy()
+            for name in ("running", "waiting", "kv_usage", "up")
+        }
+        own = ("requests", "unanswered", "prompt_tokens", "new_tokens", "ttft_s", "tpot_s")
+        speed = self.speeds if config.told_speeds else np.zeros(r)
+        return Measured(
+            **{name: gateways.pairs[name].copy() for name in own},
+            **scraped,
+            scrape_age_s=np.broadcast_to(age_s[:, None], (b, g)),
+            speed=np.broadcast_to(speed, (b, g, r)),
+            matched_tokens=np.where(there[..., None], gateways.matched, 0),
+            home=gateways.homes(self._present),
+            request_prompt_tokens=of_request(gateways.replicas.requests["prompt_tokens"]),
+            request_output_tokens=of_request(gateways.asked["expected_output"]),
+            gateway=np.broadcast_to(np.arange(g), (b, g)),
+        )
+
+    def observations(self) -> np.ndarray:
+        return observe(self.measured(), self.config)
+
+    def action_masks(self) -> np.ndarray:
+        """Those that were up when they were scraped, or all if none was: [B, G, 1, R]."""
+        b, g, r = self.gateways.shape
+        up = self.gateways.scraped["up"] > 0
+        up |= ~up.any(axis=1, keepdims=True)
+        return np.broadcast_to(up[:, None, None], (b, g, 1, r))
+
+    def state(self) -> np.ndarray:
+        """Of every replica its requests that run and that wait, its share of blocks in use, whether
+        it is up, and its speed now over the fastest one's; then the round's requests per gateway,
+        and the share of the episode that is over. Requests n are shown as n / (n + 8)."""
+        gateways = self.gateways
+        replicas, clock_s = gateways.replicas.replicas, gateways.copies["clock_ns"] / 1e9
+        gateways.replicas.settle()
+        free = replicas["num_free"] + replicas["num_idle"]
+        speed = 1.0 / replicas["slowness"] / (max(self.speeds) * self._fastest())
+        columns = (
+            replicas["running"] / (replicas["running"] + 8.0),
+            replicas["waiting"] / (replicas["waiting"] + 8.0),
+            1.0 - free / self.config.num_blocks,
+            replicas["down"] == 0,
+            speed,
+        )
+        length_s = self.config.warm_up_s + self.config.episode_s
+        rest = (gateways.copies["count"] / self.config.num_gateways, clock_s / length_s)
+        by_replica = np.stack(columns, axis=-1).reshape(self.num_envs, -1)
+        return np.concatenate((by_replica, np.stack(rest, axis=-1)), axis=1).astype(np.float32)
+
+    def _fastest(self) -> float:
+        """The most that a change multiplies a speed by."""
+        return max(1.0, self.config.change_speed) if self.config.change_every_s else 1.0
+
+    def windows(self) -> np.ndarray:
+        return self._windows
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Of the requests that came after the warm-up: how many completed, and failed; their times
+        in seconds to the first token and to the last, and per output token after the first; the
+        share that both limits held for; the share of prompt tokens that were cached; how often one
+        was preempted; and Jain's index of the replicas' tokens over their speeds."""
+        requests = self.gateways.replicas.requests
+        found: dict[str, list] = {}
+        for b in range(self.num_envs):
+            for name, value in self._metrics(requests[b], self.gateways.copies[b]).items():
+                found.setdefault(name, []).append(value)
+        return {name: np.array(values, float) for name, values in found.items()}
+
+    def _metrics(self, requests: np.ndarray, copy: np.void) -> dict[str, float]:
+        mine = (requests["status"] > 0) & (requests["arrival_ns"] >= copy["warm_ns"])
+        done = requests[mine & (requests["status"] == has.COMPLETED)]
+        ttft_s = (done["first_token_ns"] - done["arrival_ns"]) / 1e9
+        e2e_s = (done["last_token_ns"] - done["arrival_ns"]) / 1e9
+        tpot_s = (e2e_s - ttft_s) / np.maximum(done["output_tokens"] - 1, 1)
+        good = (ttft_s <= self.config.slo_ttft_s) & (tpot_s <= self.config.slo_tpot_s)
+        tokens = np.bincount(
+            done["replica"],
+            done["prompt_tokens"] + done["output_tokens"],
+            minlength=self.config.num_replicas,
+        )
+        lost = np.isin(requests["status"], (has.REJECTED, has.FAILED))
+        return {
+            "completed": float(len(done)),
+            "failed": float((mine & lost).sum()),
+            **_percentiles("ttft", ttft_s),
+            "mean_tpot_s": _mean(tpot_s),
+            **_percentiles("e2e", e2e_s),
+            "goodput": good.sum() / max(mine.sum(), 1),
+            "prefix_hit_share": done["reused_tokens"].sum() / max(done["prompt_tokens"].sum(), 1),
+            "preemptions": float(np.maximum(done["admissions"] - 1, 0).sum()),
+            "jain_index": float(jain_index(tokens / self.speeds)),
+        }
+
+    def render(self, copy: int, mode: str) -> str | np.ndarray:
+        draws: dict[str, Callable[..., str | np.ndarray]] = {
+            "ansi": picture.text,
+            "rgb_array": picture.pixels,
+        }
+        return draws[mode](
+            *(self.gateways.replicas.replicas[copy], self.gateways.copies[copy]),
+            self.config.num_blocks,
+        )
+
+
+def _percentiles(name: str, values_s: np.ndarray) -> dict[str, float]:
+    found = np.percentile(values_s, (50, 90, 95, 99)) if len(values_s) else np.zeros(4)
+    by_name = {f"p{q}_{name}_s": float(x) for q, x in zip((50, 90, 95, 99), found, strict=True)}
+    return {f"mean_{name}_s": _mean(values_s), **by_name}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _changes(config: Config, rng: np.random.Generator) -> np.ndarray:
+    """When which replica becomes slow or fails, and recovers; one at a time."""
+    changes, now_s = [], 0.0
+    slowness = 0.0 if config.change_speed == 0 else 1.0 / config.change_speed
+    while config.change_every_s > 0:
+        now_s += rng.exponential(config.change_every_s)
+        if now_s >= config.warm_up_s + config.episode_s:
+            break
+        replica = int(rng.integers(config.num_replicas))
+        normal = 1.0 / config.speeds[replica]
+        changes.append((round(now_s * 1e9), replica, slowness * normal))
+        now_s += rng.uniform(*config.change_s)
+        changes.append((round(now_s * 1e9), replica, normal))
+    return np.array(changes, CHANGE)

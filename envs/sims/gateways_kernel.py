@@ -1,0 +1,295 @@
+"""The compiled part of `gateways`: rounds of decisions, and what is known at each.
+
+A round is the next request of the copy and those after it, as long as each reaches another gateway
+and comes within `round_ns`; all of them are decided on what is known as the round begins.
+"""
+
+import numpy as np
+from numba import njit
+
+from marlserve.envs.sims import replica_blocks, replica_faults, replica_kernel
+from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, NONE
+from marlserve.envs.sims.replica_outlook import outlook
+
+_RECENT = 0.1  # weight of the newest latency in a mean
+
+
+@njit(cache=True)
+def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
+    """Play a copy to a time, with what changes before, and let the gateways hear of it."""
+    copies, changes = known[0], known[8]
+    replicas, requests, nodes, blocks, table, running, held, rows = state
+    c = copies[b]
+    while True:
+        due = c.next_change < changes.shape[1] and (
+            changes[b, c.next_change].time_ns <= min(until_ns, c.end_ns)
+        )
+        to_ns = changes[b, c.next_change].time_ns if due else until_ns
+        for r in range(replicas.shape[1]):
+            e = replicas[b, r]
+            if e.phase == 0 and e.running == 0 and e.waiting == 0:
+                continue
+            replica_kernel.advance(
+                *(to_ns, e, rules[r], timings[r], requests[b], nodes[b], blocks[b, r]),
+                *(table[b, r], running[b, r], held[b, r], rows[b, r]),
+                *(logs[b], log_lengths[b : b + 1]),
+            )
+        if not due:
+            break
+        change = changes[b, c.next_change]
+        e = replicas[b, change.replica]
+        e.down = change.slowness == 0.0
+        if e.down:
+            r = change.replica
+            replica_faults.stop(
+                *(e, to_ns, requests[b], blocks[b, r, : rules[r].num_blocks], table[b, r]),
+                *(running[b, r], rows[b, r], logs[b], log_lengths[b : b + 1]),
+            )
+        else:
+            e.slowness = change.slowness
+        c.next_change += 1
+    c.clock_ns = until_ns
+    _hear(b, known, requests, logs, log_lengths)
+
+
+@njit(cache=True)
+def _hear(b, known, requests, logs, log_lengths):
+    """First tokens and ends reach the gateways whose requests they are."""
+    _, asked, pairs, _, sums, decisions, _, _, _, limits, _ = known
+    for i in range(log_lengths[b]):
+        q = logs[b, i] >> 1
+        request = requests[b, q]
+        g, r = asked[b, q].gateway, request.replica
+        pair, done = pairs[b, g, r], sums[b, r]
+        first_s = (request.first_token_ns - request.arrival_ns) / 1e9
+        if logs[b, i] & 1 != END:
+            pair.unanswered -= 1
+            pair.new_tokens -= asked[b, q].new_tokens
+            pair.answers += 1
+            pair.ttft_s += (first_s - pair.ttft_s) * max(_RECENT, 1.0 / pair.answers)
+            done.first_s += request.first_token_ns / 1e9
+            continue
+        pair.requests -= 1
+        pair.prompt_tokens -= request.prompt_tokens
+        done.last_s += request.last_token_ns / 1e9
+        if request.first_token_ns == NONE:
+            pair.unanswered -= 1
+            pair.new_tokens -= asked[b, q].new_tokens
+            done.first_s += request.last_token_ns / 1e9
+        if request.status != COMPLETED:
+            decisions[b, g].failures += 1
+            continue
+        pair.sent_tokens += request.output_tokens
+        tpot_s = 0.0
+        if request.output_tokens > 1:
+            tpot_s = (request.last_token_ns - request.first_token_ns) / 1e9
+            tpot_s /= request.output_tokens - 1
+            pair.completed += 1
+            pair.tpot_s += (tpot_s - pair.tpot_s) * max(_RECENT, 1.0 / pair.completed)
+        if first_s <= limits[0] and tpot_s <= limits[1]:
+            decisions[b, g].within_slo += 1
+    log_lengths[b] = 0
+
+
+@njit(cache=True)
+def _scrape(b, known, state, rules):
+    """Gateways are told what every replica tells of itself."""
+    scraped = known[3]
+    replicas, requests, nodes, blocks, table, running, held, _ = state
+    for r in range(replicas.shape[1]):
+        e = replicas[b, r]
+        replica_kernel.settle(
+            *(e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
+            *(running[b, r], held[b, r]),
+        )
+        seen = scraped[b, r]
+        seen.running, seen.waiting, seen.up = e.running, e.waiting, not e.down
+        seen.kv_usage = 1.0 - (e.num_free + e.num_idle) / rules[r].num_blocks
+
+
+@njit(cache=True)
+def _matched(b, g, q, known, state, rules, matched):
+    """Tokens of a request that each replica should have, by what this gateway sent there.
+
+    A node is taken to be there until as many tokens as the cache holds were sent after it: this
+    gateway's, times the number of gateways.
+    """
+    pairs, index = known[2], known[6]
+    request, nodes = state[1][b, q], state[2]
+    num_gateways, num_replicas = pairs.shape[1], pairs.shape[2]
+    matched[:] = 0
+    for i in range(request.chain_length):
+        node = nodes[b, request.chain_start + i]
+        tokens = min((i + 1) * rules[0].chain_tokens, request.prompt_tokens)
+        found = False
+        for r in range(num_replicas):
+            mark = index[b, g, node, r]
+            if mark == 0:
+                continue
+            behind = (pairs[b, g, r].sent_tokens + 1 - mark) * num_gateways
+            if behind < rules[r].num_blocks * rules[r].block_tokens:
+                matched[r] = tokens
+                found = True
+        if not found:
+            return
+
+
+@njit(cache=True)
+def _send(b, q, r, known, state, rules, timings, logs, log_lengths, num_submitted):
+    """A request goes to a replica, and what that means for all is foreseen."""
+    _, asked, pairs, _, sums, decisions, index, matched, _, _, homes = known
+    replicas, requests, nodes, blocks, table, running, held, _ = state
+    a, request = asked[b, q], requests[b, q]
+    e, pair = replicas[b, r], pairs[b, a.gateway, r]
+    request.replica = r
+    if a.session != NONE:
+        homes[b, a.session] = r
+    num_submitted[b] += 1
+    if e.down:
+        request.arrival_ns = request.last_token_ns = a.arrival_ns
+        request.status = FAILED
+        decisions[b, a.gateway].failures += 1
+        return
+    a.new_tokens = request.prompt_tokens - matched[b, a.gateway, r]
+    pair.requests += 1
+    pair.unanswered += 1
+    pair.prompt_tokens += request.prompt_tokens
+    pair.new_tokens += a.new_tokens
+    pair.sent_tokens += a.new_tokens
+    for i in range(request.chain_length):
+        index[b, a.gateway, nodes[b, request.chain_start + i], r] = pair.sent_tokens + 1
+    replica_kernel.submit(
+        *(q, a.arrival_ns, e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
+        *(running[b, r], held[b, r]),
+    )
+    first, last, _, _ = outlook(
+        a.arrival_ns, e, rules[r], timings[r], requests[b], running[b, r], 0, 0, 0
+    )
+    all_, decision = sums[b, r], decisions[b, a.gateway]
+    before_first_s, before_last_s = all_.foreseen_first_s, all_.foreseen_last_s
+    all_.foreseen_first_s = all_.first_s + first / 1e9
+    all_.foreseen_last_s = all_.last_s + last / 1e9
+    decision.ttft_s += all_.foreseen_first_s - before_first_s - a.arrival_ns / 1e9
+    decision.e2e_s += all_.foreseen_last_s - before_last_s - a.arrival_ns / 1e9
+
+
+@njit(cache=True)
+def _begin_round(b, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths):
+    """Play on to the next request, and look at what is known then; or the episode is over."""
+    copies, asked, matched = known[0], known[1], known[7]
+    c = copies[b]
+    c.first += c.count
+    c.count = 0
+    if c.first >= c.last:
+        _advance(b, np.iinfo(np.int64).max, known, state, rules, timings, logs, log_lengths)
+        c.clock_ns, c.over = c.end_ns, 1
+        return
+    now_ns = asked[b, c.first].arrival_ns
+    if scrape_ns > 0 and now_ns - c.scraped_ns >= scrape_ns:
+        c.scraped_ns = now_ns - now_ns % scrape_ns
+        _advance(b, c.scraped_ns, known, state, rules, timings, logs, log_lengths)
+        _scrape(b, known, state, rules)
+    _advance(b, now_ns, known, state, rules, timings, logs, log_lengths)
+    if scrape_ns == 0:
+        c.scraped_ns = now_ns
+        _scrape(b, known, state, rules)
+    for q in range(c.first, c.last):
+        again = False
+        for other in range(c.first, q):
+            again = again or asked[b, other].gateway == asked[b, q].gateway
+        if again or asked[b, q].arrival_ns - now_ns > round_ns:
+            break
+        g = asked[b, q].gateway
+        _matched(b, g, q, known, state, rules, matched[b, g])
+        c.count += 1
+
+
+@njit(cache=True)
+def _play_round(b, chosen, known, state, rules, timings, logs, log_lengths, num_submitted):
+    """Each request of the round goes where its gateway sends it, at its own time."""
+    copies, asked = known[0], known[1]
+    c = copies[b]
+    for q in range(c.first, c.first + c.count):
+        if asked[b, q].arrival_ns > c.clock_ns:
+            _advance(b, asked[b, q].arrival_ns, known, state, rules, timings, logs, log_lengths)
+        _send(
+            *(b, q, chosen[asked[b, q].gateway], known, state, rules, timings),
+            *(logs, log_lengths, num_submitted),
+        )
+
+
+@njit(cache=True)
+def _forget_decisions(decisions):
+    for decision in decisions:
+        decision.ttft_s = decision.e2e_s = decision.failures = decision.within_slo = 0.0
+
+
+@njit(cache=True)
+def start(
+    b, round_ns, scrape_ns, rates, known, state, rules, timings, logs, log_lengths, num_submitted
+):
+    """Play the warm-up by fewest requests in flight for the replica's rate, up to the first round
+    that counts."""
+    copies, asked, pairs, decisions = known[0], known[1], known[2], known[5]
+    c = copies[b]
+    chosen = np.zeros(pairs.shape[1], np.int64)
+    while True:
+        _begin_round(b, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths)
+        if c.over or asked[b, c.first].arrival_ns >= c.warm_ns:
+            break
+        for g in range(pairs.shape[1]):
+            least = np.inf
+            for r in range(pairs.shape[2]):
+                load = (pairs[b, g, r].requests + 1) / rates[r]
+                if load < least and not state[0][b, r].down:
+                    least, chosen[g] = load, r
+        _play_round(b, chosen, known, state, rules, timings, logs, log_lengths, num_submitted)
+    _forget_decisions(decisions[b])
+
+
+@njit(cache=True)
+def step(
+    chosen, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths, num_submitted
+):
+    """Play the round of every copy that is not over, and begin the next one."""
+    copies, decisions = known[0], known[5]
+    for b in range(len(copies)):
+        if copies[b].over:
+            continue
+        _forget_decisions(decisions[b])
+        _play_round(b, chosen[b], known, state, rules, timings, logs, log_lengths, num_submitted)
+        _begin_round(b, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths)
+
+
+@njit(cache=True)
+def what_if(present, weights, own_s, all_s, known, state, rules, timings):
+    """For each gateway's request and each replica: the weighted times of the request itself, and by
+    how much those of all requests would rise, in seconds, [B, G, R]."""
+    asked = known[1]
+    replicas, requests, nodes, blocks, table, running, _, _ = state
+    for b in range(replicas.shape[0]):
+        for r in range(replicas.shape[1]):
+            e = replicas[b, r]
+            before = -1.0
+            for g in range(present.shape[1]):
+                q = present[b, g]
+                if q == NONE:
+                    continue
+                now_ns = known[0][b].clock_ns
+                if before < 0.0:
+                    first, last, _, _ = outlook(
+                        now_ns, e, rules[r], timings[r], requests[b], running[b, r], 0, 0, 0
+                    )
+                    before = weights[0] * first + weights[1] * last
+                there = replica_blocks.expected_hits(
+                    q, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]
+                )
+                request, at_ns = requests[b, q], asked[b, q].arrival_ns
+                first, last, own_first, own_last = outlook(
+                    *(now_ns, e, rules[r], timings[r], requests[b], running[b, r]),
+                    *(request.prompt_tokens, there, request.output_tokens),
+                )
+                at = (weights[0] + weights[1]) * at_ns
+                after = weights[0] * first + weights[1] * last
+                own_s[b, g, r] = (weights[0] * own_first + weights[1] * own_last - at) / 1e9
+                all_s[b, g, r] = (after - before - at) / 1e9
