@@ -11,8 +11,9 @@ TORCH_BACKEND ?= cpu
 bin := .venv/bin
 uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
-# Tests of a file share what is dear to make: problems, checkpoints, a running Ray.
-pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile
+# Tests of a file share what is dear to make: problems, checkpoints, a running Ray. The order of the
+# folders leaves small files for the end, when processes run out of work.
+pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
 extras := test,text,kv_compression,benchmark,onnx
 torch := $(shell grep ^torch== constraints.txt)

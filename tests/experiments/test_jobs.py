@@ -130,7 +130,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_trainings_end_with_their_parent(number, tmp_path):
     script, out = tmp_path / "side_by_side.py", tmp_path / "runs"
     script.write_text(SIDE_BY_SIDE)

@@ -117,8 +117,11 @@ def installed(request, source, tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def checkpoint(ray_session, tmp_path_factory) -> tuple[str, float]:
-    """A checkpoint with one remote env runner, made from the checkout, and its checksum."""
-    config = policies.config("qmix", problem="load_balance", learning_starts=1)
+    """A checkpoint with one remote env runner, made from the checkout, and its checksum.
+
+    Of a problem without kernels: they would be compiled anew for the other project.
+    """
+    config = policies.config("ppo", problem="contextual_bandit")
     config.env_runners(num_env_runners=1, rollout_fragment_length=32)
     algorithm = config.build_algo()
     algorithm.train()
@@ -149,6 +152,7 @@ def test_every_module_imports_in_another_project(installed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("installed", ["wheel"], indirect=True)
 def test_a_checkpoint_restores_quietly_in_another_project(installed, checkpoint, tmp_path):
     python, origin = installed
     folder, weights = checkpoint

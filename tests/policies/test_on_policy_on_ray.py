@@ -1,10 +1,9 @@
-"""PPO and A2C as RLlib algorithms: present weights only, several learners, Tune, crashes."""
+"""PPO and A2C as RLlib algorithms: present weights only, several learners, crashes."""
 
 import numpy as np
 import pytest
 import ray
 import torch
-from ray import tune
 
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
@@ -158,23 +157,3 @@ def test_a_killed_runner_is_replaced_and_plays_what_was_learned():
     algorithm.stop()
     assert group.num_remote_worker_restarts() == 1
     assert sizes[-1] == 40
-
-
-@pytest.mark.slow
-def test_tune_compares_clips(tmp_path):
-    config = small().training(clip_param=tune.grid_search([0.1, 0.3]))
-    results = tune.Tuner(
-        config.algo_class,
-        param_space=config,
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path),
-            stop={"training_iteration": 2},
-            verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
-        ),
-    ).fit()
-    assert not results.errors
-    assert {result.config["clip_param"] for result in results} == {0.1, 0.3}
-    for result in results:
-        assert result.metrics["training_iteration"] == 2
-        assert result.checkpoint is not None

@@ -1,7 +1,7 @@
 """Recurrent SAC learns what needs memory, in every action space; feed-forward SAC does not."""
 
+import numpy as np
 import pytest
-from learners import check_two_stay_alike
 
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
@@ -80,4 +80,18 @@ def test_two_learners_stay_alike():
     config = config_of(
         "sac_gru", "toy_memory:Echo", training={"burn_in": 1}, space="box", length=12
     )
-    check_two_stay_alike(config, iterations=8)
+    algorithm = config.learners(num_learners=2).build_algo()
+    before = algorithm.get_module("shared").get_state()
+    for _ in range(8):
+        result = algorithm.train()
+    states = [
+        each.get()["shared"]
+        for each in algorithm.learner_group.foreach_learner(
+            lambda learner: learner.module.get_state()
+        ).result_or_errors
+    ]
+    algorithm.stop()
+    assert result["learners"]["shared"]["critic_loss"] > 0
+    for name, weights in states[0].items():
+        np.testing.assert_array_equal(weights, states[1][name])
+        assert name not in before or (weights != before[name]).any(), name

@@ -1,0 +1,26 @@
+"""Does a gateway that learned to route requests beat the best tuned rules?
+
+    python experiments/replica_routing.py train --preset mixed --seeds 0
+    python experiments/replica_routing.py evaluate --models-dir runs/replica_routing/mixed
+    python experiments/replica_routing.py compare --presets long mixed --jobs 2
+    python experiments/replica_routing.py plot --presets mixed
+
+Every field of the problem is a flag: --load, --speeds, --scrape-s, --reward and so on. Requests are
+those of synthetic conversations, or of a file: --trace file --trace-path FILE. Everything is in
+runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from marlserve.experiments.studies import commands
+from marlserve.experiments.studies.replica_routing.study import STUDY
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line; the exit status."""
+    return commands.main(STUDY, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Requests to replicas of a language model."""

@@ -1,0 +1,54 @@
+"""What is compared on the routing problem."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from marlserve.envs.replica_routing import BASELINES, PRESETS
+from marlserve.envs.replica_routing.config import CHOICES
+from marlserve.experiments.reports import plot
+from marlserve.experiments.studies.replica_routing.settings import settings
+from marlserve.experiments.studies.study import Candidate, Settings, Study
+
+_PERCENTILES = ("p50", "p90", "p95", "p99")
+
+
+class ReplicaRouting(Study):
+    """Played is the split "test": other conversations, or the other half of a file."""
+
+    problem = "replica_routing"
+    presets = PRESETS
+    candidates = {"ppo": Candidate("ppo")}
+    metrics = (
+        "mean_e2e_s",
+        "p99_e2e_s",
+        "mean_ttft_s",
+        "p99_ttft_s",
+        "mean_tpot_s",
+        "goodput",
+        "prefix_hit_share",
+        "failed",
+    )
+    references = tuple(name for name, x in BASELINES.items() if not x.oracle)
+
+    episodes = 50
+    choices = CHOICES
+    aliases = {"episodes": ("--n-eval-episodes",)}
+
+    def settings(
+        self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
+    ) -> Settings:
+        return settings(candidate, env_steps)
+
+    def draw(self, out: Path, folder: Path, problem: Any, policies: Sequence[str]) -> list[Path]:
+        drawn = []
+        if plot.knows(folder, self.metrics[0]):
+            drawn.append(plot.learning_curves(folder, self.metrics[0]))
+        if (folder / "results.csv").exists():
+            for name in ("ttft", "e2e"):
+                shown = tuple(f"{p}_{name}_s" for p in _PERCENTILES)
+                drawn.append(plot.bars(folder, shown, f"{name}_percentiles"))
+        return drawn
+
+
+STUDY = ReplicaRouting()
