@@ -138,8 +138,8 @@ class Gateways:
         self._index = grown(self._index, int(nodes.max()) + 1 if len(nodes) else 0, axis=2)
         for array in (self.pairs, self.scraped, self.decisions, self._sums, self._index):
             array[copy] = 0
-        num_sessions = 1 if session is None or not n else int(session.max()) + 1
-        self._homes = grown(self._homes, num_sessions)
+        num_sessions = 0 if session is None or not n else int(session.max()) + 1
+        self._homes = grown(self._homes, max(num_sessions, 1))
         self._homes[copy] = -1
         asked = self.asked[copy]
         asked["arrival_ns"][:n] = np.rint(arrival_s * 1e9)

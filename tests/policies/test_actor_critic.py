@@ -157,7 +157,8 @@ def test_permuted_components_are_played_as_they_were(space):
     [
         ("auto", MultiDiscrete([3, 3]), True),
         ("auto", MultiDiscrete([3, 3, 3]), False),
-        ("auto", Discrete(2), False),
+        ("auto", Discrete(2), True),  # of which it chooses one
+        ("auto", Discrete(3), False),
         ("flat", MultiDiscrete([3, 3]), False),
         ("per_component", Box(-1, 1, (2,)), True),
     ],
@@ -171,6 +172,6 @@ def test_the_network_follows_the_shapes(network, space, per_component):
 
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"needs observations \[M, F\]"):
-        module_of(Discrete(2), network="per_component")
+        module_of(Discrete(4), network="per_component")
     with pytest.raises(ValueError, match="network is 'round'; allowed are"):
         module_of(Discrete(2), network="round")

@@ -108,6 +108,19 @@ def test_components_are_equivariant_without_an_embedding(order, seed):
     torch.testing.assert_close(permuted_after, after[:, order])
 
 
+@pytest.mark.parametrize("use_gru", [True, False])
+def test_the_choice_of_one_follows_it_to_any_place_and_number(use_gru):
+    network = make_network(Box(-9, 9, (5, 3)), Discrete(5), hidden_size=8, use_gru=use_gru)
+    observations, order = torch.randn(6, 2, 5, 3), torch.randperm(5)
+    hidden = torch.randn(2, 5, 8) if use_gru else None
+    scores, _ = network(observations, hidden)
+    assert scores.shape == (6, 2, 1, 5)
+    permuted, _ = network(observations[:, :, order], hidden[:, order] if use_gru else None)
+    torch.testing.assert_close(permuted, scores[..., order])
+    many = make_network(Box(-9, 9, (64, 3)), Discrete(64), hidden_size=8, use_gru=use_gru)
+    many.load_state_dict(network.state_dict())  # nothing in it depends on their number
+
+
 def test_an_embedding_tells_components_apart():
     network = make_network(*SERVERS, hidden_size=8, embedding_size=2)
     values, _ = network(torch.ones(1, 1, 5, 3), torch.zeros(1, 5, 8))

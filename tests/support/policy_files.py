@@ -25,6 +25,7 @@ from marlserve.policies.qmix import QMIX
 
 VECTOR, MATRIX = Box(-9, 9, (5,)), Box(-np.inf, np.inf, (3, 4))
 ONE, UNEVEN, EACH = Discrete(4, start=2), MultiDiscrete([2, 4]), MultiDiscrete([3, 3, 3])
+CHOICE = Discrete(3)  # of one of the three things that MATRIX describes
 NUMBERS, NUMBER_EACH = Box(np.float32([-1, 0]), np.float32([2, 5])), Box(-3, 3, (3,))
 UNBOUNDED = Box(np.float32([-np.inf, -1]), np.float32([0.5, np.inf]))
 
@@ -59,11 +60,14 @@ CASES = {
     "ppo-unbounded": Case(ActorCriticModule, VECTOR, UNBOUNDED, _ACTOR),
     "ppo-each": Case(ActorCriticModule, MATRIX, EACH, {**_ACTOR, "embedding_size": 2}),
     "ppo-number-each": Case(ActorCriticModule, MATRIX, NUMBER_EACH, _ACTOR),
+    "ppo-choice": Case(ActorCriticModule, MATRIX, CHOICE, _ACTOR),
     "qmix": Case(QAgentModule, VECTOR, ONE, _Q),
+    "qmix-choice": Case(QAgentModule, MATRIX, CHOICE, _Q),
     "qmix-dials": Case(QAgentModule, MATRIX, UNEVEN, {**_Q, "use_gru": False}),
     "qmix-each": Case(QAgentModule, MATRIX, EACH, {**_Q, "embedding_size": 2}),
     "qmix-each-no-memory": Case(QAgentModule, MATRIX, EACH, {**_Q, "use_gru": False}),
     "sac_gru": Case(SACGRUModule, VECTOR, UNEVEN, _SAC),
+    "sac_gru-choice": Case(SACGRUModule, MATRIX, CHOICE, _SAC),
     "sac_gru-numbers": Case(SACGRUModule, VECTOR, NUMBERS, _SAC),
     "sac_gru-each": Case(SACGRUModule, MATRIX, EACH, {**_SAC, "embedding_size": 2}),
     "sac_gru-number-each": Case(SACGRUModule, MATRIX, NUMBER_EACH, _SAC),

@@ -1,0 +1,122 @@
+"""Replica routing: what rewards add up to, what rules come to, who is told what."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from marlserve.envs import replica_routing
+from marlserve.envs.replica_routing import BASELINES, FEATURES, GATEWAYS, MIXED, UNKNOWN, Config
+
+SHORT = {"episode_s": 20.0, "warm_up_s": 10.0}
+
+
+def played(config, policy="least_requests", num_envs=8, seed=0):
+    """A problem that a rule played to the end, and the sums of its rewards, [B]."""
+    problem = replica_routing.Problem(config, num_envs)
+    observations = problem.reset(range(seed, seed + num_envs))
+    act, total, over = BASELINES[policy].policy(problem), np.zeros(num_envs), np.zeros(num_envs) > 0
+    while not over.all():
+        seen = {agent: observations[:, i] for i, agent in enumerate(problem.agents)}
+        actions = np.stack(list(act(seen).values()), axis=1)
+        problem._running[:] = True  # those that are over stay as they are
+        observations, rewards, _, truncated = problem.step(actions)
+        total += rewards.sum(axis=1) * ~over
+        over |= truncated
+    return problem, total
+
+
+def test_credit_at_once_adds_up_to_credit_as_time_goes_by():
+    """To what is under way as the first decision is made, and what estimates are off."""
+    config = Config(**SHORT, e2e_weight=1.0, ttft_weight=2.0)
+    at_once, later = (
+        played(replace(config, reward=reward), num_envs=4)[1] for reward in ("foreseen", "latency")
+    )
+    np.testing.assert_allclose(at_once, later, rtol=0.15)
+    assert np.corrcoef(at_once, later)[0, 1] > 0.98
+
+
+def test_by_default_rewards_are_minus_the_seconds_that_requests_take():
+    config = Config(episode_s=20.0, warm_up_s=0.0)
+    problem, total = played(config, num_envs=4)
+    metrics = problem.metrics()
+    seconds = metrics["completed"] * (metrics["mean_e2e_s"] + metrics["mean_ttft_s"])
+    np.testing.assert_allclose(-total * config.reward_unit_s, seconds, rtol=0.02)
+
+
+def test_the_order_of_the_rules_on_mixed_speeds():
+    e2e_s = {
+        name: played(replace(MIXED, episode_s=60.0), name)[0].metrics()["mean_e2e_s"].mean()
+        for name in ("random", "least_requests", "marginal_cost", "least_marginal_cost")
+    }
+    assert e2e_s["random"] > 2 * e2e_s["least_requests"]
+    assert e2e_s["least_requests"] > 1.1 * e2e_s["marginal_cost"]
+    assert e2e_s["marginal_cost"] > 0.95 * e2e_s["least_marginal_cost"]
+
+
+def test_speeds_are_told_or_not():
+    speed = FEATURES.index("speed")
+    for config, told in ((MIXED, [1.0, 0.5, 0.5, 0.25]), (UNKNOWN, [0.0] * 4)):
+        problem = replica_routing.Problem(replace(config, **SHORT))
+        np.testing.assert_allclose(problem.reset([0])[0, 0, :, speed], told)
+
+
+def test_who_has_no_request_sees_none():
+    problem = replica_routing.Problem(replace(GATEWAYS, **SHORT))
+    observations, has_request = problem.reset([0]), FEATURES.index("has_request")
+    request_features = [
+        FEATURES.index(name) for name in ("missing_tokens", "matched_share", "home")
+    ]
+    for _ in range(50):
+        shown = observations[0, :, 0, has_request] > 0
+        assert 1 <= shown.sum() <= 4
+        assert (observations[0, ~shown][..., request_features] == 0).all()
+        observations, *_ = problem.step(np.zeros((1, 4), int))
+
+
+def test_what_is_down_is_masked_and_all_requests_are_accounted_for():
+    config = Config(**SHORT, change_every_s=2.0, change_s=(2.0, 4.0), change_speed=0.0)
+    problem = replica_routing.Problem(config, 4)
+    problem.reset(range(4))
+    rng, masked = np.random.default_rng(0), 0
+    while problem._running.any():
+        mask = problem.action_masks()[:, 0, 0]
+        masked += (~mask).sum()
+        actions = (rng.random(mask.shape) * mask).argmax(axis=1)
+        problem._running[:] = True
+        problem.step(actions[:, None])
+        if (problem.gateways.copies["over"] > 0).all():
+            break
+    assert masked > 50
+    metrics = problem.metrics()
+    came = problem.gateways.replicas.requests
+    since = problem.gateways.copies["warm_ns"][:, None]
+    asked = (came["status"] > 0) & (came["arrival_ns"] >= since)
+    np.testing.assert_array_equal(metrics["completed"] + metrics["failed"], asked.sum(axis=1))
+    assert metrics["failed"].sum() > 0
+
+
+def test_a_file_is_played_as_conversations_are(tmp_path):
+    rows = [
+        f'{{"timestamp": {250 * i}, "input_length": 600, "output_length": 9, "hash_ids": [7, {i}]}}'
+        for i in range(2_000)
+    ]
+    (tmp_path / "trace.jsonl").write_text("\n".join(rows))
+    config = Config(**SHORT, trace="file", trace_path=str(tmp_path / "trace.jsonl"))
+    problem, _ = played(config, num_envs=2)
+    metrics = problem.metrics()
+    assert (metrics["completed"] > 100).all()
+    # The first 512 tokens are in all prompts.
+    assert (metrics["prefix_hit_share"] > 0.8).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"trace": "file"}, "trace_path is ''"),
+        ({"episode_s": 3600.0, "warm_up_s": 3600.0, "load": (10.0, 10.0)}, "load"),
+    ],
+)
+def test_what_cannot_be_played_is_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        replica_routing.Problem(Config(**fields)).reset([0])

@@ -1,0 +1,171 @@
+"""Gateways: who decides when on what, what decisions cost, and that no request is lost."""
+
+import numpy as np
+import pytest
+
+from marlserve.envs.sims import replica_arrays as has
+from marlserve.envs.sims.gateways import CHANGE, Gateways
+from marlserve.envs.sims.replica import Engine, Timing
+
+TIMING = Timing.linear(prefill_ms=5.0, per_new_ms=0.05, decode_ms=8.0, per_context_ms=0.0005)
+ROOMY = Engine(block_tokens=16, num_blocks=20_000, max_num_seqs=64, timing=TIMING)
+
+
+def made(num_gateways=1, num_requests=300, engine=ROOMY, num_replicas=3, seed=0, **options):
+    """One copy with random requests, some of which begin alike, from its first decision on."""
+    rng = np.random.default_rng(seed)
+    reset = {name: options.pop(name) for name in ("changes", "warm_s") if name in options}
+    gateways = Gateways(1, num_gateways, [engine] * num_replicas, chain_tokens=32, **options)
+    arrival_s = np.cumsum(rng.exponential(0.05, num_requests))
+    depths = rng.integers(1, 6, num_requests)
+    first_nodes = rng.integers(0, 20, num_requests)  # of 20 conversations: nodes 5 i, 5 i + 1, ...
+    nodes = np.concatenate([5 * i + np.arange(d) for i, d in zip(first_nodes, depths, strict=True)])
+    requests = (
+        *(32 * depths, rng.integers(1, 80, num_requests)),
+        *(np.cumsum([0, *depths]), nodes),
+    )
+    gateways.reset(
+        *(0, arrival_s, rng.integers(num_gateways, size=num_requests), requests),
+        **{"warm_s": 2.0, "end_s": float(arrival_s[-1]) + 1.0, "rates": np.ones(num_replicas)},
+        **{"session": first_nodes} | reset,
+    )
+    return gateways
+
+
+def play(gateways, choose):
+    """To the end of the episode; the sum of what decisions cost."""
+    cost = np.zeros(4)
+    while not gateways.copies["over"][0]:
+        gateways.step(choose(gateways))
+        cost += [gateways.decisions[name].sum() for name in gateways.decisions.dtype.names]
+    return dict(zip(gateways.decisions.dtype.names, cost, strict=True))
+
+
+def fewest(gateways):
+    return gateways.pairs["requests"].argmin(axis=-1)
+
+
+def test_what_decisions_cost_adds_up_to_the_time_that_requests_took():
+    gateways = made()
+    requests = gateways.replicas.requests[0]
+    copy = gateways.copies[0]
+    under_way = requests[: copy["first"]]
+    owed = sum(
+        gateways._sums[f"foreseen_{name}_s"].sum() - under_way["arrival_ns"].sum() / 1e9
+        for name in ("first", "last")
+    )
+    cost = play(gateways, fewest)
+    requests = gateways.replicas.requests[0]
+    assert (requests["status"] == has.COMPLETED).all()
+    took = sum(
+        (requests[f"{name}_token_ns"] - requests["arrival_ns"]).sum() / 1e9
+        for name in ("first", "last")
+    )
+    np.testing.assert_allclose(cost["ttft_s"] + cost["e2e_s"] + owed, took, rtol=1e-3)
+
+
+def test_gateways_know_what_they_have_under_way():
+    gateways = made(num_gateways=3)
+    while not gateways.copies["over"][0]:
+        copy, requests = gateways.copies[0], gateways.replicas.requests[0]
+        asked, sent = gateways.asked[0], np.arange(len(requests)) < copy["first"]
+        live = sent & np.isin(requests["status"], [has.WAITING, has.RUNNING])
+        for g, r in np.ndindex(gateways.shape[1:]):
+            own = live & (asked["gateway"] == g) & (requests["replica"] == r)
+            pair = gateways.pairs[0, g, r]
+            assert pair["requests"] == own.sum()
+            assert pair["prompt_tokens"] == requests["prompt_tokens"][own].sum()
+            waits = own & (requests["first_token_ns"] == has.NONE)
+            assert pair["unanswered"] == waits.sum()
+            assert pair["new_tokens"] == asked["new_tokens"][waits].sum()
+        gateways.step(fewest(gateways))
+
+
+def test_a_round_is_of_different_gateways_within_its_time():
+    gateways = made(num_gateways=3, round_s=0.1)
+    sizes = []
+    while not gateways.copies["over"][0]:
+        copy, present = gateways.copies[0], gateways.present()[0]
+        of_round = np.arange(copy["first"], copy["first"] + copy["count"])
+        asked = gateways.asked[0][of_round]
+        assert sorted(present[present >= 0]) == of_round.tolist()
+        assert (present[asked["gateway"]] == of_round).all()
+        assert asked["arrival_ns"][0] == copy["clock_ns"]
+        assert asked["arrival_ns"][-1] - asked["arrival_ns"][0] <= 0.1e9
+        sizes.append(len(of_round))
+        gateways.step(fewest(gateways))
+    assert max(sizes) == 3
+    arrivals = gateways.replicas.requests[0]["arrival_ns"]
+    np.testing.assert_array_equal(arrivals, gateways.asked[0]["arrival_ns"])
+
+
+def test_what_should_be_cached_is_where_nothing_was_pushed_out():
+    gateways = made()
+    found = []
+    while not gateways.copies["over"][0]:
+        chosen = fewest(gateways)
+        expected, q = gateways.matched[0, 0, chosen[0, 0]], gateways.present()[0, 0]
+        gateways.step(chosen)
+        found.append((q, expected))
+    requests = gateways.replicas.requests[0]
+    numbers, expected = np.array(found).T
+    reused = requests["reused_tokens"][numbers]
+    # All but the last block, which is always computed, and what was not yet computed itself.
+    assert (reused <= expected).all()
+    assert reused.sum() > 0.8 * expected.sum()
+
+
+def test_what_is_scraped_is_as_old_as_it_says():
+    gateways, last, seen, ages = made(scrape_s=1.0), None, None, []
+    while not gateways.copies["over"][0]:
+        copy = gateways.copies[0]
+        age = (copy["clock_ns"] - copy["scraped_ns"]) / 1e9
+        assert 0 <= age < 1.0
+        assert copy["scraped_ns"] % 10**9 == 0
+        if copy["scraped_ns"] == last:
+            np.testing.assert_array_equal(gateways.scraped, seen)
+        last, seen = copy["scraped_ns"], gateways.scraped.copy()
+        ages.append(age)
+        gateways.step(fewest(gateways))
+    assert max(ages) > 0.5
+
+
+def test_no_request_is_lost_when_replicas_fail():
+    changes = np.array([(4e9, 0, 0.0), (5e9, 1, 3.0), (8e9, 0, 1.0), (9e9, 1, 1.0)], CHANGE)
+    gateways = made(changes=changes)
+    rng = np.random.default_rng(0)
+    cost = play(gateways, lambda gateways: rng.integers(0, 3, (1, 1)))
+    requests = gateways.replicas.requests[0]
+    assert np.isin(requests["status"], [has.COMPLETED, has.FAILED]).all()
+    failed = (requests["status"] == has.FAILED).sum()
+    assert 0 < failed == cost["failures"]
+    late = requests["arrival_ns"] > 8e9
+    assert (requests["status"][late] == has.COMPLETED).all()
+    assert (gateways.pairs["requests"] == 0).all()
+    assert (gateways.pairs["new_tokens"] == 0).all()
+
+
+def test_what_would_be_is_what_then_is():
+    gateways = made()
+    for _ in range(50):
+        gateways.step(fewest(gateways))
+    q, replica = int(gateways.present()[0, 0]), 1
+    own_s, all_s = gateways.what_if(ttft_weight=0.5, e2e_weight=2.0)
+    gateways.copies["last"] = q + 1  # no more requests come
+    gateways.step([[replica]])
+    request, decision = gateways.replicas.requests[0, q], gateways.decisions[0, 0]
+    ttft_s, e2e_s = (
+        (request[f"{name}_token_ns"] - request["arrival_ns"]) / 1e9 for name in ("first", "last")
+    )
+    np.testing.assert_allclose(own_s[0, 0, replica], 0.5 * ttft_s + 2.0 * e2e_s, rtol=0.02)
+    whole = 0.5 * decision["ttft_s"] + 2.0 * decision["e2e_s"]
+    np.testing.assert_allclose(all_s[0, 0, replica], whole, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("round_s", -1.0), ("scrape_s", np.inf), ("num_gateways", 0)],
+)
+def test_bad_arguments_are_named(argument, value):
+    with pytest.raises(ValueError, match=argument):
+        Gateways(**{"num_envs": 1, "num_gateways": 1, "engines": [ROOMY], argument: value})
