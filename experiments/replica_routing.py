@@ -4,10 +4,12 @@
     python experiments/replica_routing.py evaluate --models-dir runs/replica_routing/mixed
     python experiments/replica_routing.py compare --presets long mixed --jobs 2
     python experiments/replica_routing.py plot --presets mixed
+    python experiments/replica_routing.py validate --reference FOLDER
 
 Every field of the problem is a flag: --load, --speeds, --scrape-s, --reward and so on. Requests are
 those of synthetic conversations, or of a file: --trace file --trace-path FILE. Everything is in
-runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/.
+runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/. `validate`
+holds the simulator to what an independent engine did with the same requests.
 """
 
 import sys
@@ -15,11 +17,12 @@ from collections.abc import Sequence
 
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.replica_routing.study import STUDY
+from marlserve.experiments.studies.replica_routing.validation import Validate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit status."""
-    return commands.main(STUDY, __doc__, argv)
+    return commands.main(STUDY, __doc__, argv, {"validate": Validate})
 
 
 if __name__ == "__main__":

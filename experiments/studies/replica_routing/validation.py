@@ -1,0 +1,140 @@
+"""Does the simulator serve as an independent engine did? Request by request, in recorded runs.
+
+A folder of references holds runs.json, a list of runs, each with
+
+    name, trace              of its results, <name>.csv, and of its requests, in Mooncake's form
+    workers, arrival_speedup engines, and a factor that arrival times are divided by
+    timing                   "polynomial", "linear" or "fixed": see `TIMINGS`
+    block_size, num_blocks, max_num_seqs, max_num_batched_tokens, prefix_caching
+
+and for each run <name>.csv with request (row of the trace), worker, admit_ms, first_token_ms,
+last_token_ms, reused_tokens (the most at one admission) and readmissions. Requests are sent to the
+recorded workers; what these do with them is compared.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marlserve.envs.sims.replica import Engine, Replicas, Timing
+from marlserve.experiments.reports.markdown import markdown_lines
+from marlserve.experiments.studies.study import Study
+from marlserve.traces import llm_requests
+
+TIMINGS: dict[str, Callable[[int], Timing]] = {  # by the tokens that the cache holds
+    "polynomial": Timing.of_cache,  # of NVIDIA Dynamo's mock engine
+    "linear": lambda tokens: Timing.linear(2.0, 0.01, 5.0, 1e-5),
+    "fixed": lambda tokens: Timing.linear(100.0, 0.0, 10.0, 0.0),
+}
+ALLOWED_MS = 1.0  # that a time of a request may be off
+_CLOSE_MS = 0.01
+_RUN = (
+    *("name", "trace", "workers", "arrival_speedup", "timing", "block_size", "num_blocks"),
+    *("max_num_seqs", "max_num_batched_tokens", "prefix_caching"),
+)
+_RESULT = ("worker", "admit_ms", "first_token_ms", "last_token_ms", "reused_tokens", "readmissions")
+_TIMES = {"admit": "admitted_ns", "first_token": "first_token_ns", "last_token": "last_token_ns"}
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Serve what an independent engine served, and compare request by request."""
+
+    reference: Path | None = None  # a folder with runs.json, a CSV for each run, and traces
+
+    def run(self, study: Study) -> None:
+        if self.reference is None:
+            raise ValueError("reference is None; name a folder with runs.json")
+        rows = [compared(self.reference, run) for run in runs(self.reference)]
+        print(markdown_lines(list(rows[0]), [list(row.values()) for row in rows]))
+        if wrong := [row["run"] for row in rows if float(row["largest ms"]) > ALLOWED_MS]:
+            raise ValueError(f"a request is more than {ALLOWED_MS:g} ms off in {', '.join(wrong)}")
+
+
+def runs(folder: Path) -> list[dict[str, Any]]:
+    """What runs.json lists.
+
+    Raises:
+        ValueError: if there is no such file, or it is of another form.
+    """
+    path = folder / "runs.json"
+    if not path.exists():
+        raise ValueError(f"there is no {path}; a folder of references has one")
+    found = json.loads(path.read_text())
+    if not isinstance(found, list) or not found:
+        raise ValueError(f"{path} is no list of runs")
+    for run in found:
+        if missing := [name for name in _RUN if name not in run]:
+            raise ValueError(f"{path}: run {run.get('name')!r} has no {missing[0]}")
+        if run["timing"] not in TIMINGS:
+            raise ValueError(f"{path}: timing is {run['timing']!r}; allowed are {list(TIMINGS)}")
+    return found
+
+
+def compared(folder: Path, run: dict[str, Any]) -> dict[str, str]:
+    """One run: shares of requests in %, and relative errors of means and 99th percentiles."""
+    recorded = pd.read_csv(folder / f"{run['name']}.csv")
+    if missing := [name for name in _RESULT if name not in recorded]:
+        raise ValueError(f"{run['name']}.csv has no column {missing[0]}")
+    served = replayed(folder, run, recorded["worker"].to_numpy())
+    off_ms = {
+        name: np.abs(served[field] / 1e6 - recorded[f"{name}_ms"].to_numpy())
+        for name, field in _TIMES.items()
+    }
+    row = {"run": run["name"], "requests": str(len(served))}
+    for name, off in off_ms.items():
+        within = (f"{100 * (off <= limit).mean():.2f}" for limit in (_CLOSE_MS, ALLOWED_MS))
+        row[f"{name} within {_CLOSE_MS:g} / {ALLOWED_MS:g} ms, %"] = " / ".join(within)
+    same = served["reused_tokens"] == recorded["reused_tokens"]
+    row["reuse equal, %"] = f"{100 * same.mean():.2f}"
+    row["readmissions"] = f"{(served['admissions'] - 1).sum()} / {recorded['readmissions'].sum()}"
+    arrival_ms = served["arrival_ns"] / 1e6
+    for name, field in (("TTFT", "first_token"), ("e2e", "last_token")):
+        ours = served[_TIMES[field]] / 1e6 - arrival_ms
+        theirs = recorded[f"{field}_ms"].to_numpy() - arrival_ms
+        errors = (f(ours) / f(theirs) - 1 for f in (np.mean, lambda x: np.percentile(x, 99)))
+        row[f"{name}: mean, p99"] = ", ".join(f"{error:+.1e}" for error in errors)
+    gaps = served["output_tokens"].clip(1) - 1
+    itl = [
+        (last - first).sum() / gaps.sum()
+        for last, first in (
+            (served["last_token_ns"] / 1e6, served["first_token_ns"] / 1e6),
+            (recorded["last_token_ms"], recorded["first_token_ms"]),
+        )
+    ]
+    row["ITL: mean"] = f"{itl[0] / itl[1] - 1:+.1e}"
+    row["largest ms"] = f"{max(off.max() for off in off_ms.values()):.5f}"
+    return row
+
+
+def replayed(folder: Path, run: dict[str, Any], workers: np.ndarray) -> np.ndarray:
+    """The requests of a run as the simulator serves them, [N] (dtype `replica_arrays.REQUEST`)."""
+    trace = llm_requests.load(path=folder / run["trace"])
+    if len(trace) != len(workers):
+        raise ValueError(
+            f"{run['trace']} has {len(trace)} requests, {run['name']}.csv {len(workers)}"
+        )
+    engine = Engine(
+        run["block_size"],
+        run["num_blocks"],
+        run["max_num_seqs"],
+        run["max_num_batched_tokens"],
+        run["prefix_caching"],
+        TIMINGS[run["timing"]](run["num_blocks"] * run["block_size"]),
+    )
+    longest = int((trace["prompt_tokens"] + trace["output_tokens"]).max())
+    replicas = Replicas(
+        1, [engine] * run["workers"], chain_tokens=trace.block_tokens, max_tokens=longest
+    )
+    arrival_ns = np.rint((trace.time_s - trace.time_s[0]) / run["arrival_speedup"] * 1e9)
+    replicas.reset(
+        *(0, trace["prompt_tokens"], trace["output_tokens"]),
+        *(trace.block_starts, trace.chain_nodes),
+    )
+    replicas.play(workers[None], arrival_ns[None])
+    return replicas.requests[0]
