@@ -91,7 +91,7 @@ def marginal_cost(
     predicted = seen.request_output_tokens[..., None]
     output = np.where(predicted > 0, predicted, output_tokens)
     new = prompt - seen.matched_tokens
-    context = seen.prompt_tokens + output_tokens / 2 * seen.requests + prompt
+    context = seen.prompt_tokens + seen.generated_tokens + prompt
     token_s = timing.decode_ms / 1e3 + per_context_s * context
     own_s = per_new_s * (seen.new_tokens + new) + output * token_s
     overlap = np.minimum(output, output_tokens / 2)

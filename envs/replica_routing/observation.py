@@ -16,6 +16,7 @@ _SCALES = {
     "requests": 8.0,  # own ones in flight
     "unanswered": 2.0,  # of those, without a first token yet
     "prompt_tokens": 20_000.0,  # of own requests in flight
+    "generated_tokens": 1_000.0,  # of the same, so far
     "new_tokens": 4_000.0,  # of own unanswered requests, without what should be cached
     "ttft_s": 0.5,  # of own requests, recently
     "tpot_s": 0.02,
@@ -46,6 +47,7 @@ class Measured(NamedTuple):
     requests: np.ndarray  # own ones in flight, [..., R]
     unanswered: np.ndarray  # of those, without a first token yet, [..., R]
     prompt_tokens: np.ndarray  # of own requests in flight, [..., R]
+    generated_tokens: np.ndarray  # of the same, so far: not of those that wait again, [..., R]
     new_tokens: np.ndarray  # of own unanswered ones, without what should be cached, [..., R]
     ttft_s: np.ndarray  # mean time to first token, [..., R]
     tpot_s: np.ndarray  # mean time per output token after the first, [..., R]

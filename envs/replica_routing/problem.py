@@ -121,7 +121,10 @@ class Problem(base.Problem):
             name: np.broadcast_to(gateways.scraped[name][:, None], (b, g, r)).copy()
             for name in ("running", "waiting", "kv_usage", "up")
         }
-        own = ("requests", "unanswered", "prompt_tokens", "new_tokens", "ttft_s", "tpot_s")
+        own = (
+            *("requests", "unanswered", "prompt_tokens", "generated_tokens", "new_tokens"),
+            *("ttft_s", "tpot_s"),
+        )
         speed = self.speeds if config.told_speeds else np.zeros(r)
         return Measured(
             **{name: gateways.pairs[name].copy() for name in own},

@@ -26,6 +26,7 @@ import numpy as np
 
 from marlserve.envs.sims import gateways_arrays as arrays
 from marlserve.envs.sims import gateways_kernel as kernel
+from marlserve.envs.sims import gateways_outlook
 from marlserve.envs.sims.gateways_arrays import CHANGE
 from marlserve.envs.sims.replica import Engine, Replicas, grown
 
@@ -181,7 +182,7 @@ class Gateways:
         times to its first and last token, and by how much those of all requests would rise."""
         own_s, all_s = np.zeros(self.shape), np.zeros(self.shape)
         known, state, rules, timings, *_ = self._arguments
-        kernel.what_if(
+        gateways_outlook.what_if(
             *(self.present(), np.array([ttft_weight, e2e_weight], float), own_s, all_s),
             *(known, state, rules, timings),
         )

@@ -12,7 +12,7 @@ REQUEST = np.dtype(  # what gateways know of one that came
 )
 PAIR = np.dtype(  # of a gateway and a replica
     [(name, "i8") for name in ("requests", "unanswered", "prompt_tokens", "new_tokens")]
-    + [(name, "i8") for name in ("sent_tokens", "answers", "completed")]
+    + [(name, "i8") for name in ("generated_tokens", "sent_tokens", "answers", "completed")]
     + [(name, "f8") for name in ("ttft_s", "tpot_s")]
 )
 SCRAPED = np.dtype([(name, "f8") for name in ("running", "waiting", "kv_usage", "up")])

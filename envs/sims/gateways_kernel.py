@@ -7,7 +7,7 @@ and comes within `round_ns`; all of them are decided on what is known as the rou
 import numpy as np
 from numba import njit
 
-from marlserve.envs.sims import replica_blocks, replica_faults, replica_kernel
+from marlserve.envs.sims import replica_faults, replica_kernel
 from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, NONE
 from marlserve.envs.sims.replica_outlook import outlook
 
@@ -108,6 +108,22 @@ def _scrape(b, known, state, rules):
 
 
 @njit(cache=True)
+def _count_tokens(b, known, state):
+    """How many tokens gateways were sent so far of their requests under way."""
+    asked, pairs = known[1], known[2]
+    replicas, requests, running = state[0], state[1], state[5]
+    for r in range(replicas.shape[1]):
+        e = replicas[b, r]
+        for g in range(pairs.shape[1]):
+            pairs[b, g, r].generated_tokens = 0
+        for i in range(e.running):
+            q = running[b, r, i]
+            pairs[b, asked[b, q].gateway, r].generated_tokens += (
+                requests[b, q].generated + e.run_done
+            )
+
+
+@njit(cache=True)
 def _matched(b, g, q, known, state, rules, matched):
     """Tokens of a request that each replica should have, by what this gateway sent there.
 
@@ -193,6 +209,7 @@ def _begin_round(b, round_ns, scrape_ns, known, state, rules, timings, logs, log
     if scrape_ns == 0:
         c.scraped_ns = now_ns
         _scrape(b, known, state, rules)
+    _count_tokens(b, known, state)
     for q in range(c.first, c.last):
         again = False
         for other in range(c.first, q):
@@ -259,37 +276,3 @@ def step(
         _forget_decisions(decisions[b])
         _play_round(b, chosen[b], known, state, rules, timings, logs, log_lengths, num_submitted)
         _begin_round(b, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths)
-
-
-@njit(cache=True)
-def what_if(present, weights, own_s, all_s, known, state, rules, timings):
-    """For each gateway's request and each replica: the weighted times of the request itself, and by
-    how much those of all requests would rise, in seconds, [B, G, R]."""
-    asked = known[1]
-    replicas, requests, nodes, blocks, table, running, _, _ = state
-    for b in range(replicas.shape[0]):
-        for r in range(replicas.shape[1]):
-            e = replicas[b, r]
-            before = -1.0
-            for g in range(present.shape[1]):
-                q = present[b, g]
-                if q == NONE:
-                    continue
-                now_ns = known[0][b].clock_ns
-                if before < 0.0:
-                    first, last, _, _ = outlook(
-                        now_ns, e, rules[r], timings[r], requests[b], running[b, r], 0, 0, 0
-                    )
-                    before = weights[0] * first + weights[1] * last
-                there = replica_blocks.expected_hits(
-                    q, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]
-                )
-                request, at_ns = requests[b, q], asked[b, q].arrival_ns
-                first, last, own_first, own_last = outlook(
-                    *(now_ns, e, rules[r], timings[r], requests[b], running[b, r]),
-                    *(request.prompt_tokens, there, request.output_tokens),
-                )
-                at = (weights[0] + weights[1]) * at_ns
-                after = weights[0] * first + weights[1] * last
-                own_s[b, g, r] = (weights[0] * own_first + weights[1] * own_last - at) / 1e9
-                all_s[b, g, r] = (after - before - at) / 1e9

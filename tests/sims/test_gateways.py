@@ -67,6 +67,7 @@ def test_what_decisions_cost_adds_up_to_the_time_that_requests_took():
 def test_gateways_know_what_they_have_under_way():
     gateways = made(num_gateways=3)
     while not gateways.copies["over"][0]:
+        gateways.replicas.settle()
         copy, requests = gateways.copies[0], gateways.replicas.requests[0]
         asked, sent = gateways.asked[0], np.arange(len(requests)) < copy["first"]
         live = sent & np.isin(requests["status"], [has.WAITING, has.RUNNING])
@@ -77,6 +78,8 @@ def test_gateways_know_what_they_have_under_way():
             assert pair["prompt_tokens"] == requests["prompt_tokens"][own].sum()
             waits = own & (requests["first_token_ns"] == has.NONE)
             assert pair["unanswered"] == waits.sum()
+            runs = own & (requests["status"] == has.RUNNING)
+            assert pair["generated_tokens"] == requests["generated"][runs].sum()
             assert pair["new_tokens"] == asked["new_tokens"][waits].sum()
         gateways.step(fewest(gateways))
 
