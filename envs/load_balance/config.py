@@ -71,8 +71,8 @@ class Config:
             checks.choice(self, name, choices)
         checks.whole(self, "num_balancers", 1, 1000)
         checks.numbers(self, "cores", 0.01, 1e4, most=4096)
-        checks.whole(self, "max_running", 1, none=True)
-        checks.whole(self, "max_backlog", 0, none=True)
+        checks.whole(self, "max_running", 1, 10**9, none=True)
+        checks.whole(self, "max_backlog", 0, 10**9, none=True)
         own = self.reach == "all" or len(self.cores) % self.num_balancers == 0
         allowed = f"for reach='own', a multiple of {self.num_balancers} servers"
         checks.require(self, "cores", own, allowed)

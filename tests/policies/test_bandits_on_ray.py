@@ -156,5 +156,5 @@ def test_learners_and_env_runners_have_one_confidence():
     assert first["confidence.precision"][:, -1, -1].sum() == ridge + rounds
     assert len(runners) == 2
     for found in runners:
-        assert_same(found, {name: first[name] for name in found})
+        assert_same(dict(found), {name: first[name] for name in found})
         assert any(name.startswith("confidence.") for name in found)
