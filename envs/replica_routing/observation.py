@@ -13,23 +13,27 @@ import numpy as np
 
 # Columns of the observation, per replica, and the scale on which each is shown; 0: as it is.
 _SCALES = {
-    "requests": 8.0,  # own ones in flight
+    "requests": 16.0,  # own ones in flight
     "unanswered": 2.0,  # of those, without a first token yet
-    "prompt_tokens": 20_000.0,  # of own requests in flight
-    "generated_tokens": 1_000.0,  # of the same, so far
-    "new_tokens": 4_000.0,  # of own unanswered requests, without what should be cached
+    "prompt_tokens": 150_000.0,  # of own requests in flight
+    "generated_tokens": 4_000.0,  # of the same, so far
+    "new_tokens": 15_000.0,  # of own unanswered requests, without what should be cached
     "ttft_s": 0.5,  # of own requests, recently
-    "tpot_s": 0.02,
-    "running": 8.0,  # as last scraped
+    "tpot_s": 0.03,
+    "running": 16.0,  # as last scraped
     "waiting": 2.0,
     "kv_usage": 0.0,
     "scrape_age_s": 1.0,
     "up": 0.0,
     "speed": 0.0,  # over the fastest one's; 0 where it is not told
     "matched_share": 0.0,  # of the request's prompt, that should be cached there
-    "missing_tokens": 4_000.0,  # of its prompt, that should not
+    "missing_tokens": 10_000.0,  # of its prompt, that should not
     "home": 0.0,  # whether its session's latest request went there
-    "request_prompt_tokens": 4_000.0,  # from here on the same for all replicas
+    "wait_s": 0.5,  # from here on what the engine's timing makes of these: see `Estimates`
+    "token_s": 0.03,
+    "delay_s": 5.0,
+    "drag_s": 0.05,
+    "request_prompt_tokens": 10_000.0,  # from here on the same for all replicas
     "request_output_tokens": 200.0,  # as predicted; 0 where nothing is
     "has_request": 0.0,
     "agent_index": 0.0,  # g / G
@@ -64,6 +68,37 @@ class Measured(NamedTuple):
     gateway: np.ndarray  # which of the G gateways it is, [...]
 
 
+class Estimates(NamedTuple):
+    """What it means if the request goes to a replica, by the engine's timing, [..., R].
+
+    The replica is taken to be of the speed that is told, or of speed 1, and to hold what the
+    gateway itself sent there and no more.
+    """
+
+    wait_s: np.ndarray  # until its first token: for the prompts before it, and its own
+    token_s: np.ndarray  # each further token takes
+    delay_s: np.ndarray  # that its prompt costs all companions together
+    drag_s: np.ndarray  # that its context costs them together with each token
+
+
+def estimates(measured: Measured, config) -> Estimates:
+    """From what a gateway measures."""
+    timing = config.engine.timing
+    speed = np.asarray(measured.speed)
+    speed = np.where(speed > 0, speed, 1.0)
+    per_new_s = timing.per_new_ms / 1e3 / speed
+    per_context_s = timing.per_context_ms / 1e3 / timing.context_unit / speed
+    prompt = np.asarray(measured.request_prompt_tokens)[..., None]
+    missing = prompt - measured.matched_tokens
+    context = np.asarray(measured.prompt_tokens) + measured.generated_tokens + prompt
+    return Estimates(
+        wait_s=per_new_s * (measured.new_tokens + missing),
+        token_s=timing.decode_ms / 1e3 / speed + per_context_s * context,
+        delay_s=measured.requests * per_new_s * missing,
+        drag_s=measured.requests * per_context_s * prompt,
+    )
+
+
 def observe(measured: Measured, config) -> np.ndarray:
     """The observations, [..., R, F] float32, by `FEATURES`."""
     prompt = np.asarray(measured.request_prompt_tokens)[..., None]
@@ -71,6 +106,7 @@ def observe(measured: Measured, config) -> np.ndarray:
     places = np.arange(matched.shape[-1])
     columns = {
         **{name: getattr(measured, name) for name in Measured._fields if name in _SCALES},
+        **estimates(measured, config)._asdict(),
         "scrape_age_s": np.asarray(measured.scrape_age_s)[..., None],
         "speed": np.asarray(measured.speed) / max(config.speeds),
         "matched_share": matched / np.maximum(prompt, 1),

@@ -16,8 +16,8 @@ TRAINING: dict[str, dict[str, Any]] = {
 ENV_RUNNERS: dict[str, dict[str, Any]] = {  # of AlgorithmConfig.env_runners()
     "ppo": {"num_envs_per_env_runner": 32, "rollout_fragment_length": 128},
 }
-ENV_STEPS = 1_000_000
-EVALUATIONS, EVALUATION_EPISODES = 10, 16  # in the course of a training
+ENV_STEPS = 600_000
+EVALUATIONS, EVALUATION_EPISODES = 6, 16  # in the course of a training
 
 
 def settings(candidate: str, env_steps: int | None) -> Settings:
