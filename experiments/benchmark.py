@@ -12,6 +12,7 @@
              PPO: `benchmarks.kv_cache`.
 `kv_compression`  answers, one for each arm and prompt, with all arms of a prompt side by side, and
              `kv_compression_training` of NeuralLinear, from a table: `benchmarks.kv_compression`.
+`routing`    requests that are sent to replicas, with all that gateways see: `benchmarks.routing`.
 `decision`   greedy decisions of a small network, one at a time, from a policy file and by torch:
              `benchmarks.decision`.
 
@@ -44,6 +45,7 @@ from marlserve.experiments.benchmarks.learning import (
     TRAINING,
     sampling,
 )
+from marlserve.experiments.benchmarks.routing import ROUTING
 from marlserve.experiments.benchmarks.simulator import PLAIN, SIMULATOR
 from marlserve.experiments.benchmarks.work import Side, Work
 from marlserve.experiments.harness.experiment import RUNS
@@ -73,6 +75,7 @@ PARTS = {
     "kv_compression_training": Part(
         "pulls", kv_compression.TRAINING, kv_compression.FROM_THE_MODEL
     ),
+    "routing": Part("requests", ROUTING, None),
     "decision": Part("decisions", decision.DECISION, decision.TORCH),
 }
 

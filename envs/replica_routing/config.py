@@ -27,10 +27,10 @@ class Config:
     num_gateways: int = 1
     speeds: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of each replica's passes
     told_speeds: bool = True  # whether gateways know them
-    block_tokens: int = 64  # of the engines; see sims.replica
-    num_blocks: int = 16_384
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 8_192
+    block_tokens: int = 64  # of the engines' caches; see sims.replica
+    num_blocks: int = 16_384  # in the cache of each
+    max_num_seqs: int = 256  # requests that one runs at once
+    max_num_batched_tokens: int = 8_192  # of one pass
 
     trace: str = "conversations"  # drawn, or read from a "file"
     setting: str = "long"  # of the conversations
@@ -46,9 +46,9 @@ class Config:
     change_s: tuple[float, float] = (10.0, 30.0)  # for how long, uniform
     change_speed: float = 0.25  # factor on its speed meanwhile; 0: it is down
 
-    episode_s: float = 120.0
-    warm_up_s: float = 60.0
-    reward: str = "foreseen"
+    episode_s: float = 120.0  # in which requests come
+    warm_up_s: float = 60.0  # before it, by fewest requests; no metric counts it
+    reward: str = "foreseen"  # see rewards
     reward_scope: str = "agent"  # each its own, or one reward for the "team"
     reward_unit_s: float = 10.0  # seconds that count as a reward of 1
     e2e_weight: float = 1.0  # of the time to the last token

@@ -143,10 +143,10 @@ class Problem(base.Problem):
 
     def action_masks(self) -> np.ndarray:
         """Those that were up when they were scraped, or all if none was: [B, G, 1, R]."""
-        b, g, r = self.gateways.shape
+        _, g, _ = self.gateways.shape
         up = self.gateways.scraped["up"] > 0
         up |= ~up.any(axis=1, keepdims=True)
-        return np.broadcast_to(up[:, None, None], (b, g, 1, r))
+        return np.repeat(up[:, None, None], g, axis=1)
 
     def state(self) -> np.ndarray:
         """Of every replica its requests that run and that wait, its share of blocks in use, whether

@@ -29,6 +29,8 @@ def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
             e = replicas[b, r]
             if e.phase == 0 and e.running == 0 and e.waiting == 0:
                 continue
+            if e.phase != 0 and e.pass_end_ns > to_ns:
+                continue
             replica_kernel.advance(
                 *(to_ns, e, rules[r], timings[r], requests[b], nodes[b], blocks[b, r]),
                 *(table[b, r], running[b, r], held[b, r], rows[b, r]),
@@ -95,16 +97,12 @@ def _hear(b, known, requests, logs, log_lengths):
 def _scrape(b, known, state, rules):
     """Gateways are told what every replica tells of itself."""
     scraped = known[3]
-    replicas, requests, nodes, blocks, table, running, held, _ = state
+    replicas, requests, running = state[0], state[1], state[5]
     for r in range(replicas.shape[1]):
-        e = replicas[b, r]
-        replica_kernel.settle(
-            *(e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
-            *(running[b, r], held[b, r]),
-        )
-        seen = scraped[b, r]
+        e, seen = replicas[b, r], scraped[b, r]
         seen.running, seen.waiting, seen.up = e.running, e.waiting, not e.down
-        seen.kv_usage = 1.0 - (e.num_free + e.num_idle) / rules[r].num_blocks
+        used = replica_kernel.blocks_in_use(e, rules[r], requests[b], running[b, r])
+        seen.kv_usage = used / rules[r].num_blocks
 
 
 @njit(cache=True)

@@ -56,9 +56,8 @@ def _admit(e, budget, rules, requests, nodes, blocks, table, running, held, rows
     Returns the tokens that this pass computes of it; `NONE` if it has to wait, and 0 if it can
     never be served and is gone.
     """
-    q = e.first
+    q, size = e.first, rules.block_tokens
     request = requests[q]
-    size = rules.block_tokens
     known = request.prompt_tokens + request.generated
     whole = (known + size - 1) // size
     if whole > rules.num_blocks:
@@ -178,11 +177,9 @@ def _end_pass(e, requests, blocks, running, held, rows, log, log_length):
                 tell(has.FIRST_TOKEN, running[i], log, log_length)
         if request.generated == request.output_tokens:
             first_done = min(first_done, i)
-            request.last_token_ns = e.pass_end_ns
-            request.status = has.COMPLETED
+            request.last_token_ns, request.status = e.pass_end_ns, has.COMPLETED
     e.clock_ns, e.phase = e.pass_end_ns, has.IDLE
-    kept = first_done
-    end = e.running
+    kept, end = first_done, e.running
     for i in range(first_done, end):
         q = running[i]
         if requests[q].status == has.COMPLETED:
@@ -219,11 +216,22 @@ def _plan_run(e, rules, requests, running):
 
 
 @njit(cache=True)
+def blocks_in_use(e, rules, requests, running):
+    """By running requests, with those that they took in a run of decoding passes."""
+    used = rules.num_blocks - e.num_free - e.num_idle
+    passes = e.run_done + (e.phase == has.DECODE_RUN)
+    if passes > 0:
+        for i in range(e.running):
+            used += missing(requests[running[i]], passes, rules)
+    return used
+
+
+@njit(cache=True)
 def settle(e, rules, requests, nodes, blocks, table, running, held):
     """Bring the running requests up to date after a run of decoding passes."""
     under_way = e.phase == has.DECODE_RUN
+    e.run_left = 0
     if e.run_done == 0 and not under_way:
-        e.run_left = 0
         return
     for i in range(e.running):
         q = running[i]
@@ -231,7 +239,7 @@ def settle(e, rules, requests, nodes, blocks, table, running, held):
         grow(q, e.run_done + under_way, e, rules, requests, nodes, blocks, table, held)
     e.output_tokens += e.run_done * e.running
     e.passes += e.run_done + under_way
-    e.run_done = e.run_left = 0
+    e.run_done = 0
     if under_way:
         e.phase = has.PASS
 

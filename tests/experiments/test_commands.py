@@ -11,7 +11,13 @@ from marlserve.experiments.harness.flags import changes_of, comments, given, wit
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.options import SourceFlags, asked, merged
 
-PROBLEMS = ("contextual_bandit", "kv_cache", "kv_compression", "load_balance")
+PROBLEMS = (
+    "contextual_bandit",
+    "kv_cache",
+    "kv_compression",
+    "load_balance",
+    "replica_routing",
+)
 SCRIPTS = {name: import_module(f"marlserve.experiments.{name}") for name in PROBLEMS}
 EVERY = [
     (name, command)

@@ -118,6 +118,18 @@ def test_what_should_be_cached_is_where_nothing_was_pushed_out():
     assert reused.sum() > 0.8 * expected.sum()
 
 
+def test_what_is_scraped_is_true():
+    gateways = made()
+    while not gateways.copies["over"][0]:
+        told = gateways.scraped[0].copy()
+        gateways.replicas.settle()
+        replicas = gateways.replicas.replicas[0]
+        free = replicas["num_free"] + replicas["num_idle"]
+        np.testing.assert_allclose(told["kv_usage"], 1.0 - free / ROOMY.num_blocks)
+        np.testing.assert_array_equal(told["running"], replicas["running"])
+        gateways.step(fewest(gateways))
+
+
 def test_what_is_scraped_is_as_old_as_it_says():
     gateways, last, seen, ages = made(scrape_s=1.0), None, None, []
     while not gateways.copies["over"][0]:
