@@ -15,6 +15,8 @@ from marlserve.experiments.studies.load_balance.ablation import report
 from marlserve.experiments.studies.load_balance.study import STUDY
 from marlserve.experiments.studies.load_balance.variations import FACTORS, STANDARD, variations
 
+pytestmark = pytest.mark.slow
+
 REWARDS = ("excess_slowdown", "latency")
 
 

@@ -20,6 +20,8 @@ from marlserve.experiments.benchmarks import kv_cache as benchmark_kv_cache
 from marlserve.experiments.benchmarks.reference_qmix import PlainQMIX
 from marlserve.experiments.benchmarks.work import Work, timed
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(benchmark.__file__)
 
 
@@ -51,7 +53,6 @@ def test_every_side_is_measured(name):
     assert [row.side for row in rows if row.ratio == 1.0] == [part.base]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "updates"),
     [

@@ -20,6 +20,8 @@ from marlserve.experiments.harness.validation import FIRST_VALIDATION_SEED
 from marlserve.experiments.studies import runs
 from marlserve.policies.checkpoint import CheckpointPolicy
 
+pytestmark = pytest.mark.slow
+
 WATCHED = replace(
     TINY, evaluate_every=64, evaluation_episodes=2, evaluation_config={"episode_s": 1.0}
 )

@@ -13,6 +13,8 @@ from marlserve.experiments.harness.run import read_progress
 from marlserve.experiments.load_balance import main
 from marlserve.experiments.studies.load_balance import settings
 
+pytestmark = pytest.mark.slow
+
 FAST = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 8}
 LEARNED = ("vdn", "s_sac")
 

@@ -18,6 +18,8 @@ from marlserve.experiments.studies.kv_compression import tables as making
 from marlserve.experiments.studies.kv_compression.tables import SPLITS
 from marlserve.policies.checkpoint import CheckpointPolicy
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("h2o", "sigmoid_0.1_16", "window_4")
 FEW = ["--num-prompts=24", "--arms", *ARMS, "--episodes-per-update=8", "--eval-frequency=2"]
 TINY = [x for x in FEW if not x.startswith(("--episodes", "--eval"))]

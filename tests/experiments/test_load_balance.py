@@ -182,6 +182,7 @@ def test_a_width_is_that_of_all_layers(algorithm, expected):
     assert sweep_plan.width_settings(policies.config(algorithm), 8) == expected
 
 
+@pytest.mark.slow
 def test_a_sweep_is_stopped_goes_on_and_is_finished(
     ray_session, quick, tmp_path, capsys, monkeypatch
 ):

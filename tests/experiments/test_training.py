@@ -25,6 +25,8 @@ from marlserve.experiments.harness.training import train
 from marlserve.experiments.studies import runs
 from marlserve.policies.checkpoint import CheckpointPolicy
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"load_balance": {"episode_s": 2.0}, "kv_cache": {"episode_hours": 0.05}}
 
 

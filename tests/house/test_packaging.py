@@ -142,6 +142,7 @@ def test_the_wheel_holds_every_module_all_data_and_nothing_else(wheel):
     assert "marlserve/envs/sims/kv_compression/small_llama/model.safetensors" in names
 
 
+@pytest.mark.slow
 def test_every_module_imports_in_another_project(installed, tmp_path):
     python, origin = installed
     output, errors = run(python, "-c", IMPORT_ALL, *MODULES, cwd=tmp_path)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
@@ -43,7 +45,6 @@ def test_the_readme_shows_how_to_use_it_from_python():
     assert program(PAGES[0].read_text()).strip()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page", [x for x in PAGES if program(x.read_text()).strip()], ids=lambda page: page.name

@@ -12,6 +12,8 @@ from marlserve.policies.sampling.agent_index import IndexedBatch, indexed, with_
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 from marlserve.policies.sampling.parallel_batch import ParallelBatch
 
+pytestmark = pytest.mark.slow
+
 FEW = {"learning_starts": 64, "replay_capacity": 1_000, "lr": 3e-3, "updates_per_step": 8}
 SETTINGS = {
     "qmix": FEW | {"use_gru": False, "sequence_length": 1, "mixer": "vdn", "epsilon": 1.0},

@@ -9,7 +9,7 @@ from toy_bandits import KINDS
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 SIZES = {"full": {"hidden_sizes": [24]}}  # of the others, the default
 
 
@@ -133,7 +133,6 @@ def test_rewards_of_any_scale_are_learned_alike():
     np.testing.assert_array_equal(*chosen)
 
 
-@pytest.mark.slow
 def test_learners_and_env_runners_have_one_confidence():
     config = bandit("neural_linear", updates_per_step=4, agents=2)
     config.learners(num_learners=2).env_runners(num_env_runners=1)

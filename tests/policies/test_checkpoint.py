@@ -6,7 +6,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from recalling import recall
 from states import assert_same
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def learner_state(algorithm):
@@ -49,7 +49,7 @@ def assert_runners_play(algorithm, weights, expected_runners):
 
 @pytest.mark.parametrize(
     ("num_env_runners", "num_learners"),
-    [(0, 0), pytest.param(2, 2, marks=pytest.mark.slow)],
+    [(0, 0), (2, 2)],
 )
 def test_training_goes_on_where_it_was_saved(num_env_runners, num_learners, tmp_path):
     algorithm = recall(num_env_runners, num_learners).build_algo()

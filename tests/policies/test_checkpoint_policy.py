@@ -14,7 +14,7 @@ from marlserve import policies
 from marlserve.policies import qmix
 from marlserve.policies.checkpoint import CheckpointPolicy
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from on_policy_rows import TIMESTEPS, R, batch_of, own_policy
 
 from marlserve.policies.sampling.sequences import Sequences
 
+pytestmark = pytest.mark.slow
+
 CASES = [
     ("dqn", "discrete"),
     ("sac", "discrete"),

@@ -5,7 +5,7 @@ import pytest
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def identity(algorithm, space):

@@ -6,7 +6,7 @@ from marlserve import policies
 from marlserve.policies.sampling.gymnasium_env import GymnasiumEnv
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def evaluated(config, num_episodes):
@@ -47,7 +47,6 @@ def test_identity(algorithm, space, least):
     assert learned(config, 20_000, 300) > least
 
 
-@pytest.mark.slow
 def test_pendulum():
     """Numbers as actions, rewards of -16 to 0 per step; random actions earn about -1200."""
     config = (

@@ -8,7 +8,7 @@ import torch
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def own_policy(agent_id, episode=None, **kwargs):
@@ -55,7 +55,7 @@ def watched(algorithm):
 
 @pytest.mark.parametrize(
     ("name", "num_env_runners"),
-    [("ppo", 0), ("a2c", 0), pytest.param("ppo", 2, marks=pytest.mark.slow)],
+    [("ppo", 0), ("a2c", 0), ("ppo", 2)],
 )
 def test_every_step_was_chosen_by_the_present_weights(name, num_env_runners):
     config = small(name).env_runners(num_env_runners=num_env_runners)
@@ -104,7 +104,6 @@ def test_an_unknown_space_is_refused():
         config.build_algo()
 
 
-@pytest.mark.slow
 def test_two_learners_agree_and_go_on(tmp_path):
     config = small(toy="Departures", training={"minibatch_size": 8, "kl_target": 1.0})
     names = {f"of_a{i}" for i in range(3)}
@@ -140,7 +139,6 @@ def test_two_learners_agree_and_go_on(tmp_path):
     algorithm.stop()
 
 
-@pytest.mark.slow
 def test_a_killed_runner_is_replaced_and_plays_what_was_learned():
     config = small().env_runners(num_env_runners=2)
     algorithm = config.fault_tolerance(restart_failed_env_runners=True).build_algo()

@@ -19,7 +19,7 @@ from marlserve.policies.checkpoint import CheckpointPolicy
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 from marlserve.policies.sampling.runner import MIXER
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 STEPS_PER_ITERATION = 4 * 8
 SMALL = {  # settings, where an algorithm has them
     "hidden_size": 8,
@@ -114,9 +114,7 @@ def saved(request, ray_session, tmp_path_factory):
     return request.param, folder, state
 
 
-@pytest.mark.parametrize(
-    "num_env_runners", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["local", "remote"]
-)
+@pytest.mark.parametrize("num_env_runners", [0, 1], ids=["local", "remote"])
 def test_a_checkpoint_plays_everywhere_and_goes_on(saved, num_env_runners):
     name, folder, state = saved
     if num_env_runners:

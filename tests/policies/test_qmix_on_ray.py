@@ -8,7 +8,7 @@ from marlserve.policies import qmix
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 from marlserve.policies.sampling.runner import MIXER
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def small(toy, **training):
@@ -78,7 +78,6 @@ def test_evaluation_is_greedy():
     assert result["episode_return_min"] == result["episode_return_max"]
 
 
-@pytest.mark.slow
 def test_a_killed_runner_is_replaced_and_plays_what_was_learned():
     config = small("Recall", lr=0.01).env_runners(num_env_runners=2)
     algorithm = config.fault_tolerance(restart_failed_env_runners=True).build_algo()
@@ -97,7 +96,6 @@ def test_a_killed_runner_is_replaced_and_plays_what_was_learned():
     assert min(versions) > 0  # none plays its random first weights
 
 
-@pytest.mark.slow
 def test_tune_compares_mixers(tmp_path):
     config = small("TwoStep").training(mixer=tune.grid_search(["qmix", "vdn"]))
     results = tune.Tuner(

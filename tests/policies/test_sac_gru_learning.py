@@ -6,7 +6,7 @@ import pytest
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 ROW = {"sequence_length": 4, "replay_capacity": 2_000, "train_batch_size_per_learner": 32}
 SETTINGS = {
     "sac_gru": {"hidden_size": 32, **ROW},
@@ -75,7 +75,6 @@ def test_what_was_seen_two_rows_ago(space, burn_in):
     assert result > 0.93
 
 
-@pytest.mark.slow
 def test_two_learners_stay_alike():
     config = config_of(
         "sac_gru", "toy_memory:Echo", training={"burn_in": 1}, space="box", length=12

@@ -201,6 +201,7 @@ def test_an_array_problem_that_crashes_is_made_anew():
         VectorEnvRunner(config=config, worker_index=0).sample()
 
 
+@pytest.mark.slow
 def test_remote_runner(ray_session):
     import ray
 

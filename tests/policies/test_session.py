@@ -11,6 +11,8 @@ import ray
 
 from marlserve.policies import session
 
+pytestmark = pytest.mark.slow
+
 
 @ray.remote
 def worker() -> dict:
@@ -138,7 +140,6 @@ session.stop()
 """
 
 
-@pytest.mark.slow
 def test_algorithms_with_more_env_runners_than_before_find_their_cores():
     result = subprocess.run(
         [sys.executable, "-c", _GROWS], capture_output=True, text=True, timeout=300, check=False

@@ -21,6 +21,8 @@ from marlserve.policies.sampling.runner import MIXER, VectorEnvRunner
 from marlserve.policies.training.independent import LOSS_MASK, batch_by_policy
 from marlserve.policies.training.qmix_learner import learner_batch
 
+pytestmark = pytest.mark.slow
+
 AGENTS = ("a0", "a1", "a2", "a3")
 BEST = [1.0, 2.0, 1.0, 0.0]  # rewards of who copies what it sees
 

@@ -27,6 +27,8 @@ from queueing import (
     simulate,
 )
 
+pytestmark = pytest.mark.slow
+
 PRECISION = 0.02
 GLOBAL = "global_shortest_expected_delay"
 LAWS = [deterministic, exponential, hyper_exponential]
