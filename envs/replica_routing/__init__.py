@@ -8,12 +8,13 @@ Action       Discrete(R), the replica; those known to be down are masked. A gate
              request in this round acts too, to no effect.
 Reward       `REWARDS[config.reward]`: by default minus the seconds that the decision costs all
              requests, its own and those it slows down, as foreseen when it is made: credit comes at
-             once, and the sum over an episode is minus the time that all requests took.
+             once, and the sum over an episode is about minus the time that all requests took.
 Episode      truncated as the requests of episode_s seconds are sent, and then they are served to
              the end; never terminated. Before it, warm_up_s of the same traffic by fewest requests;
-             metrics and rewards leave that out. A step is a round: the next request, and those that
-             come to other gateways within round_s. Simulated are engines that batch continuously,
-             see sims.replica, and what gateways learn of them, see sims.gateways.
+             metrics leave that out, and rewards but for what is still under way. A step is a round:
+             the next request, and those that come to other gateways within round_s. Simulated are
+             engines that batch continuously, see sims.replica, and what gateways learn of them, see
+             sims.gateways.
 Reference    Kwon et al.: Efficient memory management for large language model serving with
              PagedAttention, SOSP 2023, https://arxiv.org/abs/2309.06180
 

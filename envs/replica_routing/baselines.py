@@ -53,7 +53,7 @@ def cache_aware(
 ) -> np.ndarray:
     """SGLang's rule, with its defaults: fewest requests where the most are more than `absolute`
     above and `relative` times the fewest; else the longest matched prefix if it is more than
-    `share` of the prompt; else the replica to which the fewest tokens went.
+    `share` of the prompt; else the replica with the fewest prompt tokens in flight.
     """
     most, fewest = (f(seen.requests, axis=-1, keepdims=True) for f in (np.max, np.min))
     unequal = (most - fewest > absolute) & (most > relative * fewest)
@@ -63,8 +63,9 @@ def cache_aware(
 
 
 def kv_cost(seen: Measured, config: Config, prefill_weight: float = 1.0) -> np.ndarray:
-    """NVIDIA Dynamo's: blocks of prompts still to be computed there, this one's missing part
-    included, plus blocks in use by own requests, over the replica's speed."""
+    """After NVIDIA Dynamo's: blocks of prompts still to be computed there, this one's missing part
+    included, plus blocks of own requests there, over the replica's speed. Dynamo counts blocks that
+    requests share once, and has no speeds."""
     missing = seen.new_tokens + seen.request_prompt_tokens[..., None] - seen.matched_tokens
     held = seen.prompt_tokens + seen.request_prompt_tokens[..., None]
     return (prefill_weight * missing + held) / config.block_tokens / _speed(seen)
@@ -108,16 +109,21 @@ def adaptive(rule: Rule) -> Rule:
 
 
 def ruled(rule: Rule, problem) -> Policy:
-    """What sends each request to the replica with the lowest score."""
-    places, turn = np.arange(problem.config.num_replicas), 0
+    """What sends each request to the replica with the lowest score.
+
+    Each gateway has turns of its own, and gateway g begins with replica g.
+    """
+    places, agents = np.arange(problem.config.num_replicas), np.arange(len(problem.agents))
+    turn = np.tile(agents, (problem.num_envs, 1))  # [B, G]
 
     def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
         nonlocal turn
         seen = problem.measured()
         scores = np.where(seen.up > 0, rule(seen, problem.config), _DOWN)
         tied = scores <= scores.min(axis=-1, keepdims=True)
-        chosen = np.where(tied, (places - turn) % len(places), len(places)).argmin(axis=-1)
-        turn += 1
+        next_first = (places - turn[..., None]) % len(places)
+        chosen = np.where(tied, next_first, len(places)).argmin(axis=-1)
+        turn = turn + (seen.request_prompt_tokens > 0)
         return {agent: chosen[:, i] for i, agent in enumerate(problem.agents)}
 
     return act

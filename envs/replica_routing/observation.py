@@ -51,7 +51,7 @@ class Measured(NamedTuple):
     requests: np.ndarray  # own ones in flight, [..., R]
     unanswered: np.ndarray  # of those, without a first token yet, [..., R]
     prompt_tokens: np.ndarray  # of own requests in flight, [..., R]
-    generated_tokens: np.ndarray  # of the same, so far: not of those that wait again, [..., R]
+    generated_tokens: np.ndarray  # of the same, so far, [..., R]
     new_tokens: np.ndarray  # of own unanswered ones, without what should be cached, [..., R]
     ttft_s: np.ndarray  # mean time to first token, [..., R]
     tpot_s: np.ndarray  # mean time per output token after the first, [..., R]
@@ -92,7 +92,7 @@ def estimates(measured: Measured, config) -> Estimates:
     missing = prompt - measured.matched_tokens
     context = np.asarray(measured.prompt_tokens) + measured.generated_tokens + prompt
     return Estimates(
-        wait_s=per_new_s * (measured.new_tokens + missing),
+        wait_s=timing.prefill_ms / 1e3 / speed + per_new_s * (measured.new_tokens + missing),
         token_s=timing.decode_ms / 1e3 / speed + per_context_s * context,
         delay_s=measured.requests * per_new_s * missing,
         drag_s=measured.requests * per_context_s * prompt,

@@ -27,7 +27,7 @@ class Problem(base.Problem):
         self.observation_space = Box(0.0, 1.0, (r, len(FEATURES)), np.float32)
         self.action_space = Discrete(r)
         self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)
-        self.speeds = np.asarray(config.speeds)
+        self.speeds = np.tile(np.asarray(config.speeds, float), (num_envs, 1))  # [B, R]
         self._recorded = traffic.recording(
             *(config.trace, config.setting, config.trace_path, config.split)
         )
@@ -49,8 +49,10 @@ class Problem(base.Problem):
         config = self.config
         for copy in copies:
             rng = self.generators[copy]
-            requests, start_s = traffic.episode(config, rng)
-            self._windows[copy] = start_s // (config.warm_up_s + config.episode_s)
+            requests, self._windows[copy] = traffic.episode(config, rng)
+            if not config.told_speeds:  # nor is any replica known by its place
+                self.speeds[copy] = rng.permutation(config.speeds)
+            speeds = self.speeds[copy]
             sessions, session = np.unique(requests["session"], return_inverse=True)
             gateway = rng.integers(config.num_gateways, size=len(sessions))[session]
             alone = requests["session"] < 0
@@ -67,11 +69,11 @@ class Problem(base.Problem):
                 ),
                 warm_s=config.warm_up_s,
                 end_s=config.warm_up_s + config.episode_s,
-                rates=self.speeds,
+                rates=speeds if config.told_speeds else np.ones_like(speeds),
                 session=np.where(alone, -1, session),
                 expected_output=requests["output_tokens"] if config.told_output else None,
-                slowness=1.0 / self.speeds,
-                changes=_changes(config, rng),
+                slowness=1.0 / speeds,
+                changes=_changes(config, speeds, rng),
             )
         self._present = self.gateways.present()
         self._cost_s[copies] = self._cost_so_far_s()[copies]
@@ -95,13 +97,13 @@ class Problem(base.Problem):
             self.gateways.copies["clock_ns"],
         )[:, None]
         came = (requests["status"] > 0) & (requests["arrival_ns"] <= now_ns)
+        last_ns = np.where(requests["last_token_ns"] >= 0, requests["last_token_ns"], now_ns)
         total_s = np.zeros(self.num_envs)
-        for name, weight in (
-            ("first_token_ns", config.ttft_weight),
-            ("last_token_ns", config.e2e_weight),
+        for ends_ns, weight in (
+            (_first_ns(requests, last_ns), config.ttft_weight),
+            (last_ns, config.e2e_weight),
         ):
-            until_ns = np.where(requests[name] >= 0, np.minimum(requests[name], now_ns), now_ns)
-            spent_ns = np.where(came, until_ns - requests["arrival_ns"], 0)
+            spent_ns = np.where(came, np.minimum(ends_ns, now_ns) - requests["arrival_ns"], 0)
             total_s += weight * spent_ns.sum(axis=1) / 1e9
         failed = np.isin(requests["status"], (has.REJECTED, has.FAILED)).sum(axis=1)
         return total_s + config.failure_s * failed
@@ -125,12 +127,12 @@ class Problem(base.Problem):
             *("requests", "unanswered", "prompt_tokens", "generated_tokens", "new_tokens"),
             *("ttft_s", "tpot_s"),
         )
-        speed = self.speeds if config.told_speeds else np.zeros(r)
+        speed = self.speeds if config.told_speeds else np.zeros((b, r))
         return Measured(
             **{name: gateways.pairs[name].copy() for name in own},
             **scraped,
             scrape_age_s=np.broadcast_to(age_s[:, None], (b, g)),
-            speed=np.broadcast_to(speed, (b, g, r)),
+            speed=np.broadcast_to(speed[:, None], (b, g, r)),
             matched_tokens=np.where(there[..., None], gateways.matched, 0),
             home=gateways.homes(self._present),
             request_prompt_tokens=of_request(gateways.replicas.requests["prompt_tokens"]),
@@ -156,7 +158,7 @@ class Problem(base.Problem):
         replicas, clock_s = gateways.replicas.replicas, gateways.copies["clock_ns"] / 1e9
         gateways.replicas.settle()
         free = replicas["num_free"] + replicas["num_idle"]
-        speed = 1.0 / replicas["slowness"] / (max(self.speeds) * self._fastest())
+        speed = 1.0 / replicas["slowness"] / (max(self.config.speeds) * self._fastest())
         columns = (
             replicas["running"] / (replicas["running"] + 8.0),
             replicas["waiting"] / (replicas["waiting"] + 8.0),
@@ -174,24 +176,26 @@ class Problem(base.Problem):
         return max(1.0, self.config.change_speed) if self.config.change_every_s else 1.0
 
     def windows(self) -> np.ndarray:
-        return self._windows
+        return self._windows.copy()
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Of the requests that came after the warm-up: how many completed, and failed; their times
         in seconds to the first token and to the last, and per output token after the first; the
-        share that both limits held for; the share of prompt tokens that were cached; how often one
-        was preempted; and Jain's index of the replicas' tokens over their speeds."""
+        share that both limits held for; the share of prompt tokens that were cached as they were
+        admitted first; how often one was preempted; and Jain's index of the replicas' tokens over
+        their speeds. Of what ends without a token, the end is the first token."""
         requests = self.gateways.replicas.requests
         found: dict[str, list] = {}
         for b in range(self.num_envs):
-            for name, value in self._metrics(requests[b], self.gateways.copies[b]).items():
+            of_copy = self._metrics(requests[b], self.gateways.copies[b], self.speeds[b])
+            for name, value in of_copy.items():
                 found.setdefault(name, []).append(value)
         return {name: np.array(values, float) for name, values in found.items()}
 
-    def _metrics(self, requests: np.ndarray, copy: np.void) -> dict[str, float]:
+    def _metrics(self, requests: np.ndarray, copy: np.void, speeds: np.ndarray) -> dict[str, float]:
         mine = (requests["status"] > 0) & (requests["arrival_ns"] >= copy["warm_ns"])
         done = requests[mine & (requests["status"] == has.COMPLETED)]
-        ttft_s = (done["first_token_ns"] - done["arrival_ns"]) / 1e9
+        ttft_s = (_first_ns(done, done["last_token_ns"]) - done["arrival_ns"]) / 1e9
         e2e_s = (done["last_token_ns"] - done["arrival_ns"]) / 1e9
         tpot_s = (e2e_s - ttft_s) / np.maximum(done["output_tokens"] - 1, 1)
         good = (ttft_s <= self.config.slo_ttft_s) & (tpot_s <= self.config.slo_tpot_s)
@@ -208,9 +212,9 @@ class Problem(base.Problem):
             "mean_tpot_s": _mean(tpot_s),
             **_percentiles("e2e", e2e_s),
             "goodput": good.sum() / max(mine.sum(), 1),
-            "prefix_hit_share": done["reused_tokens"].sum() / max(done["prompt_tokens"].sum(), 1),
+            "prefix_hit_share": done["hit_tokens"].sum() / max(done["prompt_tokens"].sum(), 1),
             "preemptions": float(np.maximum(done["admissions"] - 1, 0).sum()),
-            "jain_index": float(jain_index(tokens / self.speeds)),
+            "jain_index": float(jain_index(tokens / speeds)),
         }
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
@@ -218,6 +222,7 @@ class Problem(base.Problem):
             "ansi": picture.text,
             "rgb_array": picture.pixels,
         }
+        self.gateways.replicas.settle()
         return draws[mode](
             *(self.gateways.replicas.replicas[copy], self.gateways.copies[copy]),
             self.config.num_blocks,
@@ -234,7 +239,12 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def _changes(config: Config, rng: np.random.Generator) -> np.ndarray:
+def _first_ns(requests: np.ndarray, last_ns: np.ndarray) -> np.ndarray:
+    """When the first token came; of those that end without one, when they ended."""
+    return np.where(requests["first_token_ns"] >= 0, requests["first_token_ns"], last_ns)
+
+
+def _changes(config: Config, speeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """When which replica becomes slow or fails, and recovers; one at a time."""
     changes, now_s = [], 0.0
     slowness = 0.0 if config.change_speed == 0 else 1.0 / config.change_speed
@@ -243,7 +253,7 @@ def _changes(config: Config, rng: np.random.Generator) -> np.ndarray:
         if now_s >= config.warm_up_s + config.episode_s:
             break
         replica = int(rng.integers(config.num_replicas))
-        normal = 1.0 / config.speeds[replica]
+        normal = 1.0 / speeds[replica]
         changes.append((round(now_s * 1e9), replica, slowness * normal))
         now_s += rng.uniform(*config.change_s)
         changes.append((round(now_s * 1e9), replica, normal))

@@ -12,9 +12,9 @@ def foreseen(problem) -> np.ndarray:
     request itself and of all others at its replica, if no more requests came: what the simulator
     foresees as the request is sent, from the true state and the true number of output tokens.
     Later decisions are charged with what they change, so the sum over an episode is minus the
-    weighted times that all requests took, to the seconds that the estimate is off in the end. A
-    request that failed costs `failure_s`. Credited to the gateway that decided, or to all of them
-    by reward_scope="team".
+    weighted times that all requests took, but for what estimates are off, and what changes of
+    replicas do to requests under way. A request that failed costs `failure_s`. Credited to the
+    gateway that decided, or to all of them by reward_scope="team".
     """
     config, decisions = problem.config, problem.gateways.decisions
     cost_s = config.ttft_weight * decisions["ttft_s"] + config.e2e_weight * decisions["e2e_s"]
@@ -25,8 +25,9 @@ def latency(problem) -> np.ndarray:
     """Minus the seconds that requests spent in the system in this step, over `reward_unit_s`: until
     their first token, by `ttft_weight`, and until their last one, by `e2e_weight`.
 
-    By Little's law its sum is the same as that of "foreseen", but it comes as time goes by, with
-    nothing to tell which decision it is due to: the same for all gateways.
+    By Little's law its sum is that of "foreseen", and of what was under way as the warm-up ended;
+    but it comes as time goes by, with nothing to tell which decision it is due to: the same for
+    all gateways.
     """
     return np.repeat(-problem.step_cost_s[:, None], problem.config.num_gateways, axis=1) / (
         problem.config.reward_unit_s * problem.config.num_gateways

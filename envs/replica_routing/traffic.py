@@ -26,10 +26,14 @@ def recording(trace: str, setting: str, path: str, split: str) -> LLMRequests:
     return llm_requests.load(path=path).split(0.5)[split == "test"]
 
 
-def episode(config: Config, rng: np.random.Generator) -> tuple[LLMRequests, float]:
-    """The requests of one episode with its warm-up, from time 0 on, and where its window begins.
+def episode(config: Config, rng: np.random.Generator) -> tuple[LLMRequests, int]:
+    """The requests of one episode with its warm-up, from time 0 on, and the number of its window.
 
     The recording is sped up until its mean rate is the episode's load, and a window of it is drawn.
+    Windows are numbered by whole lengths from the start: those of one number overlap.
+
+    Raises:
+        ValueError: if the recording is too short.
     """
     every = recording(config.trace, config.setting, config.trace_path, config.split)
     speedup = rng.uniform(*config.load) * config.sustainable_per_s / every.rate_per_s
@@ -42,4 +46,4 @@ def episode(config: Config, rng: np.random.Generator) -> tuple[LLMRequests, floa
         )
     start_s = rng.uniform(every.start_s, every.end_s - length_s)
     window = cast(LLMRequests, every.window(start_s, length_s))
-    return window.sped_up(speedup), start_s
+    return window.sped_up(speedup), int((start_s - every.start_s) // length_s)

@@ -9,7 +9,7 @@ Model, for each of B independent copies of R replicas (see `replica`) and G gate
   at its own time.
 - A gateway knows of its own requests when they were sent, when their first tokens came and when
   they ended. What each replica tells of itself (requests that run and that wait, the share of its
-  blocks in use, whether it is up) is scraped every `scrape_s`, or at each round.
+  blocks in use, whether it is up) is scraped every `scrape_s`, between rounds, or at each round.
 - How much of a prompt a replica should have in its cache is what a gateway concludes from what it
   sent there: a piece of a prompt is taken to be there until as many tokens were sent after it as
   the cache holds, times the number of gateways, as they know of each other only that they are.
@@ -17,7 +17,8 @@ Model, for each of B independent copies of R replicas (see `replica`) and G gate
   requests and their cache, and come back.
 
 What one decision costs all requests is foreseen as it is made: by `replica_outlook`, if no more
-requests came. Over an episode these costs add up to the times that the requests did take.
+requests came. Over an episode these costs add up to the times that the requests did take, but for
+what estimates are off, and what changes of replicas do.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from marlserve.envs.sims.gateways_arrays import CHANGE
 from marlserve.envs.sims.replica import Engine, Replicas, grown
 
 __all__ = ["CHANGE", "Gateways"]
+_NEVER = np.iinfo(np.int64).max
 
 
 class Gateways:
@@ -82,7 +84,6 @@ class Gateways:
         self.scraped = np.zeros((b, r), arrays.SCRAPED)
         self.decisions = np.zeros((b, g), arrays.DECISION)
         self.matched = np.zeros((b, g, r), np.int64)
-        self._sums = np.zeros((b, r), arrays.REPLICA)
         self._index = np.zeros((b, g, 0, r), np.int64)
         self._changes = np.zeros((b, 0), CHANGE)
         self._homes = np.zeros((b, 0), np.int64)  # the replica of each session's latest request
@@ -127,27 +128,52 @@ class Gateways:
         rises = (np.diff(arrival_s) >= 0).all()
         if n and not (rises and 0 <= arrival_s[0] <= arrival_s[-1] < end_s):
             raise ValueError(f"arrival_s must rise from 0 on, and end before {end_s}")
-        if not ((gateway >= 0) & (gateway < self.shape[1])).all():
-            raise ValueError(f"gateway must be from 0 to {self.shape[1] - 1}")
-        if not ((changes["replica"] >= 0) & (changes["replica"] < self.shape[2])).all():
-            raise ValueError(f"changes are of replicas 0 to {self.shape[2] - 1}")
+        rates, slowness_then = np.asarray(rates, float), changes["slowness"]
+        session = np.full(n, -1) if session is None else np.asarray(session)
+        expected = np.zeros(n) if expected_output is None else np.asarray(expected_output)
+        for name, value, good, allowed in (
+            ("gateway", gateway, (gateway >= 0) & (gateway < self.shape[1]), "0 to G - 1"),
+            ("session", session, session >= -1, "at least -1"),
+            ("expected_output", expected, expected >= 0, "at least 0"),
+            ("rates", rates, np.isfinite(rates) & (rates > 0), "positive and finite"),
+            (
+                *("changes' replica", changes["replica"]),
+                *((changes["replica"] >= 0) & (changes["replica"] < self.shape[2]), "0 to R - 1"),
+            ),
+            (
+                *("changes' slowness", slowness_then),
+                *(np.isfinite(slowness_then) & (slowness_then >= 0), "at least 0, and finite"),
+            ),
+            (
+                *("changes' time_ns", changes["time_ns"]),
+                *(np.diff(changes["time_ns"], prepend=0) >= 0, "rising from 0 on"),
+            ),
+        ):
+            if not good.all():
+                raise ValueError(f"{name} has {value[~good][0]}; allowed is {allowed}")
+        if not len(gateway) == len(session) == len(expected) == n or len(rates) != self.shape[2]:
+            raise ValueError(
+                f"there are {n} arrival_s, {len(gateway)} gateway, {len(session)} session, "
+                f"{len(expected)} expected_output, and {len(rates)} rates of {self.shape[2]} "
+                "replicas; they do not belong together"
+            )
         prompt_tokens, output_tokens, chain_starts, nodes = requests
         self.replicas.reset(
             copy, prompt_tokens, output_tokens, chain_starts, nodes, slowness=slowness
         )
-        self.asked, self._changes = grown(self.asked, n), grown(self._changes, len(changes))
+        self.asked = grown(self.asked, max(n, 1))
+        self._changes = grown(self._changes, len(changes), fill=(_NEVER, 0, 1.0))
         self._index = grown(self._index, int(nodes.max()) + 1 if len(nodes) else 0, axis=2)
-        for array in (self.pairs, self.scraped, self.decisions, self._sums, self._index):
+        for array in (self.pairs, self.scraped, self.decisions, self._index):
             array[copy] = 0
-        num_sessions = 0 if session is None or not n else int(session.max()) + 1
-        self._homes = grown(self._homes, max(num_sessions, 1))
+        num_sessions = int(session.max()) + 1 if n else 0
+        self._homes = grown(self._homes, max(num_sessions, 1), fill=-1)
         self._homes[copy] = -1
         asked = self.asked[copy]
         asked["arrival_ns"][:n] = np.rint(arrival_s * 1e9)
         asked["gateway"][:n] = gateway
-        asked["session"][:n] = -1 if session is None else session
-        asked["expected_output"][:n] = 0.0 if expected_output is None else expected_output
-        self._changes[copy]["time_ns"] = np.iinfo(np.int64).max
+        asked["session"][:n], asked["expected_output"][:n] = session, expected
+        self._changes["time_ns"][copy] = _NEVER
         self._changes[copy, : len(changes)] = changes
         self.copies[copy] = 0
         self.copies["last"][copy] = n
@@ -198,7 +224,7 @@ class Gateways:
     def _arguments(self) -> tuple:
         replicas = self.replicas
         known = (
-            *(self.copies, self.asked, self.pairs, self.scraped, self._sums, self.decisions),
+            *(self.copies, self.asked, self.pairs, self.scraped, self.decisions),
             *(self._index, self.matched, self._changes, self._limits, self._homes),
         )
         return (known, *replicas.arguments, replicas.num_submitted)

@@ -16,9 +16,6 @@ PAIR = np.dtype(  # of a gateway and a replica
     + [(name, "f8") for name in ("ttft_s", "tpot_s")]
 )
 SCRAPED = np.dtype([(name, "f8") for name in ("running", "waiting", "kv_usage", "up")])
-REPLICA = np.dtype(  # sums of times, in seconds: of those that are over, and of all as foreseen
-    [(name, "f8") for name in ("first_s", "last_s", "foreseen_first_s", "foreseen_last_s")]
-)
 DECISION = np.dtype(  # what the last round's request of a gateway costs all, as foreseen
     [(name, "f8") for name in ("ttft_s", "e2e_s", "failures", "within_slo")]
 )

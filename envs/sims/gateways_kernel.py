@@ -8,28 +8,28 @@ import numpy as np
 from numba import njit
 
 from marlserve.envs.sims import replica_faults, replica_kernel
-from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, NONE
+from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, IDLE, NONE
 from marlserve.envs.sims.replica_outlook import outlook
 
+_NEVER = np.iinfo(np.int64).max
 _RECENT = 0.1  # weight of the newest latency in a mean
 
 
 @njit(cache=True)
 def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
     """Play a copy to a time, with what changes before, and let the gateways hear of it."""
-    copies, changes = known[0], known[8]
+    copies, index, changes = known[0], known[5], known[7]
     replicas, requests, nodes, blocks, table, running, held, rows = state
     c = copies[b]
     while True:
-        due = c.next_change < changes.shape[1] and (
-            changes[b, c.next_change].time_ns <= min(until_ns, c.end_ns)
-        )
+        due = c.next_change < changes.shape[1]
+        due = due and changes[b, c.next_change].time_ns <= min(until_ns, _NEVER - 1)
         to_ns = changes[b, c.next_change].time_ns if due else until_ns
         for r in range(replicas.shape[1]):
             e = replicas[b, r]
-            if e.phase == 0 and e.running == 0 and e.waiting == 0:
+            if e.phase == IDLE and e.running == 0 and e.waiting == 0:
                 continue
-            if e.phase != 0 and e.pass_end_ns > to_ns:
+            if e.phase != IDLE and e.pass_end_ns > to_ns:
                 continue
             replica_kernel.advance(
                 *(to_ns, e, rules[r], timings[r], requests[b], nodes[b], blocks[b, r]),
@@ -43,6 +43,11 @@ def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
         e.down = change.slowness == 0.0
         if e.down:
             r = change.replica
+            index[b, :, :, r] = 0  # what fails tells its gateways that the cache is gone
+            replica_kernel.settle(
+                *(e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
+                *(running[b, r], held[b, r]),
+            )
             replica_faults.stop(
                 *(e, to_ns, requests[b], blocks[b, r, : rules[r].num_blocks], table[b, r]),
                 *(running[b, r], rows[b, r], logs[b], log_lengths[b : b + 1]),
@@ -57,27 +62,27 @@ def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
 @njit(cache=True)
 def _hear(b, known, requests, logs, log_lengths):
     """First tokens and ends reach the gateways whose requests they are."""
-    _, asked, pairs, _, sums, decisions, _, _, _, limits, _ = known
+    _, asked, pairs, _, decisions, _, _, _, limits, _ = known
     for i in range(log_lengths[b]):
         q = logs[b, i] >> 1
         request = requests[b, q]
         g, r = asked[b, q].gateway, request.replica
-        pair, done = pairs[b, g, r], sums[b, r]
-        first_s = (request.first_token_ns - request.arrival_ns) / 1e9
+        pair = pairs[b, g, r]
+        first_ns = request.first_token_ns  # or the end, of what ends without a token
+        if first_ns == NONE:
+            first_ns = request.last_token_ns
+        first_s = (first_ns - request.arrival_ns) / 1e9
         if logs[b, i] & 1 != END:
             pair.unanswered -= 1
             pair.new_tokens -= asked[b, q].new_tokens
             pair.answers += 1
             pair.ttft_s += (first_s - pair.ttft_s) * max(_RECENT, 1.0 / pair.answers)
-            done.first_s += request.first_token_ns / 1e9
             continue
         pair.requests -= 1
         pair.prompt_tokens -= request.prompt_tokens
-        done.last_s += request.last_token_ns / 1e9
         if request.first_token_ns == NONE:
             pair.unanswered -= 1
             pair.new_tokens -= asked[b, q].new_tokens
-            done.first_s += request.last_token_ns / 1e9
         if request.status != COMPLETED:
             decisions[b, g].failures += 1
             continue
@@ -119,6 +124,10 @@ def _count_tokens(b, known, state):
             pairs[b, asked[b, q].gateway, r].generated_tokens += (
                 requests[b, q].generated + e.run_done
             )
+        q = e.first
+        for _ in range(e.waiting):
+            pairs[b, asked[b, q].gateway, r].generated_tokens += requests[b, q].generated
+            q = requests[b, q].next
 
 
 @njit(cache=True)
@@ -128,7 +137,7 @@ def _matched(b, g, q, known, state, rules, matched):
     A node is taken to be there until as many tokens as the cache holds were sent after it: this
     gateway's, times the number of gateways.
     """
-    pairs, index = known[2], known[6]
+    pairs, index = known[2], known[5]
     request, nodes = state[1][b, q], state[2]
     num_gateways, num_replicas = pairs.shape[1], pairs.shape[2]
     matched[:] = 0
@@ -151,7 +160,7 @@ def _matched(b, g, q, known, state, rules, matched):
 @njit(cache=True)
 def _send(b, q, r, known, state, rules, timings, logs, log_lengths, num_submitted):
     """A request goes to a replica, and what that means for all is foreseen."""
-    _, asked, pairs, _, sums, decisions, index, matched, _, _, homes = known
+    _, asked, pairs, _, decisions, index, matched, _, _, homes = known
     replicas, requests, nodes, blocks, table, running, held, _ = state
     a, request = asked[b, q], requests[b, q]
     e, pair = replicas[b, r], pairs[b, a.gateway, r]
@@ -172,6 +181,9 @@ def _send(b, q, r, known, state, rules, timings, logs, log_lengths, num_submitte
     pair.sent_tokens += a.new_tokens
     for i in range(request.chain_length):
         index[b, a.gateway, nodes[b, request.chain_start + i], r] = pair.sent_tokens + 1
+    before_first, before_last, _, _ = outlook(
+        a.arrival_ns, e, rules[r], timings[r], requests[b], running[b, r], 0, 0, 0
+    )
     replica_kernel.submit(
         *(q, a.arrival_ns, e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
         *(running[b, r], held[b, r]),
@@ -179,28 +191,29 @@ def _send(b, q, r, known, state, rules, timings, logs, log_lengths, num_submitte
     first, last, _, _ = outlook(
         a.arrival_ns, e, rules[r], timings[r], requests[b], running[b, r], 0, 0, 0
     )
-    all_, decision = sums[b, r], decisions[b, a.gateway]
-    before_first_s, before_last_s = all_.foreseen_first_s, all_.foreseen_last_s
-    all_.foreseen_first_s = all_.first_s + first / 1e9
-    all_.foreseen_last_s = all_.last_s + last / 1e9
-    decision.ttft_s += all_.foreseen_first_s - before_first_s - a.arrival_ns / 1e9
-    decision.e2e_s += all_.foreseen_last_s - before_last_s - a.arrival_ns / 1e9
+    decision = decisions[b, a.gateway]
+    decision.ttft_s += (first - before_first - a.arrival_ns) / 1e9
+    decision.e2e_s += (last - before_last - a.arrival_ns) / 1e9
 
 
 @njit(cache=True)
 def _begin_round(b, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths):
     """Play on to the next request, and look at what is known then; or the episode is over."""
-    copies, asked, matched = known[0], known[1], known[7]
+    copies, asked, matched = known[0], known[1], known[6]
     c = copies[b]
     c.first += c.count
     c.count = 0
     if c.first >= c.last:
-        _advance(b, np.iinfo(np.int64).max, known, state, rules, timings, logs, log_lengths)
-        c.clock_ns, c.over = c.end_ns, 1
+        _advance(b, _NEVER, known, state, rules, timings, logs, log_lengths)
+        _scrape(b, known, state, rules)
+        _count_tokens(b, known, state)
+        c.clock_ns = c.scraped_ns = c.end_ns
+        c.over = 1
         return
     now_ns = asked[b, c.first].arrival_ns
-    if scrape_ns > 0 and now_ns - c.scraped_ns >= scrape_ns:
-        c.scraped_ns = now_ns - now_ns % scrape_ns
+    if scrape_ns > 0 and now_ns // scrape_ns > c.scraped_ns // scrape_ns:
+        # At the latest due time, or as the last round ended if that was later.
+        c.scraped_ns = max(now_ns - now_ns % scrape_ns, c.clock_ns)
         _advance(b, c.scraped_ns, known, state, rules, timings, logs, log_lengths)
         _scrape(b, known, state, rules)
     _advance(b, now_ns, known, state, rules, timings, logs, log_lengths)
@@ -245,7 +258,7 @@ def start(
 ):
     """Play the warm-up by fewest requests in flight for the replica's rate, up to the first round
     that counts."""
-    copies, asked, pairs, decisions = known[0], known[1], known[2], known[5]
+    copies, asked, pairs, decisions = known[0], known[1], known[2], known[4]
     c = copies[b]
     chosen = np.zeros(pairs.shape[1], np.int64)
     while True:
@@ -267,7 +280,7 @@ def step(
     chosen, round_ns, scrape_ns, known, state, rules, timings, logs, log_lengths, num_submitted
 ):
     """Play the round of every copy that is not over, and begin the next one."""
-    copies, decisions = known[0], known[5]
+    copies, decisions = known[0], known[4]
     for b in range(len(copies)):
         if copies[b].over:
             continue

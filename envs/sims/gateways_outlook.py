@@ -4,6 +4,7 @@ from numba import njit
 
 from marlserve.envs.sims.replica_arrays import NONE
 from marlserve.envs.sims.replica_blocks import expected_hits
+from marlserve.envs.sims.replica_kernel import settle
 from marlserve.envs.sims.replica_outlook import outlook
 
 
@@ -12,16 +13,20 @@ def what_if(present, weights, own_s, all_s, known, state, rules, timings):
     """For each gateway's request and each replica: the weighted times of the request itself, and by
     how much those of all requests would rise, in seconds, [B, G, R]."""
     asked = known[1]
-    replicas, requests, nodes, blocks, table, running, _, _ = state
+    replicas, requests, nodes, blocks, table, running, held, _ = state
     for b in range(replicas.shape[0]):
         for r in range(replicas.shape[1]):
             e = replicas[b, r]
+            settle(
+                *(e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
+                *(running[b, r], held[b, r]),
+            )
             before = -1.0
             for g in range(present.shape[1]):
                 q = present[b, g]
                 if q == NONE:
                     continue
-                now_ns = known[0][b].clock_ns
+                now_ns = max(known[0][b].clock_ns, asked[b, q].arrival_ns)
                 if before < 0.0:
                     first, last, _, _ = outlook(
                         now_ns, e, rules[r], timings[r], requests[b], running[b, r], 0, 0, 0

@@ -21,6 +21,7 @@ without a look at each of them, pass by pass in time. Replicas do not influence 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -149,22 +150,24 @@ class Replicas:
         n = len(prompt)
         starts = np.zeros(n + 1, np.int64) if chain_starts is None else np.asarray(chain_starts)
         nodes = np.zeros(0, np.int64) if chain_nodes is None else np.asarray(chain_nodes)
-        slow = np.broadcast_to(np.asarray(slowness, float), self.shape[1])
-        for name, value, good in (
-            ("prompt_tokens", prompt, prompt >= 1),
-            ("output_tokens", output, output >= 0),
-            ("prompt_tokens + output_tokens", prompt + output, prompt + output <= self.max_tokens),
-            ("slowness", slow, np.isfinite(slow) & (slow > 0)),
-        ):
-            if not good.all():
-                raise ValueError(f"{name} has {value[~good][0]}, which is not allowed")
         if len(output) != n or len(starts) != n + 1 or starts[-1] != len(nodes):
             raise ValueError(
                 f"there are {n} prompt_tokens, {len(output)} output_tokens and {len(starts)} "
                 f"chain_starts, the last of which is {starts[-1]} with {len(nodes)} chain_nodes; "
                 "they do not belong together"
             )
-        self.requests, self._log = grown(self.requests, n), grown(self._log, 2 * n)
+        slow = np.broadcast_to(np.asarray(slowness, float), self.shape[1])
+        for name, value, good, allowed in (
+            ("prompt_tokens", prompt, prompt >= 1, "at least 1"),
+            ("output_tokens", output, output >= 0, "at least 0"),
+            ("both tokens", prompt + output, prompt + output <= self.max_tokens, self.max_tokens),
+            ("chain_starts", starts, np.diff(starts, prepend=0) >= 0, "0 at first, and rising"),
+            ("chain_nodes", nodes, nodes >= 0, "at least 0"),
+            ("slowness", slow, np.isfinite(slow) & (slow > 0), "positive and finite"),
+        ):
+            if not good.all():
+                raise ValueError(f"{name} has {value[~good][0]}; allowed is {allowed}")
+        self.requests, self._log = grown(self.requests, max(n, 1)), grown(self._log, 2 * n)
         self._nodes = grown(self._nodes, len(nodes))
         requests = self.requests[copy]
         requests[:] = 0
@@ -206,8 +209,8 @@ class Replicas:
             ValueError: for replicas that do not exist, and times that fall.
         """
         chosen, arrivals_ns = np.asarray(chosen, np.int64), np.asarray(arrivals_ns, np.int64)
-        if not ((chosen >= has.NONE) & (chosen < self.shape[1])).all():
-            raise ValueError(f"chosen are {chosen}; they must be from -1 to {self.shape[1] - 1}")
+        if not ((chosen >= 0) & (chosen < self.shape[1])).all():
+            raise ValueError(f"chosen are {chosen}; they must be from 0 to {self.shape[1] - 1}")
         if not (np.diff(arrivals_ns, axis=1) >= 0).all():
             raise ValueError("arrivals_ns must not fall")
         kernel.play(*(chosen, arrivals_ns, *self.arguments, self.num_submitted))
@@ -234,8 +237,11 @@ class Replicas:
         return state, self._rules, self._timings, self._log, self._log_length
 
 
-def grown(array: np.ndarray, least: int, axis: int = 1) -> np.ndarray:
+def grown(array: np.ndarray, least: int, axis: int = 1, fill: Any = 0) -> np.ndarray:
     """The array with at least so many places along an axis; what is there is kept."""
-    more = max(least - array.shape[axis], 0)
-    widths = [(0, more if i == axis else 0) for i in range(array.ndim)]
-    return np.pad(array, widths) if more else array
+    if array.shape[axis] >= least:
+        return array
+    shape = [least if i == axis else size for i, size in enumerate(array.shape)]
+    new = np.full(shape, np.array(fill, array.dtype))
+    new[tuple(map(slice, array.shape))] = array
+    return new

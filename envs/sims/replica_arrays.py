@@ -10,6 +10,7 @@ REQUEST = np.dtype(
     + [(name, "i8") for name in ("prompt_tokens", "output_tokens", "chain_start", "chain_length")]
     + [(name, "i8") for name in ("generated", "computed", "charged")]
     + [(name, "i8") for name in ("reused_tokens", "admissions")]  # the former: the most at one
+    + [("hit_tokens", "i8")]  # in the cache as it was admitted first
     + [("expected_hits", "i8")]  # tokens in the cache as it was submitted
     + [(name, "i4") for name in ("replica", "status", "row", "blocks", "next")]
 )
@@ -25,7 +26,7 @@ REPLICA = np.dtype(
     + [(name, "i8") for name in ("completed", "rejected", "preemptions", "passes")]
 )
 BLOCK = np.dtype(
-    [("key", "i8")]  # what it holds; PRIVATE: nothing that could be found
+    [("key", "i8")]  # what it holds; NONE: nothing that could be found
     + [(name, "i4") for name in ("references", "before", "after", "twin")]
 )
 

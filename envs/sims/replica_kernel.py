@@ -94,7 +94,8 @@ def _admit(e, budget, rules, requests, nodes, blocks, table, running, held, rows
     if request.admissions == 0:
         request.admitted_ns = e.clock_ns
         e.prompt_tokens += request.prompt_tokens
-        e.hit_tokens += hits * size
+        request.hit_tokens = hits * size
+        e.hit_tokens += request.hit_tokens
     request.admissions += 1
     request.reused_tokens = max(request.reused_tokens, hits * size)
     grow(q, take, e, rules, requests, nodes, blocks, table, held)
@@ -287,13 +288,12 @@ def submit(q, now_ns, e, rules, requests, nodes, blocks, table, running, held):
     """A request joins the line of a replica that was advanced to `now_ns`."""
     request = requests[q]
     request.arrival_ns, request.status, request.next = now_ns, has.WAITING, has.NONE
+    settle(e, rules, requests, nodes, blocks, table, running, held)
     request.expected_hits = expected_hits(q, rules, requests, nodes, blocks, table)
     if e.phase == has.IDLE and e.running == 0 and e.waiting == 0:
         e.clock_ns = max(e.clock_ns, now_ns)
     if e.waiting == 0:
         e.first = q
-        if e.running < rules.max_num_seqs:
-            settle(e, rules, requests, nodes, blocks, table, running, held)
     else:
         requests[e.last].next = q
     e.last = q

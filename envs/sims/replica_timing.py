@@ -43,9 +43,10 @@ class Timing:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            may_be_negative = field.name == "per_context2_ms"
-            if not (value == value and (may_be_negative or value >= 0)):
-                raise ValueError(f"{field.name} is {value}; it must be a number of at least 0")
+            least = -np.inf if field.name == "per_context2_ms" else 0.0
+            most = np.inf if field.name == "full_context" else np.finfo(float).max
+            if not least <= value <= most:
+                raise ValueError(f"{field.name} is {value}; it must be from {least:g} to {most:g}")
         if not 0 < self.context_unit < np.inf:
             raise ValueError(f"context_unit is {self.context_unit}; it must be positive")
 

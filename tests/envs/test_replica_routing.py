@@ -36,6 +36,45 @@ def test_credit_at_once_adds_up_to_credit_as_time_goes_by():
     assert np.corrcoef(at_once, later)[0, 1] > 0.98
 
 
+FAULTS = {"change_every_s": 2.0, "change_s": (2.0, 4.0), "change_speed": 0.0}
+
+
+def test_with_faults_a_copy_is_as_alone():
+    config = Config(**SHORT, **FAULTS)
+    together, rewards = played(config, num_envs=4)
+    for copy in range(4):
+        alone, reward = played(config, num_envs=1, seed=copy)
+        assert reward[0] == rewards[copy]
+        for name, values in alone.metrics().items():
+            assert values[0] == together.metrics()[name][copy], name
+
+
+def test_failures_cost_what_they_are_set_to():
+    config = Config(**SHORT, **FAULTS, reward="latency", failure_s=100.0)
+    problem, total = played(config, num_envs=4)
+    _, without = played(replace(config, failure_s=0.0), num_envs=4)
+    failed = np.isin(problem.gateways.replicas.requests["status"], [4, 5]).sum(axis=1)
+    since = (without - total) * config.reward_unit_s / 100.0  # those before the first decision not
+    assert (since > 0).all()
+    assert (since <= failed + 1e-3).all()
+
+
+def test_each_gateway_has_turns_of_its_own():
+    problem = replica_routing.Problem(replace(GATEWAYS, **SHORT))
+    observations = problem.reset([0])
+    act, sent = BASELINES["round_robin"].policy(problem), {g: [] for g in range(4)}
+    for _ in range(60):
+        present = problem.gateways.present()[0]
+        seen = {agent: observations[:, i] for i, agent in enumerate(problem.agents)}
+        actions = np.stack(list(act(seen).values()), axis=1)
+        for g in np.flatnonzero(present >= 0):
+            sent[g].append(actions[0, g])
+        observations, *_ = problem.step(actions)
+    for g, replicas in sent.items():
+        assert len(replicas) > 5
+        assert replicas == [(g + i) % 4 for i in range(len(replicas))]
+
+
 def test_by_default_rewards_are_minus_the_seconds_that_requests_take():
     config = Config(episode_s=20.0, warm_up_s=0.0)
     problem, total = played(config, num_envs=4)
@@ -59,6 +98,8 @@ def test_speeds_are_told_or_not():
     for config, told in ((MIXED, [1.0, 0.5, 0.5, 0.25]), (UNKNOWN, [0.0] * 4)):
         problem = replica_routing.Problem(replace(config, **SHORT))
         np.testing.assert_allclose(problem.reset([0])[0, 0, :, speed], told)
+    orders = {tuple(problem.speeds[0]) for _ in range(20) if problem.reset([None]) is not None}
+    assert len(orders) > 5  # and places tell nothing
 
 
 def test_who_has_no_request_sees_none():
@@ -75,8 +116,7 @@ def test_who_has_no_request_sees_none():
 
 
 def test_what_is_down_is_masked_and_all_requests_are_accounted_for():
-    config = Config(**SHORT, change_every_s=2.0, change_s=(2.0, 4.0), change_speed=0.0)
-    problem = replica_routing.Problem(config, 4)
+    problem = replica_routing.Problem(Config(**SHORT, **FAULTS), 4)
     problem.reset(range(4))
     rng, masked = np.random.default_rng(0), 0
     while problem._running.any():
@@ -88,17 +128,17 @@ def test_what_is_down_is_masked_and_all_requests_are_accounted_for():
         if (problem.gateways.copies["over"] > 0).all():
             break
     assert masked > 50
-    metrics = problem.metrics()
-    came = problem.gateways.replicas.requests
-    since = problem.gateways.copies["warm_ns"][:, None]
-    asked = (came["status"] > 0) & (came["arrival_ns"] >= since)
-    np.testing.assert_array_equal(metrics["completed"] + metrics["failed"], asked.sum(axis=1))
+    metrics, copies = problem.metrics(), problem.gateways.copies
+    came = problem.gateways.asked["arrival_ns"] >= copies["warm_ns"][:, None]
+    came &= np.arange(came.shape[1]) < copies["last"][:, None]
+    np.testing.assert_array_equal(metrics["completed"] + metrics["failed"], came.sum(axis=1))
     assert metrics["failed"].sum() > 0
 
 
 def test_a_file_is_played_as_conversations_are(tmp_path):
     rows = [
-        f'{{"timestamp": {250 * i}, "input_length": 600, "output_length": 9, "hash_ids": [7, {i}]}}'
+        f'{{"timestamp": {250 * i}, "input_length": 600, "output_length": {i % 9}, '
+        f'"hash_ids": [7, {i}]}}'
         for i in range(2_000)
     ]
     (tmp_path / "trace.jsonl").write_text("\n".join(rows))
@@ -106,6 +146,7 @@ def test_a_file_is_played_as_conversations_are(tmp_path):
     problem, _ = played(config, num_envs=2)
     metrics = problem.metrics()
     assert (metrics["completed"] > 100).all()
+    assert (metrics["mean_ttft_s"] > 0).all()  # that of no output is when it ended
     # The first 512 tokens are in all prompts.
     assert (metrics["prefix_hit_share"] > 0.8).all()
 

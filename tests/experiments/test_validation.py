@@ -94,6 +94,18 @@ def test_one_request_that_differs_fails(reference, capsys):
     assert "more than 1 ms off in small" in errors
 
 
+def without(folder, column, row):
+    results = pd.read_csv(folder / "small.csv").astype({column: float})
+    results.loc[row, column] = np.nan
+    results.to_csv(folder / "small.csv", index=False)
+
+
+def test_rows_may_come_in_any_order(reference, capsys):
+    results = pd.read_csv(reference / "small.csv").sample(frac=1.0, random_state=0)
+    results.to_csv(reference / "small.csv", index=False)
+    assert validate(reference, capsys)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -104,6 +116,8 @@ def test_one_request_that_differs_fails(reference, capsys):
             "timing is 'x'; allowed are",
         ),
         (lambda folder: (folder / "small.csv").write_text("request\n0\n"), "has no column worker"),
+        (lambda folder: without(folder, "last_token_ms", 3), "row 3: there is no last_token_ms"),
+        (lambda folder: without(folder, "request", 3), "row 3: there is no request"),
     ],
 )
 def test_what_is_no_reference_is_named(reference, capsys, change, message):

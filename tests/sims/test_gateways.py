@@ -11,24 +11,33 @@ TIMING = Timing.linear(prefill_ms=5.0, per_new_ms=0.05, decode_ms=8.0, per_conte
 ROOMY = Engine(block_tokens=16, num_blocks=20_000, max_num_seqs=64, timing=TIMING)
 
 
-def made(num_gateways=1, num_requests=300, engine=ROOMY, num_replicas=3, seed=0, **options):
-    """One copy with random requests, some of which begin alike, from its first decision on."""
+def drawn(num_requests, seed, num_gateways=1, num_replicas=3, **given):
+    """Random requests, some of which begin alike: what `Gateways.reset` wants."""
     rng = np.random.default_rng(seed)
-    reset = {name: options.pop(name) for name in ("changes", "warm_s") if name in options}
-    gateways = Gateways(1, num_gateways, [engine] * num_replicas, chain_tokens=32, **options)
     arrival_s = np.cumsum(rng.exponential(0.05, num_requests))
     depths = rng.integers(1, 6, num_requests)
     first_nodes = rng.integers(0, 20, num_requests)  # of 20 conversations: nodes 5 i, 5 i + 1, ...
     nodes = np.concatenate([5 * i + np.arange(d) for i, d in zip(first_nodes, depths, strict=True)])
-    requests = (
-        *(32 * depths, rng.integers(1, 80, num_requests)),
-        *(np.cumsum([0, *depths]), nodes),
-    )
-    gateways.reset(
-        *(0, arrival_s, rng.integers(num_gateways, size=num_requests), requests),
-        **{"warm_s": 2.0, "end_s": float(arrival_s[-1]) + 1.0, "rates": np.ones(num_replicas)},
-        **{"session": first_nodes} | reset,
-    )
+    return {
+        "arrival_s": arrival_s,
+        "gateway": rng.integers(num_gateways, size=num_requests),
+        "requests": (
+            *(32 * depths, rng.integers(1, 80, num_requests)),
+            *(np.cumsum([0, *depths]), nodes),
+        ),
+        "warm_s": 2.0,
+        "end_s": float(arrival_s[-1]) + 1.0,
+        "rates": np.ones(num_replicas),
+        "session": first_nodes,
+        **given,
+    }
+
+
+def made(num_gateways=1, num_requests=300, seed=0, **options):
+    """One copy with these requests, from its first decision on."""
+    given = {name: options.pop(name) for name in ("changes", "warm_s") if name in options}
+    gateways = Gateways(1, num_gateways, [ROOMY] * 3, chain_tokens=32, **options)
+    gateways.reset(0, **drawn(num_requests, seed, num_gateways, **given))
     return gateways
 
 
@@ -46,22 +55,50 @@ def fewest(gateways):
 
 
 def test_what_decisions_cost_adds_up_to_the_time_that_requests_took():
-    gateways = made()
-    requests = gateways.replicas.requests[0]
-    copy = gateways.copies[0]
-    under_way = requests[: copy["first"]]
-    owed = sum(
-        gateways._sums[f"foreseen_{name}_s"].sum() - under_way["arrival_ns"].sum() / 1e9
-        for name in ("first", "last")
-    )
+    gateways = made(warm_s=0.0)
     cost = play(gateways, fewest)
     requests = gateways.replicas.requests[0]
     assert (requests["status"] == has.COMPLETED).all()
-    took = sum(
-        (requests[f"{name}_token_ns"] - requests["arrival_ns"]).sum() / 1e9
-        for name in ("first", "last")
+    for name, field in (("ttft_s", "first_token_ns"), ("e2e_s", "last_token_ns")):
+        took_s = (requests[field] - requests["arrival_ns"]).sum() / 1e9
+        np.testing.assert_allclose(cost[name], took_s, rtol=1e-3)
+
+
+def test_a_copy_is_as_alone_whatever_others_have():
+    """More changes, requests, nodes or sessions of another copy are nothing to it."""
+    alone = made(num_requests=100)
+    both = Gateways(2, 1, [ROOMY] * 3, chain_tokens=32)
+    some, many = (drawn(num_requests, seed) for num_requests, seed in ((100, 0), (300, 1)))
+    both.reset(0, **some)
+    both.reset(1, **many, changes=np.array([(3e9, 0, 0.0), (4e9, 0, 1.0)], CHANGE))
+    while not both.copies["over"].all():
+        both.step(both.pairs["requests"].argmin(axis=-1))
+    play(alone, fewest)
+    for name in ("first_token_ns", "last_token_ns", "replica", "status"):
+        np.testing.assert_array_equal(
+            both.replicas.requests[name][0, :100], alone.replicas.requests[name][0]
+        )
+
+
+def test_a_failure_is_no_gain_of_the_next_decision():
+    changes = np.array([(4e9, 0, 0.0), (4.2e9, 0, 1.0)], CHANGE)
+    gateways = made(changes=changes)
+    while not gateways.copies["over"][0]:
+        gateways.step([[0]] if gateways.copies["clock_ns"][0] < 6e9 else fewest(gateways))
+        assert gateways.decisions["e2e_s"].min() > -1e-6
+
+
+def test_an_episode_without_requests_is_over():
+    gateways = Gateways(1, 2, [ROOMY])
+    nothing = np.zeros(0, int)
+    gateways.reset(
+        *(0, np.zeros(0), nothing, (nothing, nothing, np.zeros(1, int), nothing)),
+        **{"warm_s": 0.0, "end_s": 1.0, "rates": np.ones(1)},
     )
-    np.testing.assert_allclose(cost["ttft_s"] + cost["e2e_s"] + owed, took, rtol=1e-3)
+    assert gateways.copies["over"].all()
+    present = gateways.present()
+    assert (present == -1).all()
+    assert (gateways.homes(present) == -1).all()
 
 
 def test_gateways_know_what_they_have_under_way():
@@ -78,8 +115,7 @@ def test_gateways_know_what_they_have_under_way():
             assert pair["prompt_tokens"] == requests["prompt_tokens"][own].sum()
             waits = own & (requests["first_token_ns"] == has.NONE)
             assert pair["unanswered"] == waits.sum()
-            runs = own & (requests["status"] == has.RUNNING)
-            assert pair["generated_tokens"] == requests["generated"][runs].sum()
+            assert pair["generated_tokens"] == requests["generated"][own].sum()
             assert pair["new_tokens"] == asked["new_tokens"][waits].sum()
         gateways.step(fewest(gateways))
 
@@ -130,13 +166,14 @@ def test_what_is_scraped_is_true():
         gateways.step(fewest(gateways))
 
 
-def test_what_is_scraped_is_as_old_as_it_says():
-    gateways, last, seen, ages = made(scrape_s=1.0), None, None, []
+@pytest.mark.parametrize("num_gateways", [1, 4])
+def test_what_is_scraped_is_as_old_as_it_says(num_gateways):
+    gateways, last, seen, ages = made(num_gateways, scrape_s=1.0), None, None, []
     while not gateways.copies["over"][0]:
         copy = gateways.copies[0]
         age = (copy["clock_ns"] - copy["scraped_ns"]) / 1e9
         assert 0 <= age < 1.0
-        assert copy["scraped_ns"] % 10**9 == 0
+        assert copy["scraped_ns"] % 10**9 <= (num_gateways > 1) * 0.1e9
         if copy["scraped_ns"] == last:
             np.testing.assert_array_equal(gateways.scraped, seen)
         last, seen = copy["scraped_ns"], gateways.scraped.copy()
@@ -184,3 +221,19 @@ def test_what_would_be_is_what_then_is():
 def test_bad_arguments_are_named(argument, value):
     with pytest.raises(ValueError, match=argument):
         Gateways(**{"num_envs": 1, "num_gateways": 1, "engines": [ROOMY], argument: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("gateway", np.full(20, 5), "gateway has 5"),
+        ("session", np.full(20, -2), "session has -2"),
+        ("rates", np.ones(2), "2 rates of 3 replicas"),
+        ("changes", np.array([(2, 0, 1.0), (1, 0, 1.0)], CHANGE), "time_ns has 1"),
+        ("changes", np.array([(2, 0, np.nan)], CHANGE), "slowness has nan"),
+        ("arrival_s", np.arange(20.0)[::-1], "arrival_s must rise"),
+    ],
+)
+def test_bad_episodes_are_named(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Gateways(1, 1, [ROOMY] * 3, chain_tokens=32).reset(0, **drawn(20, 0) | {field: value})

@@ -37,7 +37,15 @@ _RUN = (
     *("name", "trace", "workers", "arrival_speedup", "timing", "block_size", "num_blocks"),
     *("max_num_seqs", "max_num_batched_tokens", "prefix_caching"),
 )
-_RESULT = ("worker", "admit_ms", "first_token_ms", "last_token_ms", "reused_tokens", "readmissions")
+_RESULT = (
+    "request",
+    "worker",
+    "admit_ms",
+    "first_token_ms",
+    "last_token_ms",
+    "reused_tokens",
+    "readmissions",
+)
 _TIMES = {"admit": "admitted_ns", "first_token": "first_token_ns", "last_token": "last_token_ns"}
 
 
@@ -79,8 +87,15 @@ def runs(folder: Path) -> list[dict[str, Any]]:
 def compared(folder: Path, run: dict[str, Any]) -> dict[str, str]:
     """One run: shares of requests in %, and relative errors of means and 99th percentiles."""
     recorded = pd.read_csv(folder / f"{run['name']}.csv")
-    if missing := [name for name in _RESULT if name not in recorded]:
-        raise ValueError(f"{run['name']}.csv has no column {missing[0]}")
+    for name in _RESULT:
+        if name not in recorded:
+            raise ValueError(f"{run['name']}.csv has no column {name}")
+        if recorded[name].isna().any():
+            row = int(recorded[name].isna().argmax())
+            raise ValueError(f"{run['name']}.csv, row {row}: there is no {name}")
+    recorded = recorded.sort_values("request", ignore_index=True)
+    if recorded["request"].tolist() != list(range(len(recorded))):
+        raise ValueError(f"{run['name']}.csv: requests are not 0 to {len(recorded) - 1}")
     served = replayed(folder, run, recorded["worker"].to_numpy())
     off_ms = {
         name: np.abs(served[field] / 1e6 - recorded[f"{name}_ms"].to_numpy())
