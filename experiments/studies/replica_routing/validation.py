@@ -91,8 +91,8 @@ def compared(folder: Path, run: dict[str, Any]) -> dict[str, str]:
         if name not in recorded:
             raise ValueError(f"{run['name']}.csv has no column {name}")
         if recorded[name].isna().any():
-            row = int(recorded[name].isna().argmax())
-            raise ValueError(f"{run['name']}.csv, row {row}: there is no {name}")
+            first = int(recorded[name].isna().argmax())
+            raise ValueError(f"{run['name']}.csv, row {first}: there is no {name}")
     recorded = recorded.sort_values("request", ignore_index=True)
     if recorded["request"].tolist() != list(range(len(recorded))):
         raise ValueError(f"{run['name']}.csv: requests are not 0 to {len(recorded) - 1}")
