@@ -25,11 +25,17 @@ def environment_of(name: str, env_config: Mapping[str, Any]) -> tuple[str | type
     Raises:
         ValueError: for an unknown name, and a field that a problem's Config does not have.
     """
-    if _global_registry.contains(ENV_CREATOR, name):
-        return name, dict(env_config)
-    if name in envs.names():
-        config = {"problem": name, **env_config}
+    registered = _global_registry.contains(ENV_CREATOR, name)
+    # Of `envs.register`, or of nobody: somebody else may have taken the name.
+    ours = name in envs.names() and (
+        not registered or hasattr(_global_registry.get(ENV_CREATOR, name), "make_arrays")
+    )
+    config = {"problem": name, **env_config}
+    if ours:
         problem_and_fields(config)  # or it says what is wrong
+    if registered:
+        return name, dict(env_config)
+    if ours:
         return ProblemEnv, config
     try:
         gymnasium.spec(name)

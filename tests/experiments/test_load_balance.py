@@ -183,6 +183,7 @@ def test_a_width_is_that_of_all_layers(algorithm, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # its trials are processes, which take long to start on a busy machine
 def test_a_sweep_is_stopped_goes_on_and_is_finished(
     ray_session, quick, tmp_path, capsys, monkeypatch
 ):

@@ -47,6 +47,7 @@ def assert_runners_play(algorithm, weights, expected_runners):
                 np.testing.assert_array_equal(value, weights[module_id][key])
 
 
+@pytest.mark.timeout(600)  # twice four processes start
 @pytest.mark.parametrize(
     ("num_env_runners", "num_learners"),
     [(0, 0), (2, 2)],

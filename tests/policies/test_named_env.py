@@ -70,7 +70,10 @@ def test_unknown_environments_say_what_there_is():
         policies.config("ppo").environment("CartPole-v99")
 
 
-def test_unknown_fields_say_which_there_are():
+@pytest.mark.parametrize("registered", [False, True])
+def test_unknown_fields_say_which_there_are(registered):
+    if registered:
+        register()
     for wrong in (
         lambda: policies.config("ppo", "load_balance", {"num_servers": 3}),
         lambda: policies.config("ppo").environment("load_balance", env_config={"num_servers": 3}),
