@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from marlserve.envs.sims import replica_faults, replica_kernel
-from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, IDLE, NONE
+from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, NONE
+from marlserve.envs.sims.replica_batch import advance_copy
 from marlserve.envs.sims.replica_outlook import outlook
 
 _NEVER = np.iinfo(np.int64).max
@@ -25,17 +26,7 @@ def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
         due = c.next_change < changes.shape[1]
         due = due and changes[b, c.next_change].time_ns <= min(until_ns, _NEVER - 1)
         to_ns = changes[b, c.next_change].time_ns if due else until_ns
-        for r in range(replicas.shape[1]):
-            e = replicas[b, r]
-            if e.phase == IDLE and e.running == 0 and e.waiting == 0:
-                continue
-            if e.phase != IDLE and e.pass_end_ns > to_ns:
-                continue
-            replica_kernel.advance(
-                *(to_ns, e, rules[r], timings[r], requests[b], nodes[b], blocks[b, r]),
-                *(table[b, r], running[b, r], held[b, r], rows[b, r]),
-                *(logs[b], log_lengths[b : b + 1]),
-            )
+        advance_copy(b, to_ns, state, rules, timings, logs, log_lengths)
         if not due:
             break
         change = changes[b, c.next_change]

@@ -220,13 +220,6 @@ class Replicas:
         """Play all copies until nothing is left to do."""
         self.advance(np.full(self.shape[0], _FOREVER))
 
-    def events(self) -> list[np.ndarray]:
-        """What happened in each copy since this was asked last: 2 * number of the request +
-        `FIRST_TOKEN`, or + `END`, in the order of time for each replica."""
-        found = [self._log[b, :n].copy() for b, n in enumerate(self._log_length)]
-        self._log_length[:] = 0
-        return found
-
     @property
     def arguments(self) -> tuple:
         """What the compiled functions take: arrays, rules, timings, events and their numbers."""

@@ -6,21 +6,32 @@
 import numpy as np
 from numba import njit
 
-from marlserve.envs.sims.replica_arrays import NONE
+from marlserve.envs.sims.replica_arrays import IDLE, NONE
 from marlserve.envs.sims.replica_kernel import advance, settle, submit
+
+
+@njit(cache=True)
+def advance_copy(b, until_ns, state, rules, timings, logs, log_lengths):
+    """Play every replica of one copy until a time."""
+    replicas, requests, nodes, blocks, table, running, held, rows = state
+    for r in range(replicas.shape[1]):
+        e = replicas[b, r]
+        if e.phase == IDLE and e.running == 0 and e.waiting == 0:
+            continue
+        if e.phase != IDLE and e.pass_end_ns > until_ns:
+            continue
+        advance(
+            *(until_ns, e, rules[r], timings[r], requests[b], nodes[b], blocks[b, r]),
+            *(table[b, r], running[b, r], held[b, r], rows[b, r]),
+            *(logs[b], log_lengths[b : b + 1]),
+        )
 
 
 @njit(cache=True)
 def advance_all(until_ns, state, rules, timings, logs, log_lengths):
     """Play every replica of every copy until its copy's time."""
-    replicas, requests, nodes, blocks, table, running, held, rows = state
-    for b in range(replicas.shape[0]):
-        for r in range(replicas.shape[1]):
-            advance(
-                *(until_ns[b], replicas[b, r], rules[r], timings[r], requests[b], nodes[b]),
-                *(blocks[b, r], table[b, r], running[b, r], held[b, r], rows[b, r]),
-                *(logs[b], log_lengths[b : b + 1]),
-            )
+    for b in range(len(until_ns)):
+        advance_copy(b, until_ns[b], state, rules, timings, logs, log_lengths)
 
 
 @njit(cache=True)
