@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from marlserve.policies.models.gru import (
     NETWORKS,
     PerComponentNetwork,
-    chooses_component,
+    describes_components,
     make_network,
 )
 
@@ -73,9 +73,7 @@ def actor_and_critic(
     shape, network = observation_space.shape, model_config["network"]
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}; allowed are {NETWORKS}")
-    fits = len(shape) == 2 and (
-        action_space.shape == shape[:1] or chooses_component(observation_space, action_space)
-    )
+    fits = describes_components(observation_space, action_space)
     if network == "flat" or (network == "auto" and not fits):
         sizes = int(np.prod(shape)), model_config["hidden_sizes"]
         flat = orthogonal_mlp(*sizes, num_outputs, _FIRST_GAIN)

@@ -183,8 +183,7 @@ def make_network(
         sizes = component_sizes(action_space)
         components, values = len(sizes), max(sizes)
     shape = observation_space.shape
-    choice = chooses_component(observation_space, action_space)
-    fits = choice or (len(shape) == 2 and action_space.shape == (shape[0],))
+    fits = describes_components(observation_space, action_space)
     if network == "per_component" and not fits:
         raise ValueError(
             f"network is 'per_component', which needs observations [M, F] and actions of M "
@@ -192,18 +191,24 @@ def make_network(
             f"{action_space}"
         )
     if fits and network != "flat":
+        choice = isinstance(action_space, gymnasium.spaces.Discrete)
         return PerComponentNetwork(
             shape[0], shape[1], values, hidden_size, use_gru, embedding_size, choice
         )
     return FlatNetwork(int(np.prod(shape)), components, values, hidden_size, use_gru)
 
 
-def chooses_component(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> bool:
-    """Whether the action chooses one of the M things that the observation [M, F] describes."""
+def describes_components(
+    observation_space: gymnasium.spaces.Box, action_space: gymnasium.Space
+) -> bool:
+    """Whether the observation [M, F] describes the M components of an action, or the M things of
+    which it chooses one."""
     shape = observation_space.shape
-    if shape is None or not isinstance(action_space, gymnasium.spaces.Discrete):
+    if len(shape) != 2:
         return False
-    return len(shape) == 2 and action_space.n == shape[0]
+    if isinstance(action_space, gymnasium.spaces.Discrete):
+        return bool(action_space.n == shape[0])
+    return action_space.shape == shape[:1]
 
 
 def component_sizes(action_space: gymnasium.Space) -> list[int]:
