@@ -12,7 +12,7 @@ there already is not trained again. table.md and curves.png are made of it.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,7 +88,7 @@ _COLUMNS = tuple(field.name for field in fields(Row))
 
 def curve(
     task: str, algorithm: str, seed: int, env_steps: int | None = None, scores: int = SCORES
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Train with an algorithm's own settings. Ray must run.
 
     Args:

@@ -30,7 +30,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.special import stdtrit
 
 FEWEST = 5  # training seeds that an interval needs
 _QUANTILE = 0.975
@@ -127,7 +127,7 @@ def are_apart(x: Sample, y: Sample, bounds: Bounds = NONE) -> bool:
         return True
     rows = [Sample(z.values.mean(axis=0, keepdims=True), learned=False) for z in (x, y)]
     error, freedom = standard_error((1.0, -1.0), rows)
-    return abs(found.value) > t.ppf(_QUANTILE, freedom) * error
+    return abs(found.value) > stdtrit(freedom, _QUANTILE) * error
 
 
 def of_draws(values: ArrayLike, bounds: Bounds = NONE) -> Estimate:
@@ -237,7 +237,7 @@ def _interval(value: float, error: float, freedom: float, bounds: Bounds) -> Est
         raise ValueError(f"a mean is {value:g}, beside its bounds [{low:g}, {high:g}]")
     if error == 0.0 or not low < value < high:  # all values are the same
         return Estimate(value, value, value)
-    reach = t.ppf(_QUANTILE, freedom) * error
+    reach = stdtrit(freedom, _QUANTILE) * error
     if math.isinf(low) and math.isinf(high):
         return Estimate(value, value - reach, value + reach)
     if math.isinf(high):

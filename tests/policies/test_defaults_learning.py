@@ -1,9 +1,12 @@
-"""Every algorithm learns with the settings that it ships with, on tasks that nobody here wrote.
+"""Every algorithm learns with the settings that it ships with, on tasks that nobody here wrote: it
+reaches a score within so many steps.
 
 The bounds leave a margin below what the seeds of docs/learning.md reach. On MPE2's simple_spread
 random actions earn about -80, constant ones less than -100, all agents together, and EPyMARL's QMIX
 -65 after 25,000 steps.
 """
+
+from contextlib import closing
 
 import pytest
 
@@ -27,5 +30,6 @@ from marlserve.experiments.benchmarks.learning_curves import curve
     ],
 )
 def test_default_settings_learn(task, algorithm, env_steps, least, ray_session):
-    *_, last = curve(task, algorithm, seed=0, env_steps=env_steps, scores=1)
-    assert last.score > least
+    with closing(curve(task, algorithm, seed=0, env_steps=env_steps)) as scores:
+        assert next(scores).score < least  # of the first weights
+        assert any(row.score > least for row in scores)
