@@ -204,3 +204,26 @@ def test_the_recordings_of_a_real_engine_have_blocks_of_128_tokens():
 def test_the_recorded_requests_of_azure():
     trace = llm_requests.load(path=DATA / "azure_llm_2023/code.csv")
     assert (len(trace), len(trace.block_ids), trace.prefix_hit_share()) == (8819, 0, 0.0)
+
+
+def test_joined_traces_follow_each_other_and_share_what_their_family_has(write):
+    trace = llm_requests.load(path=write(BURSTGPT))
+    chats = llm_requests.load(path=write(MOONCAKE))
+    larger = llm_requests.load(path=write(MOONCAKE), block_tokens=600)
+    with pytest.raises(ValueError, match="block_tokens are 512 and 600"):
+        llm_requests.joined([chats, larger], [0, 0])
+    once = llm_requests.joined([chats, trace, chats], [0, 1, 0])
+    assert (once.start_s, once.duration_s) == pytest.approx(
+        (chats.start_s, 2 * chats.duration_s + trace.duration_s)
+    )
+    gaps = np.diff(chats.time_s)
+    np.testing.assert_allclose(np.diff(once.time_s)[[0, 1, -2, -1]], [*gaps, *gaps])
+    found = once.prefix_hit_tokens()
+    np.testing.assert_array_equal(found[-3:], chats["prompt_tokens"] - 1)
+    others = llm_requests.joined([chats, chats], [0, 1])
+    np.testing.assert_array_equal(others.prefix_hit_tokens(), np.tile(chats.prefix_hit_tokens(), 2))
+    sessions = llm_requests.joined([trace, trace, trace], [0, 1, 1])["session"].reshape(3, -1)
+    assert (sessions[1] == sessions[2]).all()
+    known = sessions[0] >= 0
+    assert (sessions[1][known] != sessions[0][known]).all()
+    assert (sessions[:, ~known] == -1).all()

@@ -49,10 +49,11 @@ import numpy as np
 
 from marlserve.traces import invocations, recording
 from marlserve.traces.llm_requests import burstgpt, mooncake
+from marlserve.traces.llm_requests.joining import joined
 from marlserve.traces.llm_requests.mooncake import save
 from marlserve.traces.llm_requests.requests import COLUMNS, LLMRequests
 
-__all__ = ["COLUMNS", "LLMRequests", "load", "save"]
+__all__ = ["COLUMNS", "LLMRequests", "joined", "load", "save"]
 
 _AZURE = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
 _BLANKS = b"\xef\xbb\xbf \t\r\n"  # the first three are a mark that some editors write
