@@ -3,13 +3,15 @@
     python experiments/replica_routing.py train --preset mixed --seeds 0
     python experiments/replica_routing.py evaluate --models-dir runs/replica_routing/mixed
     python experiments/replica_routing.py compare --presets long mixed --jobs 2
+    python experiments/replica_routing.py tune --preset mixed --trials 16
     python experiments/replica_routing.py plot --presets mixed
     python experiments/replica_routing.py validate --reference FOLDER
 
 Every field of the problem is a flag: --load, --speeds, --scrape-s, --reward and so on. Requests are
 those of synthetic conversations, or of a file: --trace file --trace-path FILE. Everything is in
-runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/. `validate`
-holds the simulator to what an independent engine did with the same requests.
+runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/. `tune`
+searches the numbers of the rules, and `validate` holds the simulator to what an independent engine
+did with the same requests.
 """
 
 import sys
@@ -17,12 +19,13 @@ from collections.abc import Sequence
 
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.replica_routing.study import STUDY
+from marlserve.experiments.studies.replica_routing.tuning import Tune
 from marlserve.experiments.studies.replica_routing.validation import Validate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit status."""
-    return commands.main(STUDY, __doc__, argv, {"validate": Validate})
+    return commands.main(STUDY, __doc__, argv, {"tune": Tune, "validate": Validate})
 
 
 if __name__ == "__main__":

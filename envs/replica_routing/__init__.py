@@ -8,7 +8,8 @@ Action       Discrete(R), the replica; those known to be down are masked. A gate
              request in this round acts too, to no effect.
 Reward       `REWARDS[config.reward]`: by default minus the seconds that the decision costs all
              requests, its own and those it slows down, as foreseen when it is made: credit comes at
-             once, and the sum over an episode is about minus the time that all requests took.
+             once, and the sum over an episode is about minus the time that all requests took. Those
+             until a first token count ttft_weight times, in addition.
 Episode      truncated as the requests of episode_s seconds are sent, and then they are served to
              the end; never terminated. Before it, warm_up_s of the same traffic by fewest requests;
              metrics leave that out, and rewards but for what is still under way. A step is a round:
@@ -19,26 +20,46 @@ Reference    Kwon et al.: Efficient memory management for large language model s
              PagedAttention, SOSP 2023, https://arxiv.org/abs/2309.06180
 
 Presets: LONG has contexts of very different lengths, MIXED the same on fast and slow replicas, and
-UNKNOWN does not tell which are fast; GATEWAYS are four that know replicas as of a while ago.
+UNKNOWN does not tell which are fast; GATEWAYS are four that know replicas as of a while ago, and
+LARGE is MIXED sixteen times over. In SHIFTING, load and traffic change every half a minute, and in
+DEGRADED replicas slow down and fail. CHAT has conversations that fit the caches, TIGHT caches that
+are too small for them.
 """
 
 from functools import partial
 
 from marlserve.envs import parallel
 from marlserve.envs.replica_routing.baselines import BASELINES
-from marlserve.envs.replica_routing.config import GATEWAYS, LONG, MIXED, PRESETS, UNKNOWN, Config
+from marlserve.envs.replica_routing.config import (
+    CHAT,
+    DEGRADED,
+    GATEWAYS,
+    LARGE,
+    LONG,
+    MIXED,
+    PRESETS,
+    SHIFTING,
+    TIGHT,
+    UNKNOWN,
+    Config,
+)
 from marlserve.envs.replica_routing.observation import FEATURES, Measured, observe
 from marlserve.envs.replica_routing.problem import Problem
 from marlserve.envs.replica_routing.rewards import REWARDS
 
 __all__ = [
     "BASELINES",
+    "CHAT",
+    "DEGRADED",
     "FEATURES",
     "GATEWAYS",
+    "LARGE",
     "LONG",
     "MIXED",
     "PRESETS",
     "REWARDS",
+    "SHIFTING",
+    "TIGHT",
     "UNKNOWN",
     "Config",
     "Measured",

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from marlserve.envs import checks
 from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims.replica import Engine, Timing
 from marlserve.traces.conversations import PRESETS as SETTINGS
 
+_TUPLES = ("speeds", "settings", "load", "sustainable_per_s", "change_s", "change_speeds")
 CHOICES = {
     "trace": ("conversations", "file"),
-    "setting": tuple(SETTINGS),
     "split": ("train", "test"),
     "reward": tuple(REWARDS),
     "reward_scope": ("team", "agent"),
@@ -33,18 +35,19 @@ class Config:
     max_num_batched_tokens: int = 8_192  # of one pass
 
     trace: str = "conversations"  # drawn, or read from a "file"
-    setting: str = "long"  # of the conversations
+    settings: tuple[str, ...] = ("long",)  # of the conversations; each phase has one at random
     trace_path: str = ""  # in a form of traces.llm_requests
     split: str = "train"  # "test": other conversations, or the second half of the file
-    load: tuple[float, float] = (0.8, 0.8)  # share of sustainable_per_s, uniform per episode
-    sustainable_per_s: float = 10.5  # requests per second that count as a load of 1
+    load: tuple[float, float] = (0.8, 0.8)  # share of sustainable_per_s, uniform per phase
+    sustainable_per_s: tuple[float, ...] = (10.5,)  # of each setting: requests at a load of 1
+    phase_s: float = 0.0  # mean length of a phase, uniform; 0: an episode is one
     told_output: bool = False  # whether a request's number of output tokens is predicted, exactly
 
     round_s: float = 0.1  # requests of different gateways within it are decided on at once
     scrape_s: float = 0.0  # between two looks at what replicas tell; 0: at each round
     change_every_s: float = 0.0  # mean time until a replica changes, at random; 0: never
     change_s: tuple[float, float] = (10.0, 30.0)  # for how long, uniform
-    change_speed: float = 0.25  # factor on its speed meanwhile; 0: it is down
+    change_speeds: tuple[float, ...] = (0.25,)  # one of these times its speed; 0: it is down
 
     episode_s: float = 120.0  # in which requests come
     warm_up_s: float = 60.0  # before it, by fewest requests; no metric counts it
@@ -52,13 +55,13 @@ class Config:
     reward_scope: str = "agent"  # each its own, or one reward for the "team"
     reward_unit_s: float = 10.0  # seconds that count as a reward of 1
     e2e_weight: float = 1.0  # of the time to the last token
-    ttft_weight: float = 1.0  # of the time to the first
+    ttft_weight: float = 3.0  # of the time to the first
     failure_s: float = 60.0  # that a failed request counts as
     slo_ttft_s: float = 1.0  # a request is served well within both
     slo_tpot_s: float = 0.05
 
     def __post_init__(self):
-        checks.tuples(self, "speeds", "load", "change_s")
+        checks.tuples(self, *_TUPLES)
         for name, choices in CHOICES.items():
             checks.choice(self, name, choices)
         checks.whole(self, "num_gateways", 1, 256)
@@ -73,12 +76,18 @@ class Config:
         file = (self.trace == "file") == bool(self.trace_path)
         checks.require(self, "trace_path", file, "a file for trace='file', and only then")
         checks.interval(self, "load", 0.01, 10.0)
-        checks.number(self, "sustainable_per_s", 0.001, 1e4)
+        for setting in self.settings:
+            allowed = f"of {', '.join(SETTINGS)}"
+            checks.require(self, "settings", setting in SETTINGS, allowed)
+        checks.numbers(self, "sustainable_per_s", 0.001, 1e5)
+        paired = len(self.sustainable_per_s) == len(self.settings)
+        checks.require(self, "sustainable_per_s", paired, "one number for each of the settings")
+        checks.number(self, "phase_s", 0.0, 3600.0)
         checks.number(self, "round_s", 0.0, 60.0)
         checks.number(self, "scrape_s", 0.0, 3600.0)
         checks.number(self, "change_every_s", 0.0, 1e6)
         checks.interval(self, "change_s", 0.1, 1e6)
-        checks.number(self, "change_speed", 0.0, 100.0)
+        checks.numbers(self, "change_speeds", 0.0, 100.0)
         checks.number(self, "episode_s", 1.0, 3600.0)
         checks.number(self, "warm_up_s", 0.0, 3600.0)
         checks.number(self, "reward_unit_s", 1e-6, 1e6)
@@ -92,10 +101,9 @@ class Config:
 
     @property
     def engine(self) -> Engine:
-        """That of a replica of speed 1: a pass of decoding takes 5.74 ms with an empty cache and
-        34 ms with a full one, linearly; prompts as in NVIDIA Dynamo's mock engine."""
-        tokens = self.num_blocks * self.block_tokens
-        timing = Timing.of_cache(tokens, per_context_ms=28.26, per_context2_ms=0.0)
+        """That of a replica of speed 1: a pass of decoding takes 5.74 ms without any context and
+        34 ms with 2^20 tokens of it, linearly; prompts as in NVIDIA Dynamo's mock engine."""
+        timing = Timing(per_context_ms=28.26, per_context2_ms=0.0, full_context=np.inf)
         return Engine(
             self.block_tokens,
             self.num_blocks,
@@ -108,7 +116,30 @@ class Config:
 # A load of 1 is the highest rate at which the better of kv_cost and prefix_affinity keeps the mean
 # time to first token of training episodes under 1.5 s, by bisection.
 LONG = Config()
-MIXED = replace(LONG, speeds=(2.0, 1.0, 1.0, 0.5), sustainable_per_s=11.8)
+MIXED = replace(LONG, speeds=(2.0, 1.0, 1.0, 0.5), sustainable_per_s=(11.8,))
 UNKNOWN = replace(MIXED, told_speeds=False)
 GATEWAYS = replace(MIXED, num_gateways=4, scrape_s=1.0)
-PRESETS = {"long": LONG, "mixed": MIXED, "unknown": UNKNOWN, "gateways": GATEWAYS}
+CHAT = replace(LONG, settings=("chat",), sustainable_per_s=(30.0,))
+TIGHT = replace(CHAT, num_blocks=2_048)
+SHIFTING = replace(
+    MIXED,
+    settings=("long", "agents"),
+    sustainable_per_s=(11.8, 18.2),
+    load=(0.4, 1.1),
+    phase_s=30.0,
+)
+DEGRADED = replace(LONG, load=(0.6, 0.6), change_every_s=40.0, change_speeds=(0.25, 0.0))
+LARGE = replace(
+    MIXED, speeds=MIXED.speeds * 16, sustainable_per_s=(188.8,), episode_s=30.0, warm_up_s=30.0
+)
+PRESETS = {
+    "long": LONG,
+    "mixed": MIXED,
+    "unknown": UNKNOWN,
+    "gateways": GATEWAYS,
+    "chat": CHAT,
+    "tight": TIGHT,
+    "shifting": SHIFTING,
+    "degraded": DEGRADED,
+    "large": LARGE,
+}

@@ -28,17 +28,16 @@ class Problem(base.Problem):
         self.action_space = Discrete(r)
         self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)
         self.speeds = np.tile(np.asarray(config.speeds, float), (num_envs, 1))  # [B, R]
-        self._recorded = traffic.recording(
-            *(config.trace, config.setting, config.trace_path, config.split)
-        )
-        longest = self._recorded["prompt_tokens"] + self._recorded["output_tokens"]
+        recorded = traffic.recordings(config)
         self.gateways = Gateways(
             *(num_envs, g, [config.engine] * r),
             round_s=config.round_s,
             scrape_s=config.scrape_s,
             slo_s=(config.slo_ttft_s, config.slo_tpot_s),
-            chain_tokens=self._recorded.block_tokens,
-            max_tokens=int(longest.max()),
+            chain_tokens=recorded[0].block_tokens,
+            max_tokens=max(
+                int((one["prompt_tokens"] + one["output_tokens"]).max()) for one in recorded
+            ),
         )
         self.step_cost_s = np.zeros(num_envs)
         self._cost_s = np.zeros(num_envs)
@@ -173,7 +172,7 @@ class Problem(base.Problem):
 
     def _fastest(self) -> float:
         """The most that a change multiplies a speed by."""
-        return max(1.0, self.config.change_speed) if self.config.change_every_s else 1.0
+        return max(1.0, *self.config.change_speeds) if self.config.change_every_s else 1.0
 
     def windows(self) -> np.ndarray:
         return self._windows.copy()
@@ -247,14 +246,14 @@ def _first_ns(requests: np.ndarray, last_ns: np.ndarray) -> np.ndarray:
 def _changes(config: Config, speeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """When which replica becomes slow or fails, and recovers; one at a time."""
     changes, now_s = [], 0.0
-    slowness = 0.0 if config.change_speed == 0 else 1.0 / config.change_speed
     while config.change_every_s > 0:
         now_s += rng.exponential(config.change_every_s)
         if now_s >= config.warm_up_s + config.episode_s:
             break
         replica = int(rng.integers(config.num_replicas))
-        normal = 1.0 / speeds[replica]
-        changes.append((round(now_s * 1e9), replica, slowness * normal))
+        normal, speed = 1.0 / speeds[replica], rng.choice(config.change_speeds)
+        slow = normal / speed if speed > 0 else 0.0  # 0: down
+        changes.append((round(now_s * 1e9), replica, slow))
         now_s += rng.uniform(*config.change_s)
         changes.append((round(now_s * 1e9), replica, normal))
     return np.array(changes, CHANGE)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from marlserve.envs import replica_routing
-from marlserve.envs.replica_routing import BASELINES, FEATURES, GATEWAYS, MIXED, UNKNOWN, Config
+from marlserve.envs.replica_routing import (
+    BASELINES,
+    FEATURES,
+    GATEWAYS,
+    MIXED,
+    SHIFTING,
+    UNKNOWN,
+    Config,
+    traffic,
+)
 
 SHORT = {"episode_s": 20.0, "warm_up_s": 10.0}
 
@@ -36,7 +45,7 @@ def test_credit_at_once_adds_up_to_credit_as_time_goes_by():
     assert np.corrcoef(at_once, later)[0, 1] > 0.98
 
 
-FAULTS = {"change_every_s": 2.0, "change_s": (2.0, 4.0), "change_speed": 0.0}
+FAULTS = {"change_every_s": 2.0, "change_s": (2.0, 4.0), "change_speeds": (0.0,)}
 
 
 def test_with_faults_a_copy_is_as_alone():
@@ -75,11 +84,11 @@ def test_each_gateway_has_turns_of_its_own():
         assert replicas == [(g + i) % 4 for i in range(len(replicas))]
 
 
-def test_by_default_rewards_are_minus_the_seconds_that_requests_take():
-    config = Config(episode_s=20.0, warm_up_s=0.0)
+def test_rewards_are_minus_the_weighted_seconds_that_requests_take():
+    config = Config(episode_s=20.0, warm_up_s=0.0, ttft_weight=2.0)
     problem, total = played(config, num_envs=4)
     metrics = problem.metrics()
-    seconds = metrics["completed"] * (metrics["mean_e2e_s"] + metrics["mean_ttft_s"])
+    seconds = metrics["completed"] * (metrics["mean_e2e_s"] + 2 * metrics["mean_ttft_s"])
     np.testing.assert_allclose(-total * config.reward_unit_s, seconds, rtol=0.02)
 
 
@@ -151,9 +160,22 @@ def test_a_file_is_played_as_conversations_are(tmp_path):
     assert (metrics["prefix_hit_share"] > 0.8).all()
 
 
+def test_phases_differ_in_load_and_in_who_asks():
+    config = replace(SHIFTING, phase_s=40.0, episode_s=340.0)
+    requests, _ = traffic.episode(config, np.random.default_rng(3))
+    assert requests.duration_s == pytest.approx(400.0)
+    counts, _ = np.histogram(requests.time_s, np.arange(0.0, 401.0, 20.0))
+    steady, _ = traffic.episode(replace(MIXED, episode_s=340.0), np.random.default_rng(3))
+    level, _ = np.histogram(steady.time_s, np.arange(0.0, 401.0, 20.0))
+    assert counts.std() / counts.mean() > 1.5 * level.std() / level.mean()
+    families = set(requests["session"] >> 40)
+    assert families == {0, 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"settings": ("long", "chat"), "sustainable_per_s": (1.0, 1.0)}, "blocks of"),
         ({"trace": "file"}, "trace_path is ''"),
         ({"episode_s": 3600.0, "warm_up_s": 3600.0, "load": (10.0, 10.0)}, "load"),
     ],
