@@ -8,6 +8,9 @@
 PYTHON ?= python3
 TORCH_BACKEND ?= cpu
 
+# Ray starts many processes: where Python may not keep what it compiled, each compiles it all anew.
+export PYTHONDONTWRITEBYTECODE =
+
 bin := .venv/bin
 uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
