@@ -18,6 +18,7 @@ import numpy as np
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
+from marlserve.policies.models.gru import with_components
 from marlserve.policies.sampling.actions import ActionArrays
 from marlserve.policies.sampling.agent_index import INDEXED_AGENTS, indexed
 from marlserve.policies.sampling.episodes import Episode
@@ -41,20 +42,25 @@ class CheckpointPolicy:
     Args:
         path: the folder.
         which: of a run folder, "best" or "final"; None: the best one if there is one.
+        num_components: M of the observations [M, F] that are to be played, if it is not as in
+            training: other servers or replicas. Networks per component play it, without
+            embeddings.
 
     Raises:
-        ValueError: for another `which`, and if the folder is missing, broken, or not the
-            checkpoint of an RLlib algorithm of the new API stack.
+        ValueError: for another `which`, if the folder is missing, broken, or not the checkpoint of
+            an RLlib algorithm of the new API stack, and if it cannot play so many components.
     """
 
-    def __init__(self, path: str | Path, which: str | None = None):
+    def __init__(
+        self, path: str | Path, which: str | None = None, num_components: int | None = None
+    ):
         quiet()
         self.path = checkpoint_folder(Path(path), which)
         _, settings = algorithm_settings(self.path)
         how = settings["normalize_actions"], settings["clip_actions"]
         self._actors = {
             name: ModuleActor(name, module, ActionArrays(module.action_space, *how))
-            for name, module in modules(self.path).items()
+            for name, module in modules(self.path, num_components).items()
         }
         # A single-agent algorithm has one module, and no mapping of ours to ask.
         single = set(self._actors) == {DEFAULT_MODULE_ID}
@@ -218,14 +224,14 @@ def algorithm_settings(folder: Path) -> tuple[type, dict[str, Any]]:
         raise ValueError(f"{file} does not hold the config of an algorithm: {error!r}") from error
 
 
-def modules(folder: Path) -> dict[str, RLModule]:
+def modules(folder: Path, num_components: int | None = None) -> dict[str, RLModule]:
     """The modules that act, {module_id: module}, in the order of their names.
 
     Raises:
-        ValueError: if there is none, or one is broken.
+        ValueError: if there is none, or one is broken, or cannot play so many components.
     """
     every = {
-        part.name: _module(part)
+        part.name: _module(part, num_components)
         for part in sorted((folder / _MODULES).iterdir())
         if part.is_dir() and part.name != MIXER  # which plays for nobody
     }
@@ -241,11 +247,15 @@ def env_steps(folder: Path) -> int | None:
     return _unpickled(folder / _ENV_RUNNER).get("num_env_steps_sampled_lifetime")
 
 
-def _module(folder: Path) -> RLModule:
+def _module(folder: Path, num_components: int | None) -> RLModule:
     """The module in this folder, ready to act."""
     constructor, weights = _unpickled(folder / _CONSTRUCTOR), _unpickled(folder / _WEIGHTS)
     try:
         args, kwargs = constructor["ctor_args_and_kwargs"]
+        spaces = kwargs["observation_space"], kwargs["action_space"]
+        if num_components not in (None, *spaces[0].shape[:1]):
+            seen, chosen = with_components(*spaces, num_components)
+            kwargs = {**kwargs, "observation_space": seen, "action_space": chosen}
         module = constructor["class"](*args, **{**kwargs, "inference_only": True})
         module.set_state(weights)
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:

@@ -119,8 +119,8 @@ LONG = Config()
 MIXED = replace(LONG, speeds=(2.0, 1.0, 1.0, 0.5), sustainable_per_s=(11.8,))
 UNKNOWN = replace(MIXED, told_speeds=False)
 GATEWAYS = replace(MIXED, num_gateways=4, scrape_s=1.0)
-CHAT = replace(LONG, settings=("chat",), sustainable_per_s=(30.0,))
-TIGHT = replace(CHAT, num_blocks=2_048)
+CHAT = replace(LONG, settings=("chat",), sustainable_per_s=(108.0,), episode_s=30.0, warm_up_s=30.0)
+TIGHT = replace(CHAT, num_blocks=2_048, sustainable_per_s=(77.0,))
 SHIFTING = replace(
     MIXED,
     settings=("long", "agents"),

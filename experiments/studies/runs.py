@@ -84,9 +84,14 @@ def learned(
         config = replace(problem, **{x: known[x] for x in own if x in known})
         if run == folder:
             name, seed = trained.name if which is None else f"{trained.name},{which}", trained.seed
+
+    def policy(copies: Any) -> CheckpointPolicy:
+        shape = copies.observation_space.shape
+        return CheckpointPolicy(folder, played, shape[0] if len(shape) == 2 else None)
+
     return Contestant(
         name,
-        lambda copies: CheckpointPolicy(folder, played),
+        policy,
         config,
         training_seed=seed,
         system=system,

@@ -211,6 +211,33 @@ def describes_components(
     return action_space.shape == shape[:1]
 
 
+def with_components(
+    observation_space: gymnasium.spaces.Box, action_space: gymnasium.Space, num_components: int
+) -> tuple[gymnasium.spaces.Box, gymnasium.Space]:
+    """The same spaces with another M, all of whose components are like the first.
+
+    Raises:
+        ValueError: if the observation does not describe components, see `describes_components`.
+    """
+    if not describes_components(observation_space, action_space):
+        raise ValueError(
+            f"observations of {observation_space} and actions of {action_space} have no "
+            f"components that there could be {num_components} of"
+        )
+
+    def repeated(values: np.ndarray) -> np.ndarray:
+        return np.repeat(values[:1], num_components, axis=0)
+
+    low, high = repeated(observation_space.low), repeated(observation_space.high)
+    seen = gymnasium.spaces.Box(low, high, dtype=observation_space.dtype)
+    if isinstance(action_space, gymnasium.spaces.Discrete):
+        return seen, gymnasium.spaces.Discrete(num_components)
+    if isinstance(action_space, gymnasium.spaces.MultiDiscrete):
+        return seen, gymnasium.spaces.MultiDiscrete(repeated(action_space.nvec))
+    low, high = repeated(action_space.low), repeated(action_space.high)
+    return seen, gymnasium.spaces.Box(low, high, dtype=action_space.dtype)
+
+
 def component_sizes(action_space: gymnasium.Space) -> list[int]:
     """How many values each action component has, [H]; one component for `Discrete`.
 

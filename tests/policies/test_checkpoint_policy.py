@@ -187,3 +187,30 @@ def test_a_memory_of_rllibs_own_algorithms_has_several_parts(shared, tmp_path):
         states = out["state_out"]
         expected = out["action_dist_inputs"][:, 0].argmax(-1)
         np.testing.assert_array_equal(policy({"player": step})["player"], expected)
+
+
+@pytest.mark.parametrize("network", ["auto", "flat"])
+def test_what_was_trained_on_four_replicas_plays_nine_in_any_order(network, tmp_path):
+    algorithm = policies.config("ppo", problem="replica_routing", network=network).build_algo()
+    algorithm.save_to_path(tmp_path)
+    algorithm.stop()
+    if network == "flat":
+        with pytest.raises(
+            ValueError, match="does not hold a policy that can act: .*size mismatch"
+        ):
+            CheckpointPolicy(tmp_path, num_components=9)
+        return
+    rng, policy = np.random.default_rng(0), CheckpointPolicy(tmp_path, num_components=9)
+    seen = rng.random((50, 9, 24), np.float32)
+    chosen, order = policy({"gateway_0": seen})["gateway_0"], rng.permutation(9)
+    assert len(set(chosen)) > 3
+    permuted = policy({"gateway_0": seen[:, order]})["gateway_0"]
+    np.testing.assert_array_equal(order[permuted], chosen)
+    legal = np.zeros((50, 1, 9), bool)
+    legal[..., 8] = True
+    assert (policy({"gateway_0": seen}, {"gateway_0": legal})["gateway_0"] == 8).all()
+
+
+def test_components_are_needed_for_more_of_them(run_folder):
+    with pytest.raises(ValueError, match="have no components that there could be 3 of"):
+        CheckpointPolicy(run_folder[0], num_components=3)
