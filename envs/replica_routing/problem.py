@@ -13,6 +13,7 @@ from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims import replica_arrays as has
 from marlserve.envs.sims.fairness import jain_index
 from marlserve.envs.sims.gateways import CHANGE, Gateways
+from marlserve.traces.llm_requests import LLMRequests
 
 
 class Problem(base.Problem):
@@ -43,12 +44,14 @@ class Problem(base.Problem):
         self._cost_s = np.zeros(num_envs)
         self._present = np.full((num_envs, g), -1)
         self._windows = np.zeros(num_envs, np.int64)
+        self.requests: list[LLMRequests] = [recorded[0]] * num_envs  # of each copy's episode
 
     def _start(self, copies: np.ndarray) -> None:
         config = self.config
         for copy in copies:
             rng = self.generators[copy]
             requests, self._windows[copy] = traffic.episode(config, rng)
+            self.requests[copy] = requests
             if not config.told_speeds:  # nor is any replica known by its place
                 self.speeds[copy] = rng.permutation(config.speeds)
             speeds = self.speeds[copy]

@@ -31,15 +31,22 @@ _OFFSETS = [
 
 
 def pareto(
-    folder: Path, rows: pd.DataFrame, cost: str, value: str, *, name: str = "pareto"
+    folder: Path,
+    rows: pd.DataFrame,
+    cost: str,
+    value: str,
+    *,
+    larger_is_better: bool = True,
+    name: str = "pareto",
 ) -> Path:
-    """Draw the mean of `value`, where more is better, against that of `cost`, where less is.
+    """Draw the mean of `value` against that of `cost`, of which less is better.
 
     Args:
         folder: of the preset.
         rows: of results.csv; the two may be further columns of them.
         cost: on the horizontal axis.
         value: on the vertical axis.
+        larger_is_better: of `value`.
         name: of the file, plots/`name`.png.
     """
     result = table(
@@ -62,7 +69,8 @@ def pareto(
             *(x[i], y[i]), xerr=reach[0], yerr=reach[1], color=colours[i], fmt="o", ms=4, lw=0.5
         )
     deployable = ~result["oracle"].to_numpy(bool)
-    on_front = front(x[deployable], y[deployable])
+    worth = y[deployable] if larger_is_better else -y[deployable]
+    on_front = front(x[deployable], worth)
     axes.plot(x[deployable][on_front], y[deployable][on_front], "k:", lw=0.9, zorder=0)
     axes.set(xlabel=cost, ylabel=value)
     axes.set(xlim=_around(x), ylim=_around(y))

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from marlserve.envs.replica_routing import BASELINES, PRESETS
 from marlserve.envs.replica_routing.config import CHOICES
+from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
+from marlserve.experiments.reports.pareto import pareto
 from marlserve.experiments.studies.replica_routing.settings import settings
 from marlserve.experiments.studies.study import Candidate, Settings, Study
 
+_FAR = 2.0  # times the best mean
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
@@ -48,7 +53,16 @@ class ReplicaRouting(Study):
             for name in ("ttft", "e2e"):
                 shown = tuple(f"{p}_{name}_s" for p in _PERCENTILES)
                 drawn.append(plot.bars(folder, shown, f"{name}_percentiles"))
+            rows = _near(read_results(folder / "results.csv"), ("mean_e2e_s", "mean_ttft_s"))
+            drawn.append(pareto(folder, rows, "mean_e2e_s", "mean_ttft_s", larger_is_better=False))
         return drawn
+
+
+def _near(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Without the policies that are far from the best one in one of the metrics."""
+    means = rows.groupby("policy")[list(metrics)].mean()
+    near = (means <= _FAR * means.min()).all(axis=1)
+    return rows[rows["policy"].isin(means.index[near])]
 
 
 STUDY = ReplicaRouting()
