@@ -253,7 +253,7 @@ def _module(folder: Path, num_components: int | None) -> RLModule:
     try:
         args, kwargs = constructor["ctor_args_and_kwargs"]
         spaces = kwargs["observation_space"], kwargs["action_space"]
-        if num_components not in (None, *spaces[0].shape[:1]):
+        if num_components is not None and spaces[0].shape[:1] != (num_components,):
             seen, chosen = with_components(*spaces, num_components)
             kwargs = {**kwargs, "observation_space": seen, "action_space": chosen}
         module = constructor["class"](*args, **{**kwargs, "inference_only": True})

@@ -225,17 +225,20 @@ def with_components(
             f"components that there could be {num_components} of"
         )
 
-    def repeated(values: np.ndarray) -> np.ndarray:
-        return np.repeat(values[:1], num_components, axis=0)
-
-    low, high = repeated(observation_space.low), repeated(observation_space.high)
-    seen = gymnasium.spaces.Box(low, high, dtype=observation_space.dtype)
+    seen = _repeated(observation_space, num_components)
     if isinstance(action_space, gymnasium.spaces.Discrete):
         return seen, gymnasium.spaces.Discrete(num_components)
     if isinstance(action_space, gymnasium.spaces.MultiDiscrete):
-        return seen, gymnasium.spaces.MultiDiscrete(repeated(action_space.nvec))
-    low, high = repeated(action_space.low), repeated(action_space.high)
-    return seen, gymnasium.spaces.Box(low, high, dtype=action_space.dtype)
+        values = np.repeat(action_space.nvec[:1], num_components)
+        return seen, gymnasium.spaces.MultiDiscrete(values)
+    assert isinstance(action_space, gymnasium.spaces.Box)  # as its shape is [M]
+    return seen, _repeated(action_space, num_components)
+
+
+def _repeated(space: gymnasium.spaces.Box, count: int) -> gymnasium.spaces.Box:
+    """So many along the first axis, all like the first."""
+    low, high = (np.repeat(bound[:1], count, axis=0) for bound in (space.low, space.high))
+    return gymnasium.spaces.Box(low, high, dtype=low.dtype.type)
 
 
 def component_sizes(action_space: gymnasium.Space) -> list[int]:
