@@ -17,7 +17,7 @@ from pkgutil import walk_packages
 from marlserve import envs
 
 names = []
-for layer in ("traces", "envs", "policies", "experiments"):
+for layer in ("traces", "envs", "policies", "experiments", "serving"):
     path, prefix = import_module(f"marlserve.{layer}").__path__, f"marlserve.{layer}."
     modules = walk_packages(path, prefix, onerror=lambda name: None)
     names += [module.name for module in modules if "kv_compression" not in module.name]

@@ -1,0 +1,45 @@
+"""An answer takes neither torch nor Ray: without them, policy files are read and asked."""
+
+import subprocess
+import sys
+
+import serving_cases
+
+from marlserve.policies import export
+
+ANSWER = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "ray")))  # an import of them fails
+sys.path.insert(0, sys.argv[1])
+from importlib import import_module
+from pkgutil import walk_packages
+
+from marlserve import serving
+names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
+needs_them = ("marlserve.serving.training",)
+asked = [name for name in names if not name.startswith(needs_them)]
+assert len(asked) > 5 and "marlserve.serving.decisions.decider" in asked
+for name in asked:
+    import_module(name)
+
+from marlserve.policies import export
+from marlserve.serving.decisions.decider import Decider
+from marlserve.serving.decisions.decision import Settings
+from marlserve.serving.decisions.guard import Guard, Limits
+from marlserve.serving.decisions.modes import Mode
+from marlserve.serving.decisions.player import Player
+from serving_cases import question
+
+decider = Decider(Settings(Mode("policy", 1.0)), Guard(Limits()))
+decider.player = Player(export.read(sys.argv[2]), "1")
+print(decider.decide(question()).action)
+"""
+
+
+def test_it_answers(tmp_path):
+    export.save(serving_cases.policy_file([0.0, 0.5, 1.0]), tmp_path / "policy")
+    support = serving_cases.__file__.rpartition("/")[0]
+    code = [sys.executable, "-c", ANSWER, support, str(tmp_path / "policy")]
+    done = subprocess.run(code, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n"
