@@ -34,6 +34,7 @@ LAYERS = (
     "experiments.benchmarks",
     "experiments",  # the scripts
     "serving.decisions",
+    "serving.experience",
     "serving",
 )
 APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other
@@ -51,8 +52,11 @@ TEXTS = [
     *(ROOT / ".ci").iterdir(),
     *ROOT.glob("*.md"),
 ]
-# Packages that are of no use without an extra, and say so when they are imported.
-OWN = {"envs/sims/kv_compression": "kv_compression"}
+# What is of no use without an extra, and says so when it is imported.
+OWN = {
+    "envs/sims/kv_compression": "kv_compression",
+    "serving/experience/stream.py": "serve",
+}
 
 
 def relative(path: Path) -> str:

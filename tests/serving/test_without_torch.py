@@ -9,9 +9,17 @@ from marlserve.policies import export
 
 ANSWER = """
 import sys
-sys.modules.update(dict.fromkeys(("torch", "ray")))  # an import of them fails
-sys.path.insert(0, sys.argv[1])
 from importlib import import_module
+
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "ray"):
+            raise ImportError(name + " is out of reach")
+
+
+sys.meta_path.insert(0, Refused())
+sys.path.insert(0, sys.argv[1])
 from pkgutil import walk_packages
 
 from marlserve import serving
