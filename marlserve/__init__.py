@@ -1,7 +1,7 @@
 """marlserve: reinforcement learning for the systems that serve language models.
 
-`marlserve.traces`, `.envs`, `.policies` and `.experiments` are the top-level folders of the same
-names in a source checkout.
+`marlserve.traces`, `.envs`, `.policies`, `.experiments` and `.serving` are the top-level folders of
+the same names in a source checkout.
 """
 
 import os as _os

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from marlserve import envs
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("traces", "envs", "policies", "experiments")
+FOLDERS = ("traces", "envs", "policies", "experiments", "serving")
 # A module is of the longest of these that its name begins with, and imports from its left.
 LAYERS = (
     "traces",
@@ -33,7 +33,11 @@ LAYERS = (
     "experiments.studies",
     "experiments.benchmarks",
     "experiments",  # the scripts
+    "serving.decisions",
+    "serving.experience",
+    "serving",
 )
+APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other
 # Who may import a module of ours inside a function, and why.
 LATE = {
     "policies": "policies.export acts without Ray, which is loaded where a problem is given to it",
@@ -48,8 +52,11 @@ TEXTS = [
     *(ROOT / ".ci").iterdir(),
     *ROOT.glob("*.md"),
 ]
-# Packages that are of no use without an extra, and say so when they are imported.
-OWN = {"envs/sims/kv_compression": "kv_compression"}
+# What is of no use without an extra, and says so when it is imported.
+OWN = {
+    "envs/sims/kv_compression": "kv_compression",
+    "serving/experience/stream.py": "serve",
+}
 
 
 def relative(path: Path) -> str:
@@ -131,7 +138,18 @@ def test_a_layer_imports_only_from_its_left(above):
     assert wrong == []
 
 
-@pytest.mark.parametrize("folder", ["policies", "experiments"])
+@pytest.mark.parametrize("folder", APART)
+def test_experiments_and_serving_do_not_know_each_other(folder):
+    wrong = [
+        f"{relative(path)} imports {name}"
+        for path in modules_of(folder)
+        for name in ours(imports_of(path))
+        if f"{name}.".startswith(f"{APART[folder]}.")
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["policies", "experiments", "serving"])
 def test_every_folder_has_its_layer(folder):
     packages = {path.parent for path in (ROOT / folder).glob("*/__init__.py")}
     assert {f"{folder}.{package.name}" for package in packages} <= {*LAYERS}

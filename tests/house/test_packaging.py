@@ -165,7 +165,7 @@ def test_a_checkpoint_restores_quietly_in_another_project(installed, checkpoint,
     assert noise == []
 
 
-@pytest.mark.parametrize("folder", ["traces", "envs", "policies", "experiments"])
+@pytest.mark.parametrize("folder", ["traces", "envs", "policies", "experiments", "serving"])
 def test_a_source_folder_is_no_package_of_its_own(folder):
     code = [sys.executable, "-c", f"import {folder}"]
     done = subprocess.run(code, cwd=ROOT, text=True, capture_output=True)

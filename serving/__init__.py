@@ -1,0 +1,20 @@
+"""How the outside world talks to a policy: decisions for real traffic, and learning from it.
+
+    python -m marlserve.serving.agent --port 5000      # the service: docs/serving.md
+
+A request is decided on by a policy file, without torch and without Ray, or by a heuristic, which is
+there whenever a policy is not: see `decisions`. What was decided and what came of it go to a log,
+`experience`; `training` learns from that in a process of its own and publishes policy files, which
+`policy_store` keeps and the service plays from its next decision on.
+
+- `decisions`: what to do with a request, who decides it, and the guard that compares the two
+- `experience`: the log, its delivery to Redis, and estimates of what other policies would have got
+- `policy_store`: versions of policy files on disk
+- `training`: from the log to a new version
+- `agent`: the service over HTTP
+"""
+
+if __name__ != "marlserve.serving":
+    raise ImportError(
+        f"serving/ is the source folder of marlserve.serving; import that, not {__name__}"
+    )

@@ -1,0 +1,98 @@
+"""A policy file, ready to be asked about one request, and how it explores.
+
+    player = Player(export.read("served/7"), version="7")
+    values = player.values(observation)                    # R numbers
+    shares, best = chances(values, allowed, epsilon=0.05)  # R chances that sum to 1
+
+Exploration is bounded: the share of decisions that leave the best action is at most what is said.
+"""
+
+from collections.abc import Sequence
+from math import exp
+
+import numpy as np
+
+from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.numba_policy import NumbaPolicy
+from marlserve.policies.export.spaces import Choices
+
+AGENT = "agent"  # who asks, in a policy file that plays for anyone
+
+
+class Player:
+    """One network that chooses one of R replicas.
+
+    Attributes:
+        version: as the store names it.
+        published_s: when it was, in seconds since 1970.
+        num_replicas: R.
+
+    Raises:
+        ValueError: if the file has no policy for the agent, it does not choose one of R things, or
+            it has a memory: requests of many sessions come in between.
+    """
+
+    def __init__(
+        self, file: PolicyFile, version: str, published_s: float = 0.0, agent: str = AGENT
+    ):
+        network = file.networks[file.network_of(agent)]
+        actions = network.actions
+        if not isinstance(actions, Choices) or actions.shape or actions.start.any():
+            raise ValueError(f"the action space is {network.action_space}; allowed is Discrete(R)")
+        if any(layer.operation == "gru" for layer in network.layers):
+            raise ValueError("the policy has a memory (gru); allowed is one without")
+        self.version, self.published_s = version, published_s
+        self.num_replicas = actions.legal.shape[1]
+        self.features = network.features
+        self._agent, self._policy = agent, NumbaPolicy(file)
+        space = network.observation_space
+        self._shape, self._low, self._high = space.shape, space.low, space.high
+
+    def in_range(self, observation: np.ndarray) -> bool:
+        """Whether it is one of those that the policy knows; NaN is not."""
+        if observation.shape != self._shape:
+            return False
+        return bool(((observation >= self._low) & (observation <= self._high)).all())
+
+    def values(self, observation: np.ndarray) -> list[float]:
+        """What the policy thinks of each replica, R numbers: the more, the better.
+
+        Raises:
+            ValueError: for an observation of another shape, or not finite.
+        """
+        return self._policy.outputs(self._agent, observation)[0].tolist()
+
+
+def chances(
+    values: Sequence[float],
+    allowed: Sequence[bool],
+    epsilon: float = 0.0,
+    temperature: float = 0.0,
+) -> tuple[list[float], int]:
+    """The chance of each replica, and which one is the best.
+
+    Args:
+        values: R finite numbers.
+        allowed: one at least is.
+        epsilon: at most so much goes to others than the best one of the allowed ones.
+        temperature: 0: to all others alike, epsilon over the number of allowed ones each; else by
+            exp(value / temperature), scaled down where that would exceed epsilon.
+    """
+    # Of few numbers a list is faster than an array.
+    most, best = max((value, -i) for i, value in enumerate(values) if allowed[i])
+    best = -best
+    if temperature > 0.0:
+        others = [
+            exp((value - most) / temperature) if legal else 0.0
+            for value, legal in zip(values, allowed, strict=True)
+        ]
+        others[best] = 0.0
+        total = sum(others)
+        scale = min(total / (1.0 + total), epsilon) / total if total else 0.0
+        others = [scale * weight for weight in others]
+    else:
+        share = epsilon / sum(allowed)
+        others = [share if legal else 0.0 for legal in allowed]
+        others[best] = 0.0
+    others[best] = 1.0 - sum(others)
+    return others, best

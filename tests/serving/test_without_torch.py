@@ -1,0 +1,53 @@
+"""An answer takes neither torch nor Ray: without them, policy files are read and asked."""
+
+import subprocess
+import sys
+
+import serving_cases
+
+from marlserve.policies import export
+
+ANSWER = """
+import sys
+from importlib import import_module
+
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "ray"):
+            raise ImportError(name + " is out of reach")
+
+
+sys.meta_path.insert(0, Refused())
+sys.path.insert(0, sys.argv[1])
+from pkgutil import walk_packages
+
+from marlserve import serving
+names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
+needs_them = ("marlserve.serving.training",)
+asked = [name for name in names if not name.startswith(needs_them)]
+assert len(asked) > 5 and "marlserve.serving.decisions.decider" in asked
+for name in asked:
+    import_module(name)
+
+from marlserve.policies import export
+from marlserve.serving.decisions.decider import Decider
+from marlserve.serving.decisions.decision import Settings
+from marlserve.serving.decisions.guard import Guard, Limits
+from marlserve.serving.decisions.modes import Mode
+from marlserve.serving.decisions.player import Player
+from serving_cases import question
+
+decider = Decider(Settings(Mode("policy", 1.0)), Guard(Limits()))
+decider.player = Player(export.read(sys.argv[2]), "1")
+print(decider.decide(question()).action)
+"""
+
+
+def test_it_answers(tmp_path):
+    export.save(serving_cases.policy_file([0.0, 0.5, 1.0]), tmp_path / "policy")
+    support = serving_cases.__file__.rpartition("/")[0]
+    code = [sys.executable, "-c", ANSWER, support, str(tmp_path / "policy")]
+    done = subprocess.run(code, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n"
