@@ -9,16 +9,16 @@ logged; so what a heuristic did can be learned from, too.
 
 import numpy as np
 
-from marlserve.envs.replica_routing import baselines
+from marlserve.envs.replica_routing import rules
 from marlserve.envs.replica_routing.config import Config
 from marlserve.envs.replica_routing.observation import Measured
 
-_BY_SCORE: dict[str, baselines.Rule] = {
-    "least_requests": baselines.least_requests,
-    "least_tokens": baselines.least_tokens,
-    "session_affinity": baselines.session_affinity,
-    "prefix_affinity": baselines.prefix_affinity,
-    "cache_aware": baselines.cache_aware,
+_BY_SCORE: dict[str, rules.Rule] = {
+    "least_requests": rules.least_requests,
+    "least_tokens": rules.least_tokens,
+    "session_affinity": rules.session_affinity,
+    "prefix_affinity": rules.prefix_affinity,
+    "cache_aware": rules.cache_aware,
     "random": lambda seen, config: np.zeros(seen.requests.shape),
 }
 NAMES = (*_BY_SCORE, "power_of_two")
@@ -36,7 +36,7 @@ class Heuristic:
         if name not in NAMES:
             raise ValueError(f"heuristic is {name!r}; allowed is one of {NAMES}")
         self.name = name
-        self._scores = _BY_SCORE.get(name, baselines.least_requests)
+        self._scores = _BY_SCORE.get(name, rules.least_requests)
         self._of_scores = _better_of_two if name == "power_of_two" else _best
 
     def probabilities(self, seen: Measured, allowed: np.ndarray) -> np.ndarray:
