@@ -22,12 +22,16 @@ def options(name: str, path: Path) -> dict:
     requests.write_text(
         '{"timestamp": 0, "input_length": 7, "output_length": 5, "hash_ids": [0]}\n'
     )
+    jobs = path.with_suffix(".swf")
+    jobs.write_text(f"; MaxProcs: 8\n1 5 -1 60 4{' -1' * 13}\n")
     return {
         "bursts": {"rate_per_s": 50.0, "duration_s": 10.0},
         "poisson": {"rate_per_s": 50.0, "duration_s": 10.0},
         "wikipedia": {"start_s": 86_395.0, "duration_s": 10.0},
         "flows": {"path": path},
         "llm_requests": {"path": requests},
+        "lublin": {"num_jobs": 100},
+        "swf": {"path": jobs},
     }.get(name, {})
 
 

@@ -1,0 +1,184 @@
+"""B clusters of processors, their waiting and running jobs, and backfilling. No learning.
+
+    cluster = Cluster(num_envs=32, num_jobs=256, num_processors=256, backfill="easy")
+    cluster.reset(0, submit_s, run_s, requested_s, processors)     # copy 0
+    cluster.visible[0]["job"], cluster.visible[0]["wait_s"]        # what may be chosen, `SLOT`
+    cluster.step([3, ...])                                         # in each copy, a slot
+
+Each step chooses one of the jobs that wait. If its processors are free it starts at once; if not,
+the time goes on until they are, and nothing else is chosen meanwhile: the cluster is kept for it.
+With backfilling, others may start in between, where by their requested times they do not put off
+what was promised, first come, first served:
+
+    easy          the chosen job has a reservation, where by their limits enough of those that run
+                  will have ended. Others start if they end before it by theirs, or if they take
+                  processors that it leaves over.
+    conservative  all that wait have one, the chosen job the first; they are planned anew at each
+                  event, so nobody's moves back unless jobs run longer than they requested.
+
+As a job is started, the next step follows: at the same time if others wait. A copy is over when all
+its jobs have started; how long they run is known then. A job that runs longer than it requested
+goes on, or with `kill` is stopped at its limit; reservations take late ones to end at any time.
+
+Nothing is drawn: the same jobs and choices give the same times, and all times are sums of those
+that are given, so whole seconds stay whole. Reference: Lifka: The ANL/IBM SP scheduling system, JSSPP
+1995 (EASY); Mu'alem, Feitelson, TPDS 12, 2001 (both).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from marlserve.envs.sims import backfill_kernel as kernel
+from marlserve.envs.sims.backfill_arrays import BACKFILL, COPY, JOB, NONE, SHORTEST_S, SLOT, STEP
+
+__all__ = ["BACKFILL", "NONE", "SHORTEST_S", "Cluster"]
+
+
+class Cluster:
+    """See the module.
+
+    Args:
+        num_envs: B.
+        num_jobs: J, of each copy.
+        num_processors: of each cluster.
+        backfill: one of BACKFILL.
+        kill: whether jobs are stopped at their limit.
+        slots: V, jobs that are shown at most; of more, half are the oldest and half the shortest of
+            the others, by requested time.
+        wait_s: that a step which chooses no job takes at most.
+
+    Attributes:
+        copies: `backfill_arrays.COPY`, [B].
+        jobs: `JOB`, [B, J]; start_s is -1 before a job starts.
+        visible: `SLOT`, [B, V]; what may be chosen, in order of arrival; job is NONE where none is.
+        steps: `STEP`, [B]: by how much the last step let sums over jobs grow. Slowdowns grow as
+            jobs wait: over all steps, "slowdown" sums up to wait_s / run_s, "bounded_slowdown" to
+            max(1, (wait_s + run_s) / max(run_s, 10 s)) - 1.
+
+    Raises:
+        ValueError: for a bad value, naming it.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        num_jobs: int,
+        num_processors: int,
+        backfill: str = "easy",
+        kill: bool = False,
+        slots: int = 128,
+        wait_s: float = 600.0,
+    ):
+        sizes = {
+            **{"num_envs": num_envs, "num_jobs": num_jobs, "num_processors": num_processors},
+            "slots": slots,
+        }
+        for name, value in sizes.items():
+            if not value >= 1:
+                raise ValueError(f"{name} is {value}; allowed is at least 1")
+        if backfill not in BACKFILL:
+            raise ValueError(f"backfill is {backfill!r}; allowed are {tuple(BACKFILL)}")
+        if not wait_s > 0.0:
+            raise ValueError(f"wait_s is {wait_s}; allowed is a positive number")
+        self.num_processors, self.kill = num_processors, kill
+        self.copies = np.zeros(num_envs, COPY)
+        self.copies["over"] = 1
+        self.jobs = np.zeros((num_envs, num_jobs), JOB)
+        self.visible = np.zeros((num_envs, slots), SLOT)
+        self.visible["job"] = NONE
+        self.steps = np.zeros(num_envs, STEP)
+        order = (np.zeros((num_envs, num_jobs), np.int64) for _ in range(4))
+        waiting, by_end, by_limit, used = order  # the last one: processors of each user
+        self._rules = (num_processors, BACKFILL[backfill], float(wait_s))
+        self._state = (
+            *(self.copies, self.jobs, waiting, by_end, by_limit, used),
+            *(np.array([num_processors]), self.visible, self.steps),
+        )
+
+    def reset(
+        self,
+        copy: int,
+        submit_s: np.ndarray,
+        run_s: np.ndarray,
+        requested_s: np.ndarray,
+        processors: np.ndarray,
+        user: np.ndarray | None = None,
+    ) -> None:
+        """Empty a cluster, give it the jobs of an episode, [J], and play until the first is there.
+
+        Args:
+            copy: its index.
+            submit_s: sorted.
+            run_s: how long they would run.
+            requested_s: limits.
+            processors: that they need.
+            user: any number that is the same for jobs of one user, -1 where that is not known.
+
+        Raises:
+            ValueError: for other lengths, times that are not sorted, run times and limits that are
+                not positive, and jobs of no processor or of more than there are; it names the first
+                bad value.
+        """
+        given = {
+            **{"submit_s": submit_s, "run_s": run_s, "requested_s": requested_s},
+            **{"processors": processors, "user": np.full(len(submit_s), -1)},
+        }
+        if user is not None:
+            _, numbers = np.unique(user, return_inverse=True)
+            given["user"] = np.where(np.asarray(user) < 0, NONE, numbers)
+        jobs = self.jobs[copy]
+        for name, values in given.items():
+            if np.shape(values) != jobs.shape:
+                raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {jobs.shape}")
+        n, most = np.asarray(processors), self.num_processors
+        for name, good, allowed in (
+            ("submit_s", np.diff(submit_s, prepend=submit_s[0]) >= 0, "sorted times"),
+            ("run_s", (np.asarray(run_s) > 0) & np.isfinite(run_s), "more than 0 s"),
+            (
+                "requested_s",
+                (np.asarray(requested_s) > 0) & np.isfinite(requested_s),
+                "more than 0 s",
+            ),
+            ("processors", (n >= 1) & (n <= most), f"1 to {most}, what the cluster has"),
+        ):
+            if not good.all():
+                row = int(np.argmin(good))
+                raise ValueError(f"{name} of job {row} is {given[name][row]}; allowed is {allowed}")
+        jobs[:] = 0
+        for name, values in given.items():
+            jobs[name] = values
+        if self.kill:
+            jobs["run_s"] = np.minimum(jobs["run_s"], jobs["requested_s"])
+        jobs["per_s"] = 1.0 / np.maximum(jobs["run_s"], SHORTEST_S)
+        jobs["start_s"] = -1.0
+        self.copies[copy], self.steps[copy], self._state[5][copy] = 0, 0, 0
+        self.copies["free"][copy] = self.num_processors
+        self.visible[copy] = 0
+        self.visible["job"][copy] = NONE
+        kernel.begin(copy, self._rules, self._state)
+
+    def step(self, chosen: np.ndarray | Sequence[int]) -> None:
+        """In each copy, [B], start the job in this slot, or, for NONE, wait for what happens next.
+
+        Copies that are over stay as they are.
+
+        Raises:
+            ValueError: for a slot without a job.
+        """
+        slots = np.asarray(chosen, np.int64)
+        if slots.shape != self.copies.shape:
+            raise ValueError(f"chosen has shape {slots.shape}; allowed is {self.copies.shape}")
+        bad = ((slots < NONE) | (slots >= self.copies["shown"])) & (self.copies["over"] == 0)
+        if bad.any():
+            copy = int(np.argmax(bad))
+            raise ValueError(
+                f"copy {copy} was to start slot {slots[copy]}; allowed is {NONE}, to wait, and "
+                f"below {self.copies['shown'][copy]}, the jobs that are shown"
+            )
+        kernel.step(slots, self._rules, self._state)
+
+    @property
+    def over(self) -> np.ndarray:
+        """Where all jobs have started, [B]."""
+        return self.copies["over"] > 0

@@ -1,0 +1,280 @@
+"""The compiled part of `backfill`: starting the chosen job, and what happens until it can start.
+
+At one moment jobs end before others arrive, and the chosen one starts before any is backfilled.
+"""
+
+import numpy as np
+from numba import njit
+
+from marlserve.envs.sims.backfill_arrays import NONE, SHORTEST_S
+
+_EASY, _CONSERVATIVE = 1, 2
+
+
+@njit(cache=True)
+def begin(b, rules, state):
+    """Play an empty cluster until its first job is there."""
+    copies, jobs, waiting = state[:3]
+    copies[b].clock_s = copies[b].first_s = jobs[b, 0].submit_s
+    _arrive(copies[b], jobs[b], waiting[b])
+    _show(b, state)
+
+
+@njit(cache=True)
+def step(chosen, rules, state):
+    """In each copy, start the job in a slot of those shown, or, for NONE, wait; then play until
+    there is a job to choose. Copies that are over stay as they are."""
+    copies, visible, steps = state[0], state[7], state[8]
+    for b in range(copies.shape[0]):
+        if copies[b].over:
+            continue
+        s = steps[b]
+        s.bounded_slowdown = s.slowdown = s.wait_s = s.started_run_s = 0.0
+        if chosen[b] == NONE:
+            _wait(b, rules, state)
+        else:
+            _start_chosen(b, visible[b, chosen[b]].job, rules, state)
+        _until_one_waits(b, state)
+        _show(b, state)
+
+
+@njit(cache=True)
+def _wait(b, rules, state):
+    """Until something happens, or for the rule's time at most; the first job shown is put off."""
+    next_s = min(_next_s(b, state), state[0][b].clock_s + rules[2])
+    _move(b, next_s, state)
+
+
+@njit(cache=True)
+def _start_chosen(b, q, rules, state):
+    copies, jobs = state[0], state[1]
+    c, n = copies[b], jobs[b, q].processors
+    while c.free < n:
+        if rules[1] == _EASY:
+            _easy(b, q, state)
+        elif rules[1] == _CONSERVATIVE:
+            _conservative(b, q, state)
+        _move(b, _next_s(b, state), state)
+    _start(b, _place(q, c.waiting, state[2][b]), False, state)
+
+
+@njit(cache=True)
+def _until_one_waits(b, state):
+    c = state[0][b]
+    while c.waiting == 0 and c.next < state[1].shape[1]:
+        _move(b, _next_s(b, state), state)
+    if c.waiting == 0:
+        c.over = 1
+
+
+@njit(cache=True)
+def _next_s(b, state):
+    """When the next job arrives or ends."""
+    c, jobs, by_end = state[0][b], state[1][b], state[3][b]
+    next_s = np.inf
+    if c.next < len(jobs):
+        next_s = jobs[c.next].submit_s
+    if c.running > 0:
+        next_s = min(next_s, jobs[by_end[c.running - 1]].end_s)
+    return next_s
+
+
+@njit(cache=True)
+def _move(b, to_s, state):
+    """Let the clock go on to a time before which nothing happens, and let happen what does then."""
+    c, jobs, waiting, s = state[0][b], state[1][b], state[2][b], state[8][b]
+    gone_s = to_s - c.clock_s
+    if gone_s > 0.0:
+        for i in range(c.waiting):
+            job = jobs[waiting[i]]
+            over_s = gone_s
+            if job.run_s < SHORTEST_S:  # its slowdown counts from there on
+                before_s = c.clock_s - job.submit_s + job.run_s - SHORTEST_S
+                over_s = max(gone_s + before_s, 0.0) - max(before_s, 0.0)
+            s.bounded_slowdown += over_s * job.per_s
+            s.slowdown += gone_s / job.run_s
+        s.wait_s += c.waiting * gone_s
+        c.busy_s += (state[6][0] - c.free) * gone_s
+        c.clock_s = to_s
+    _end(b, state)
+    _arrive(c, jobs, waiting)
+
+
+@njit(cache=True)
+def _end(b, state):
+    c, jobs, by_end, by_limit, used = (
+        state[0][b],
+        state[1][b],
+        state[3][b],
+        state[4][b],
+        state[5][b],
+    )
+    while c.running > 0 and jobs[by_end[c.running - 1]].end_s <= c.clock_s:
+        q = by_end[c.running - 1]
+        c.running -= 1
+        c.free += jobs[q].processors
+        if jobs[q].user != NONE:
+            used[jobs[q].user] -= jobs[q].processors
+        i = _place(q, c.running + 1, by_limit)
+        while i < c.running:
+            by_limit[i] = by_limit[i + 1]
+            i += 1
+
+
+@njit(cache=True)
+def _arrive(c, jobs, waiting):
+    while c.next < len(jobs) and jobs[c.next].submit_s <= c.clock_s:
+        waiting[c.waiting] = c.next
+        c.waiting += 1
+        c.next += 1
+
+
+@njit(cache=True)
+def _start(b, place, backfilled, state):
+    """The job at a place of the queue starts now."""
+    copies, jobs, waiting, by_end, by_limit, used, _, _, steps = state
+    c, q = copies[b], waiting[b, place]
+    job = jobs[b, q]
+    c.waiting -= 1
+    for i in range(place, c.waiting):
+        waiting[b, i] = waiting[b, i + 1]
+    job.start_s, job.backfilled = c.clock_s, backfilled
+    job.end_s, job.limit_s = c.clock_s + job.run_s, c.clock_s + job.requested_s
+    c.free -= job.processors
+    c.started += 1
+    if job.user != NONE:
+        used[b, job.user] += job.processors
+    steps[b].started_run_s += job.run_s
+    i = c.running  # by_end begins with the last one to end, by_limit with the first
+    while i > 0 and jobs[b, by_end[b, i - 1]].end_s < job.end_s:
+        by_end[b, i] = by_end[b, i - 1]
+        i -= 1
+    by_end[b, i] = q
+    i = c.running
+    while i > 0 and jobs[b, by_limit[b, i - 1]].limit_s > job.limit_s:
+        by_limit[b, i] = by_limit[b, i - 1]
+        i -= 1
+    by_limit[b, i] = q
+    c.running += 1
+
+
+@njit(cache=True)
+def _place(q, count, among):
+    for i in range(count):
+        if among[i] == q:
+            return i
+    return NONE
+
+
+@njit(cache=True)
+def _easy(b, q, state):
+    """Start those that keep the chosen job from nothing: by their limits they end before it could
+    start, or they leave it enough. First come, first served."""
+    c, jobs, waiting, by_limit = state[0][b], state[1][b], state[2][b], state[4][b]
+    if c.free == 0:
+        return
+    freed, shadow_s = c.free, np.inf
+    for i in range(c.running):
+        job = jobs[by_limit[i]]
+        if job.limit_s > shadow_s:
+            break
+        freed += job.processors
+        if freed >= jobs[q].processors:
+            shadow_s = min(shadow_s, max(job.limit_s, c.clock_s))
+    spare, i = freed - jobs[q].processors, 0
+    while i < c.waiting and c.free > 0:
+        job = jobs[waiting[i]]
+        in_time = c.clock_s + job.requested_s <= shadow_s
+        if waiting[i] == q or job.processors > c.free or not (in_time or job.processors <= spare):
+            i += 1
+            continue
+        if not in_time:
+            spare -= job.processors
+        _start(b, i, True, state)
+
+
+@njit(cache=True)
+def _conservative(b, q, state):
+    """Plan all that wait by their limits, the chosen one first and then first come, first served,
+    each as early as those before it allow; start those whose time is now."""
+    c, jobs, waiting, by_limit = state[0][b], state[1][b], state[2][b], state[4][b]
+    if c.free == 0:
+        return
+    times = np.empty(c.running + 2 * c.waiting + 1)
+    free = np.empty(len(times), np.int64)
+    times[0], free[0], count = c.clock_s, c.free, 1
+    for i in range(c.running):
+        job = jobs[by_limit[i]]
+        time_s = max(job.limit_s, np.nextafter(c.clock_s, np.inf))  # late ones may end any time
+        if time_s > times[count - 1]:
+            times[count], free[count] = time_s, free[count - 1]
+            count += 1
+        free[count - 1] += job.processors
+    _, count = _plan(jobs[q].processors, jobs[q].requested_s, times, free, count)
+    i = 0
+    while i < c.waiting and c.free > 0:
+        if waiting[i] == q:
+            i += 1
+            continue
+        job = jobs[waiting[i]]
+        start_s, count = _plan(job.processors, job.requested_s, times, free, count)
+        if start_s == c.clock_s:
+            _start(b, i, True, state)
+        else:
+            i += 1
+
+
+@njit(cache=True)
+def _plan(processors, requested_s, times, free, count):
+    """When a job can start at the earliest, which takes its processors; and how many times there
+    are then."""
+    first, i = 0, 0
+    while i < count and times[i] < times[first] + requested_s:
+        if free[i] < processors:
+            first = i + 1
+        i += 1
+    end_s = times[first] + requested_s
+    last = first
+    while last < count and times[last] < end_s:
+        free[last] -= processors
+        last += 1
+    if last == count or times[last] > end_s:
+        for i in range(count, last, -1):
+            times[i], free[i] = times[i - 1], free[i - 1]
+        times[last], free[last] = end_s, free[last - 1] + processors
+        count += 1
+    return times[first], count
+
+
+@njit(cache=True)
+def _show(b, state):
+    """Fill the slots with all that wait, or if these are too many, half of them with the oldest and
+    half with the shortest of the others; in order of arrival."""
+    copies, jobs, waiting, _, by_limit, used, _, visible, _ = state
+    c, num_slots = copies[b], visible.shape[1]
+    count = min(c.waiting, num_slots)
+    for k in range(count, c.shown):
+        visible[b, k].job = NONE
+        visible[b, k].wait_s = visible[b, k].requested_s = visible[b, k].processors = 0.0
+        visible[b, k].start_in_s = visible[b, k].user_processors = visible[b, k].rejections = 0.0
+    c.shown = count
+    chosen = waiting[b, :count]
+    if c.waiting > num_slots:
+        old = (num_slots + 1) // 2
+        rest = waiting[b, old : c.waiting].copy()
+        lengths = np.empty(len(rest))
+        for i in range(len(rest)):
+            lengths[i] = jobs[b, rest[i]].requested_s
+        kept = np.sort(np.argsort(lengths, kind="mergesort")[: num_slots - old])
+        chosen = np.concatenate((waiting[b, :old], rest[kept]))
+    for k in range(count):
+        job, slot = jobs[b, chosen[k]], visible[b, k]
+        slot.job, slot.wait_s = chosen[k], c.clock_s - job.submit_s
+        slot.requested_s, slot.processors = job.requested_s, job.processors
+        slot.user_processors = used[b, job.user] if job.user != NONE else 0
+        slot.rejections, slot.start_in_s = job.rejections, 0.0
+        freed, i = c.free, 0
+        while freed < job.processors:
+            freed += jobs[b, by_limit[b, i]].processors
+            slot.start_in_s = max(jobs[b, by_limit[b, i]].limit_s - c.clock_s, 0.0)
+            i += 1
