@@ -69,7 +69,8 @@ def test_evicted_is_masked_by_the_mask_of_transformers(name):
     mask = mask.repeat_interleave(of.config.num_attention_heads // kv_heads, 1)
     full = DynamicCache()
     of(prompt, past_key_values=full)
-    expected = of(then, past_key_values=full, attention_mask=mask).logits
+    at = torch.arange(PROMPT, PROMPT + FED)[None]  # which OPT would make of the mask
+    expected = of(then, past_key_values=full, attention_mask=mask, position_ids=at).logits
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 

@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     MistralConfig,
+    OPTConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -33,10 +34,13 @@ SIZES = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
+_OPT_SIZES = {name: SIZES[name] for name in SIZES if not name.startswith(("num_key", "init"))}
+_OPT_SIZES |= {"word_embed_proj_dim": 64, "ffn_dim": 96, "init_std": 0.15, "pad_token_id": None}
 CONFIGS = {
     "llama": LlamaConfig(**SIZES),
     "mistral": MistralConfig(**SIZES, sliding_window=None),
     "qwen2": Qwen2Config(**SIZES),
+    "opt": OPTConfig(**_OPT_SIZES),
 }
 MODELS = ("small_llama", *CONFIGS)
 REFERENCE = "reference_of_the_tests"
@@ -60,7 +64,8 @@ def model(name: str) -> PreTrainedModel:
 
 def heads(of: PreTrainedModel) -> tuple[int, int]:
     """Layers and KV heads."""
-    return of.config.num_hidden_layers, of.config.num_key_value_heads
+    every = of.config.num_attention_heads  # in OPT each has keys of its own
+    return of.config.num_hidden_layers, getattr(of.config, "num_key_value_heads", every)
 
 
 def random_tokens(of: PreTrainedModel, *shape: int, seed: int = 0) -> Tensor:

@@ -3,6 +3,7 @@
 tasks           synthetic prompts, whose questions follow after the compression
 small_llama     the model that is shipped, and how it is trained
 language_model  models by name
+gguf_files      models in the files of llama.cpp, one that talks among them
 methods         which entries stay: one formula each
 attention       the scores that methods look at
 cache           entries are evicted, positions are not

@@ -1,4 +1,5 @@
-"""Language models by name: the small one that is shipped, a folder, or the Hugging Face hub.
+"""Language models by name: the small one that is shipped, one that talks, a folder, a GGUF file, or
+the Hugging Face hub.
 
 No code that comes with a model is run. Weights are read as safetensors where there are such; those
 of an old pytorch_model.bin are unpickled by torch, which takes nothing but tensors.
@@ -18,13 +19,14 @@ from transformers.cache_utils import DynamicLayer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import set_tqdm_hook
 
-from marlserve.envs.sims.kv_compression import small_llama
+from marlserve.envs.sims.kv_compression import gguf_files, small_llama
 from marlserve.envs.sims.kv_compression.attention import NAME
 
 SMALL_LLAMA = "small_llama"
 _ALLOWED = (
-    f"allowed is {SMALL_LLAMA!r}, a folder that save_pretrained() wrote, or the name of a causal "
-    "language model on the Hugging Face hub, if the hub can be reached or has been before"
+    f"allowed is {SMALL_LLAMA!r}, {gguf_files.SMOLLM2!r}, a folder that save_pretrained() wrote, a "
+    f"{gguf_files.SUFFIX} file, or the name of a causal language model on the Hugging Face hub, if "
+    "the hub can be reached or has been before"
 )
 # What reading weights raises that are cut off, of other names or shapes, or no weights at all.
 _BAD_WEIGHTS = (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, TypeError)
@@ -65,9 +67,9 @@ def _load(name: str, device: str) -> LanguageModel:
         torch.zeros(1, device=place).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {error}") from error
-    where = str(small_llama.WEIGHTS) if name == SMALL_LLAMA else name
     try:
         with _without_progress_bars():
+            where = _place(name)
             model, found = AutoModelForCausalLM.from_pretrained(
                 where,
                 attn_implementation=NAME,
@@ -78,7 +80,7 @@ def _load(name: str, device: str) -> LanguageModel:
         tokenizer = None
         if _has_tokenizer(where):
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         if "trust_remote_code" in str(error):
             raise ValueError(
                 f"model {name!r} cannot be loaded: it runs code that comes with it; {_ALLOWED}"
@@ -101,6 +103,15 @@ def _load(name: str, device: str) -> LanguageModel:
             "allowed are layers that attend to the whole prompt, without a sliding window"
         )
     return LanguageModel(name, model.to(place).eval(), tokenizer)
+
+
+def _place(name: str) -> str:
+    """What transformers knows a model by: a folder, or a name on the hub."""
+    if name == SMALL_LLAMA:
+        return str(small_llama.WEIGHTS)
+    if name == gguf_files.SMOLLM2:
+        return str(gguf_files.converted(gguf_files.smollm2()))
+    return str(gguf_files.converted(Path(name))) if name.endswith(gguf_files.SUFFIX) else name
 
 
 def _has_tokenizer(where: str) -> bool:
