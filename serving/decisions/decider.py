@@ -1,6 +1,6 @@
 """Decides one request after another; a heuristic answers whenever the policy does not.
 
-    decider = Decider(Settings(mode=Mode("canary")), Guard(Limits()))
+    decider = Decider(Settings(mode=Mode("canary")), Guard(Limits()), new_ids())
     decider.player = Player(...)               # between any two decisions
     decision = decider.decide(question)
 
@@ -8,11 +8,9 @@ Never waits for anything. What a decision has, its id and the chance of its acti
 one needs to learn from it once its outcome is known.
 """
 
-import itertools
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isfinite
 from random import Random
 
@@ -31,6 +29,9 @@ _log = logging.getLogger(__name__)
 class Decider:
     """See the module.
 
+    Args:
+        ids: of decisions, each another one.
+
     Attributes:
         settings: may be replaced between any two decisions.
         player: the policy; None: there is none.
@@ -40,6 +41,7 @@ class Decider:
         self,
         settings: Settings,
         guard: Guard,
+        ids: Iterator[str],
         heuristic: Heuristic | None = None,
         seed: int | None = None,
         now: Callable[[], float] = time.time,
@@ -48,7 +50,7 @@ class Decider:
         self.heuristic = Heuristic() if heuristic is None else heuristic
         self.player: Player | None = None
         self._random, self._now = Random(seed), now
-        self._prefix, self._numbers = os.urandom(6).hex(), itertools.count()
+        self._ids = ids
         self._slowest_s = 0.0  # of what the policy took lately
 
     def decide(self, question: Question) -> Decision:
@@ -64,7 +66,7 @@ class Decider:
             )
         if not allowed.any():
             allowed = np.ones_like(allowed)
-        mode, identity = self.settings.mode, f"{self._prefix}-{next(self._numbers):x}"
+        mode, identity = self.settings.mode, next(self._ids)
         arm, reason = self._arm(question.session or identity)
         values, trouble = None, ""
         if arm == POLICY or mode.name == "shadow":

@@ -8,7 +8,9 @@ those of decisions have at least `time_s`, `action` and `propensity`, those of o
 `success` and `reward`.
 """
 
+import itertools
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 DECISION, OUTCOME = "decision", "outcome"
 Body = dict[str, Any]
+SERVICE_DIGITS = 12  # that ids of one service begin with
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
@@ -37,13 +40,15 @@ class Experience(NamedTuple):
     """A decision whose outcome is known.
 
     Attributes:
-        seq: grows with the order in which decisions were logged.
+        seq: grows with the order in which outcomes were logged.
+        following: the next decision of the same service, by then or since; None: none yet.
     """
 
     seq: int
     id: str
     decision: Body
     outcome: Body
+    following: Body | None
 
 
 def opened(path: str | Path) -> sqlite3.Connection:
@@ -64,19 +69,32 @@ def opened(path: str | Path) -> sqlite3.Connection:
     return connection
 
 
+def new_ids() -> Iterator[str]:
+    """Ids of one service: they begin alike, and no other service's do."""
+    service, numbers = os.urandom(SERVICE_DIGITS // 2).hex(), itertools.count()
+    return (f"{service}-{number:x}" for number in numbers)
+
+
 def joined(path: str | Path, after: int = 0) -> Iterator[Experience]:
-    """Decisions with their outcomes, in the order of the decisions, from `seq` > `after` on.
+    """Decisions with their outcomes, in the order of the outcomes, from `seq` > `after` on.
 
     Raises:
         ValueError: if there is no such log.
     """
-    for seq, identity, decision, outcome in _selected(
+    next_one = (
+        "SELECT n.body FROM events n WHERE n.seq > d.seq AND n.kind = :decision "
+        "AND substr(n.id, 1, :digits) = substr(d.id, 1, :digits) ORDER BY n.seq LIMIT 1"
+    )
+    rows = _selected(
         path,
-        "SELECT d.seq, d.id, d.body, o.body FROM events d JOIN events o ON o.id = d.id "
-        "WHERE d.kind = ? AND o.kind = ? AND d.seq > ? ORDER BY d.seq",
-        (DECISION, OUTCOME, after),
-    ):
-        yield Experience(seq, identity, json.loads(decision), json.loads(outcome))
+        f"SELECT o.seq, d.id, d.body, o.body, ({next_one}) FROM events o "
+        "JOIN events d ON d.id = o.id AND d.kind = :decision "
+        "WHERE o.kind = :outcome AND o.seq > :after ORDER BY o.seq",
+        {"decision": DECISION, "outcome": OUTCOME, "after": after, "digits": SERVICE_DIGITS},
+    )
+    for seq, identity, decision, outcome, after_it in rows:
+        following = None if after_it is None else json.loads(after_it)
+        yield Experience(seq, identity, json.loads(decision), json.loads(outcome), following)
 
 
 def kinds_of(path: str | Path, identity: str) -> dict[str, Body]:
@@ -85,11 +103,11 @@ def kinds_of(path: str | Path, identity: str) -> dict[str, Body]:
     Raises:
         ValueError: if there is no such log.
     """
-    rows = _selected(path, "SELECT kind, body FROM events WHERE id = ?", (identity,))
+    rows = _selected(path, "SELECT kind, body FROM events WHERE id = :id", {"id": identity})
     return {kind: json.loads(body) for kind, body in rows}
 
 
-def _selected(path: str | Path, query: str, values: tuple) -> list[tuple]:
+def _selected(path: str | Path, query: str, values: Body) -> list[tuple]:
     try:
         connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     except sqlite3.Error as error:

@@ -10,7 +10,10 @@ LIBRARIES = (
     *("transformers", "simpy", "sentence_transformers", "rouge_score", "rjieba"),
     *("fastapi", "uvicorn", "uvloop", "httptools", "prometheus_client", "redis"),
 )
-NEED_ONE = ("kv_compression", "serving.experience.stream")
+NEED_ONE = (
+    *("kv_compression", "serving.experience.stream", "serving.training.process"),
+    *("serving.training.__main__", "serving.agent"),
+)
 WITHOUT = f"""
 import sys
 sys.modules.update(dict.fromkeys({LIBRARIES}))  # an import of them fails

@@ -35,6 +35,9 @@ LAYERS = (
     "experiments",  # the scripts
     "serving.decisions",
     "serving.experience",
+    "serving.policy_store",
+    "serving.replica_state",
+    "serving.training",
     "serving",
 )
 APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other

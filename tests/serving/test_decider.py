@@ -15,13 +15,16 @@ from marlserve.serving.decisions.decision import REASONS, Settings
 from marlserve.serving.decisions.guard import Guard, Limits
 from marlserve.serving.decisions.modes import SHARES, Mode
 from marlserve.serving.decisions.player import Player, chances
+from marlserve.serving.experience.events import new_ids
 
 ALL = Mode("policy", share=1.0)
 NOW_S = 1000.0
 
 
 def decider(mode=ALL, policy=(0.0, 0.5, 1.0), **settings) -> Decider:
-    made = Decider(Settings(mode, **settings), Guard(Limits()), seed=0, now=lambda: NOW_S)
+    made = Decider(
+        Settings(mode, **settings), Guard(Limits()), new_ids(), seed=0, now=lambda: NOW_S
+    )
     made.player = None if policy is None else player(policy, published_s=NOW_S - 10.0)
     return made
 

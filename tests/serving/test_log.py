@@ -20,6 +20,7 @@ from marlserve.serving.experience.events import (
     Event,
     joined,
     kinds_of,
+    new_ids,
     opened,
 )
 from marlserve.serving.experience.log import DELIVERED, ExperienceLog
@@ -53,6 +54,19 @@ def test_reading_goes_on_where_it_was(tmp_path):
     written(path, [decided(3), ended(3)])  # opened again: what was there stays
     assert [x.id for x in joined(path, after=second.seq)] == ["d-3"]
     assert [x.id for x in joined(path, after=first.seq)] == ["d-2", "d-3"]
+
+
+def test_what_follows_is_the_next_decision_of_the_same_service(tmp_path):
+    path, ours, theirs = tmp_path / "log.sqlite", new_ids(), new_ids()
+    first, second, other = next(ours), next(ours), next(theirs)
+    events = [Event(x, DECISION, {"name": x}) for x in (first, other, second)]
+    events += [Event(x, OUTCOME, {}) for x in (second, other, first)]
+    written(path, events)
+    assert [(x.id, x.following) for x in joined(path)] == [
+        (second, None),
+        (other, None),
+        (first, {"name": second}),
+    ]
 
 
 def test_the_oldest_make_room(tmp_path):

@@ -36,9 +36,10 @@ from marlserve.serving.decisions.decision import Settings
 from marlserve.serving.decisions.guard import Guard, Limits
 from marlserve.serving.decisions.modes import Mode
 from marlserve.serving.decisions.player import Player
+from marlserve.serving.experience.events import new_ids
 from serving_cases import question
 
-decider = Decider(Settings(Mode("policy", 1.0)), Guard(Limits()))
+decider = Decider(Settings(Mode("policy", 1.0)), Guard(Limits()), new_ids())
 decider.player = Player(export.read(sys.argv[2]), "1")
 print(decider.decide(question()).action)
 """

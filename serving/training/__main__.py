@@ -1,0 +1,6 @@
+"""`python -m marlserve.serving.training`: see `process`."""
+
+from marlserve.serving.training.process import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The process that trains: it does what it is told, line by line, or trains by itself.
+
+    python -m marlserve.serving.training --store models --log experience.sqlite --num-replicas 3
+
+It reads commands from its standard input, one a line, and answers each with one line: what
+`Trainer.train` returns, and "error" if something was wrong.
+
+    {"command": "train", "batch_size": 64, "iterations": 10}
+    {"command": "save"}                            also publishes: "version", "" if it is not sound
+    {"command": "epsilon", "value": 1.0}
+    {"command": "progress"}
+
+With --every-s 60 it makes `iterations` updates a minute instead, and takes no commands. With
+--redis-url it takes experiences from the stream that services deliver to, into its own log first.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from marlserve.envs.checks import is_number
+from marlserve.serving.experience.stream import receive
+from marlserve.serving.policy_store import PolicyStore
+from marlserve.serving.training.trainer import Settings, Trainer
+
+
+def answer(trainer: Trainer, line: str) -> dict[str, Any]:
+    """What a command gives."""
+    try:
+        said = json.loads(line)
+        command = said["command"]
+        if command == "train":
+            return trainer.train(said["batch_size"], said["iterations"])
+        if command == "save":
+            trainer.save()
+            return {"version": trainer.publish()} | trainer.progress()
+        if command == "epsilon":
+            if not is_number(said["value"], 0.0, 1.0):
+                raise ValueError(f"epsilon is {said['value']!r}; allowed is a number from 0 to 1")
+            trainer.epsilon = float(said["value"])
+        elif command != "progress":
+            raise ValueError(f"command is {command!r}")
+        return trainer.progress()
+    except (KeyError, TypeError, ValueError) as error:
+        return {"error": str(error)} | trainer.progress()
+
+
+def run(
+    store: Path,
+    log: Path,
+    num_replicas: int = 2,
+    seed: int = 0,
+    every_s: float = 0.0,
+    batch_size: int = 64,
+    iterations: int = 10,
+    redis_url: str = "",
+) -> None:
+    """Train until the input ends, or for ever.
+
+    Args:
+        store: folder of the policy files; the trainer saves itself there, too.
+        log: the log of experiences.
+        num_replicas: R.
+        seed: of the weights as they begin, and of what is picked from the log.
+        every_s: train by itself, so often; 0: on command.
+        batch_size: transitions in an update, with `every_s`.
+        iterations: updates each time, with `every_s`.
+        redis_url: where experiences come from; "": they are in the log already.
+    """
+    torch.set_num_threads(1)
+    trainer = Trainer(Settings(num_replicas=num_replicas, seed=seed), PolicyStore(store), log)
+    if every_s > 0.0:
+        while True:
+            if redis_url:
+                receive(redis_url, log)
+            print(json.dumps(trainer.train(batch_size, iterations)), flush=True)
+            time.sleep(every_s)
+    print(json.dumps(trainer.progress()), flush=True)  # ready
+    for line in sys.stdin:
+        print(json.dumps(answer(trainer, line)), flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    try:
+        tyro.cli(run, description=__doc__)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,183 @@
+"""Trains on what is new in the log, saves itself, and publishes what it has learned.
+
+    trainer = Trainer(Settings(num_replicas=3), PolicyStore("models"), "experience.sqlite")
+    trainer.train(batch_size=64, iterations=10)
+
+It saves itself in the store's folder every 500 updates, and goes on from there after a restart;
+the replay is made anew of the log. Epsilon shrinks with each update, and is for the service to
+explore by.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from marlserve.envs import checks
+from marlserve.serving.experience.events import joined
+from marlserve.serving.policy_store import PolicyStore
+from marlserve.serving.replica_state import MOST_REPLICAS
+from marlserve.serving.training.learner import DQNLearner
+from marlserve.serving.training.soundness import refusal
+from marlserve.serving.training.transitions import Transition, stacked, transition
+
+_SAVED, _PROGRESS = "learner", "progress.json"
+_RECENT = 1_000  # states that tell whether a policy is sound
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it trains.
+
+    Raises:
+        ValueError: on construction, naming the field, its value and what is allowed.
+    """
+
+    num_replicas: int = 2
+    gamma: float = 0.99
+    lr: float = 1e-3
+    replay: int = 10_000  # transitions, the newest
+    save_every: int = 500  # updates
+    publish_every: int = 100
+    epsilon_decay: float = 0.995  # with each update
+    least_epsilon: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.whole(self, "num_replicas", 2, MOST_REPLICAS)
+        checks.number(self, "gamma", 0.0, 0.9999)
+        checks.number(self, "lr", 1e-9, 1.0)
+        for name in ("replay", "save_every", "publish_every"):
+            checks.whole(self, name, 1, 10**7)
+        checks.number(self, "epsilon_decay", 0.0, 1.0)
+        checks.number(self, "least_epsilon", 0.0, 1.0)
+        checks.whole(self, "seed", 0, 2**31)
+
+
+class Trainer:
+    """See the module.
+
+    Attributes:
+        epsilon: from 1 on.
+        steps_done: updates, over all restarts.
+    """
+
+    def __init__(self, settings: Settings, store: PolicyStore, log: str | Path):
+        self.settings, self.store, self._log_path = settings, store, Path(log)
+        self.epsilon, self.steps_done, self.refused = 1.0, 0, ""
+        self._learner = DQNLearner(
+            settings.num_replicas, settings.gamma, settings.lr, settings.seed
+        )
+        self._replay: deque[Transition] = deque(maxlen=settings.replay)
+        self._after, self._unusable = 0, 0
+        self._random = np.random.default_rng(settings.seed)
+        self._restore()
+
+    def train(self, batch_size: int = 64, iterations: int = 1) -> dict[str, Any]:
+        """Look for what is new, and make so many updates; none while there are fewer transitions.
+
+        Returns:
+            `progress()`, and the mean "loss", None if there was no update.
+        """
+        self._read()
+        losses = []
+        if len(self._replay) >= batch_size:
+            for _ in range(iterations):
+                picked = self._random.integers(len(self._replay), size=batch_size)
+                losses.append(self._learner.update(stacked(self._replay[i] for i in picked)))
+                self.steps_done += 1
+                decayed = self.epsilon * self.settings.epsilon_decay
+                self.epsilon = max(decayed, self.settings.least_epsilon)
+                if self.steps_done % self.settings.save_every == 0:
+                    self.save()
+                if self.steps_done % self.settings.publish_every == 0:
+                    self.publish()
+        return self.progress() | {"loss": float(np.mean(losses)) if losses else None}
+
+    def progress(self) -> dict[str, Any]:
+        """What `/stats` of the service tells."""
+        return {
+            "epsilon": self.epsilon,
+            "buffer_size": len(self._replay),
+            "steps_done": self.steps_done,
+            "unusable": self._unusable,
+            "refused": self.refused,
+        }
+
+    def publish(self) -> str:
+        """The version that is published; "" if the policy is not sound, see `refused`."""
+        try:
+            file = self._learner.policy_file({"steps": self.steps_done, "log": self._log_path.name})
+            recent = [transition.state for transition in list(self._replay)[-_RECENT:]]
+            self.refused = refusal(file, np.array(recent)) if recent else "nothing was learned yet"
+            if not self.refused:
+                return self.store.publish(file)
+        except ValueError as error:
+            self.refused = str(error)
+        _log.warning("the policy of %d steps is not published: %s", self.steps_done, self.refused)
+        return ""
+
+    def save(self) -> None:
+        """Keep all that it has learned.
+
+        Raises:
+            ValueError: if the store's folder cannot be written.
+        """
+        self.store.prepare()
+        unfinished = self.store.folder / f".{_SAVED}.{uuid4().hex}"
+        progress = {"epsilon": self.epsilon, "steps_done": self.steps_done}
+        try:
+            self._learner.save(unfinished)
+            text = json.dumps(progress | {"num_replicas": self.settings.num_replicas})
+            (unfinished / _PROGRESS).write_text(text)
+            old = self.store.folder / f".old.{uuid4().hex}"
+            if (saved := self.store.folder / _SAVED).exists():
+                os.rename(saved, old)
+            os.rename(unfinished, saved)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise ValueError(f"{self.store.folder} cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _restore(self) -> None:
+        """Go on from what was saved; what is broken, or of other replicas, is set aside."""
+        saved = self.store.folder / _SAVED
+        if not saved.exists():
+            return
+        try:
+            progress = json.loads((saved / _PROGRESS).read_text())
+            if progress["num_replicas"] != self.settings.num_replicas:
+                raise ValueError(f"it is of {progress['num_replicas']} replicas")
+            self._learner.restore(saved)
+            self.epsilon = float(progress["epsilon"])
+            self.steps_done = int(progress["steps_done"])
+        except Exception as error:  # whatever a broken pickle raises
+            aside = self.store.folder / f"{_SAVED}.broken-{uuid4().hex}"
+            _log.warning("learning begins anew; %s is now %s: %r", saved, aside, error)
+            os.rename(saved, aside)
+            self._learner = DQNLearner(
+                *(self.settings.num_replicas, self.settings.gamma, self.settings.lr),
+                self.settings.seed,
+            )
+
+    def _read(self) -> None:
+        """Take what is new in the log."""
+        if not self._log_path.exists():
+            return
+        for experience in joined(self._log_path, self._after):
+            if experience.following is None:
+                continue  # it comes again, unless a later one is done by then
+            self._after = experience.seq
+            try:
+                self._replay.append(transition(experience, self.settings.num_replicas))
+            except ValueError:
+                self._unusable += 1

@@ -1,0 +1,152 @@
+"""From a log to a policy that is served: learned, sound, saved, and in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from replica_traffic import events, log_of
+from serving_cases import policy_file
+
+from marlserve.serving.decisions.player import Player
+from marlserve.serving.experience.events import DECISION, joined
+from marlserve.serving.experience.log import ExperienceLog
+from marlserve.serving.policy_store import Current, PolicyStore
+from marlserve.serving.replica_state import encoded, features, plain
+from marlserve.serving.training.soundness import refusal
+from marlserve.serving.training.trainer import Settings, Trainer
+from marlserve.serving.training.transitions import stacked, transition
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return log_of(tmp_path_factory.mktemp("log") / "log.sqlite", 600)
+
+
+def trainer_of(log, folder, **settings) -> Trainer:
+    known = {"num_replicas": 3, "gamma": 0.0, "publish_every": 200} | settings
+    return Trainer(Settings(**known), PolicyStore(folder), log)
+
+
+def test_it_learns_where_requests_are_served_soonest_and_publishes_it(log, tmp_path):
+    trainer = trainer_of(log, tmp_path)
+    assert trainer.train(batch_size=1000)["loss"] is None  # there are fewer
+    first = trainer.train(64, 5)
+    done = trainer.train(64, 395)
+    assert done["loss"] < first["loss"] / 3
+    assert (done["steps_done"], done["buffer_size"], done["unusable"]) == (400, 599, 0)
+    assert done["epsilon"] == pytest.approx(0.995**400)
+    store = trainer.store
+    assert store.versions() == ["1", "2"]
+    player = Player(store.read("2"), "2")
+    assert player.features == features(3)
+    rng, right = np.random.default_rng(5), 0
+    for _ in range(200):
+        loads = rng.permutation([1, 4, 9]).tolist()
+        values = player.values(encoded(plain(loads, sum(loads), time_of_day=0.5)))
+        right += int(np.argmax(values)) == int(np.argmin(loads))
+    assert right >= 190
+
+
+def test_it_goes_on_after_a_restart(log, tmp_path):
+    trainer = trainer_of(log, tmp_path, save_every=20)
+    trainer.train(64, 25)
+    again = trainer_of(log, tmp_path)
+    assert (again.steps_done, again.epsilon) == (20, pytest.approx(0.995**20))
+    again.train(64, 1)
+    assert again.progress()["buffer_size"] == 599  # from the log
+    trainer.save()
+    states = torch.rand(5, 10)
+    same = trainer_of(log, tmp_path)._learner._learner.module["shared"].network(states)
+    torch.testing.assert_close(same, trainer._learner._learner.module["shared"].network(states))
+
+
+@pytest.mark.parametrize("how", ["cut", "other replicas"])
+def test_what_cannot_be_restored_is_set_aside(how, log, tmp_path):
+    trainer = trainer_of(log, tmp_path)
+    trainer.train(64, 2)
+    trainer.save()
+    if how == "cut":
+        for path in (tmp_path / "learner").rglob("*.pkl"):
+            path.write_bytes(path.read_bytes()[:50])
+    again = trainer_of(log, tmp_path, num_replicas=3 if how == "cut" else 2)
+    assert (again.steps_done, again.epsilon) == (0, 1.0)
+    assert len(list(tmp_path.glob("learner.broken-*"))) == 1
+
+
+def test_weights_that_are_no_numbers_are_not_published(log, tmp_path):
+    trainer = trainer_of(log, tmp_path)
+    trainer.train(64, 2)
+    with torch.no_grad():
+        trainer._learner._learner.module["shared"].network.head.bias[0] = torch.nan
+    assert trainer.publish() == ""
+    assert "finite" in trainer.progress()["refused"]
+    assert trainer.store.current() == Current("", False)
+
+
+def test_collapsed_and_boundless_policies_are_refused():
+    states = np.array([event.body["state"] for event in events(200) if event.kind == DECISION])
+    assert "collapsed" in refusal(policy_file([0.0, 1.0, 0.0]), states)
+    assert "reach 2e+04" in refusal(policy_file([0.0, 2e4, 0.0]), states)
+    assert refusal(policy_file([0.0, 1.0, 0.0]), states[:50]) == ""  # too few to tell
+    with np.errstate(over="ignore"):
+        assert "not finite" in refusal(policy_file([0.0, 0.0, 0.0], slope=3e38), states)
+
+
+def test_what_teaches_nothing_is_counted(tmp_path):
+    path = tmp_path / "log.sqlite"
+    log = ExperienceLog(path)
+    made = events(8)
+    made[0].body["action"] = 3
+    made[4].body["state"] = [1.0] * 9
+    made[8].body["num_replicas"] = 2
+    del made[12].body["state"]
+    for event in made:
+        log.put(event)
+    log.close()
+    trainer = trainer_of(path, tmp_path / "models")
+    trainer.train(64)
+    # Each broken decision is also what follows another one; the last has none that follows.
+    assert trainer.progress()["buffer_size"] + trainer.progress()["unusable"] == 7
+    assert trainer.progress()["buffer_size"] == 0
+    with pytest.raises(ValueError, match="teaches nothing: .*action is 3"):
+        transition(next(joined(path)), 3)
+
+
+def test_the_state_after_a_decision_is_that_of_the_next_request(log):
+    found = [x for x in joined(log) if x.following is not None]
+    arrays = stacked(transition(x, 3) for x in found)
+    np.testing.assert_array_equal(arrays.next_states[:-1], arrays.states[1:])
+
+
+def test_the_process_does_what_it_is_told(log, tmp_path):
+    store = tmp_path / "models"
+    command = [sys.executable, "-m", "marlserve.serving.training", "--store", str(store)]
+    command += ["--log", str(log), "--num-replicas", "3"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+
+        def said() -> dict:
+            return json.loads(process.stdout.readline())
+
+        def told(line: str) -> dict:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            return said()
+
+        assert said()["steps_done"] == 0
+        done = told('{"command": "train", "batch_size": 64, "iterations": 150}')
+        assert done["steps_done"] == 150
+        assert told('{"command": "epsilon", "value": 0.5}')["epsilon"] == 0.5
+        assert "allowed is a number" in told('{"command": "epsilon", "value": 2}')["error"]
+        assert "is 'dance'" in told('{"command": "dance"}')["error"]
+        assert "error" in told("no JSON")
+        saved = told('{"command": "save"}')
+        assert saved["refused"] == ""
+        assert saved["version"] == PolicyStore(store).current().version != ""
+        process.stdin.close()
+        assert process.wait(60) == 0
