@@ -6,13 +6,15 @@
     python experiments/replica_routing.py tune --preset mixed --trials 16
     python experiments/replica_routing.py plot --presets mixed
     python experiments/replica_routing.py assign --preset mixed --policy RUN --to FOLDER
+    python experiments/replica_routing.py calibrate --passes FILE
     python experiments/replica_routing.py validate --reference FOLDER
 
 Every field of the problem is a flag: --load, --speeds, --scrape-s, --reward and so on. Requests are
 those of synthetic conversations, or of a file: --trace file --trace-path FILE. Everything is in
 runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/. `tune`
 searches the numbers of the rules. `assign` writes where a policy sends each request of an episode,
-for other engines to replay, and `validate` holds the simulator to what an independent engine did.
+for other engines to replay. `validate` holds the simulator to what an independent engine did, and
+to what a real one did, whose timing `calibrate` finds.
 """
 
 import sys
@@ -20,11 +22,12 @@ from collections.abc import Sequence
 
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.replica_routing.assignments import Assign
+from marlserve.experiments.studies.replica_routing.calibration import Calibrate
 from marlserve.experiments.studies.replica_routing.study import STUDY
 from marlserve.experiments.studies.replica_routing.tuning import Tune
 from marlserve.experiments.studies.replica_routing.validation import Validate
 
-_FURTHER = {"tune": Tune, "assign": Assign, "validate": Validate}
+_FURTHER = {"tune": Tune, "assign": Assign, "calibrate": Calibrate, "validate": Validate}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -83,7 +83,7 @@ class Estimates(NamedTuple):
 
 def estimates(measured: Measured, config) -> Estimates:
     """From what a gateway measures."""
-    timing = config.engine.timing
+    timing = config.timing
     speed = np.asarray(measured.speed)
     speed = np.where(speed > 0, speed, 1.0)
     per_new_s = timing.per_new_ms / 1e3 / speed

@@ -12,7 +12,7 @@ Model, for each of B independent copies, R replicas, each an engine of the kind 
   kept until others need the room, the one idle for longest first; of a request, the last first.
 - Where no block is to be had, the youngest running request loses its own and is the first in line;
   it computes its tokens anew, those it had generated too.
-- A `Timing` says how long a pass takes, and `slowness` is a factor on it per replica.
+- A timing says how long a pass takes, and `slowness` is a factor on it per replica.
 
 The rules are those of the mock engine of NVIDIA Dynamo (ai-dynamo 1.6.1, "vllm"), whose results the
 simulator reproduces request by request. Runs of passes in which all requests decode are played
@@ -27,9 +27,9 @@ import numpy as np
 
 from marlserve.envs.sims import replica_arrays as has
 from marlserve.envs.sims import replica_batch as kernel
-from marlserve.envs.sims.replica_timing import Timing
+from marlserve.envs.sims.replica_timing import TableTiming, Timing
 
-__all__ = ["Engine", "Replicas", "Timing"]
+__all__ = ["Engine", "Replicas", "TableTiming", "Timing"]
 _LIMITS = ("block_tokens", "num_blocks", "max_num_seqs", "max_num_batched_tokens")
 _FOREVER = np.iinfo(np.int64).max
 
@@ -55,7 +55,7 @@ class Engine:
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8_192
     prefix_caching: bool = True
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing | TableTiming = field(default_factory=Timing)
 
     def __post_init__(self):
         for name in _LIMITS:
@@ -105,7 +105,10 @@ class Replicas:
             self._rules[name] = [getattr(engine, name) for engine in engines]
         self._rules["prefix_caching"] = [engine.prefix_caching for engine in engines]
         self._rules["chain_tokens"] = chain_tokens
-        self._timings = np.stack([engine.timing.row() for engine in engines])
+        timings = [engine.timing.row() for engine in engines]
+        self._timings = np.zeros((r, max(map(len, timings))))
+        for row, timing in zip(self._timings, timings, strict=True):
+            row[: len(timing)] = timing
         most_seqs, most_blocks = (
             int(self._rules[name].max()) for name in ("max_num_seqs", "num_blocks")
         )

@@ -1,9 +1,10 @@
 """How long one pass of an engine takes, by what is in it.
 
-A `Timing` gives the milliseconds of a pass from four numbers: `new` prompt tokens that it
-computes; their `attention`, the sum over the prompts of new tokens x (tokens before them + half of
-the new ones); the `sequences` that it decodes; and their `context`, the tokens that these attend
-to. The part of the prompts and the part of the decoding add up, and each is zero without work.
+A timing gives the milliseconds of a pass from four numbers: `new` prompt tokens that it computes;
+their `attention`, the sum over the prompts of new tokens x (tokens before them + half of the new
+ones); the `sequences` that it decodes; and their `context`, the tokens that these attend to. In a
+`Timing` the part of the prompts and the part of the decoding add up, and each is zero without work;
+a `TableTiming` is measured on an engine that computes both in one go.
 """
 
 from dataclasses import dataclass, fields
@@ -64,13 +65,74 @@ class Timing:
         )
 
     def row(self) -> np.ndarray:
-        """The fields in their order, for the kernel."""
-        return np.array([getattr(self, field.name) for field in fields(self)])
+        """The fields in their order, for the kernel, and that there is no table."""
+        return np.array([*(getattr(self, field.name) for field in fields(self)), 0.0])
+
+
+@dataclass(frozen=True)
+class TableTiming:
+    """Piecewise linear in the tokens of a pass, which an engine computes in one go: new ones of
+    prompts, and one of each sequence that decodes. In milliseconds, as measured on an engine.
+
+        table(new + sequences) + per_context_ms context + per_attention_ms attention
+
+    Beyond the last point the table goes on as before it.
+
+    Raises:
+        ValueError: for tokens that do not rise, as many times as not, and negative numbers.
+    """
+
+    tokens: tuple[float, ...]
+    ms: tuple[float, ...]
+    per_context_ms: float = 0.0
+    per_attention_ms: float = 0.0
+
+    def __post_init__(self):
+        if len(self.tokens) != len(self.ms) or not self.tokens:
+            raise ValueError(
+                f"there are {len(self.tokens)} tokens and {len(self.ms)} ms; expected as many, "
+                "one at least"
+            )
+        if (np.diff(self.tokens, prepend=0.0) <= 0).any():
+            raise ValueError(f"tokens are {self.tokens}; they must rise from above 0")
+        for name in ("ms", "per_context_ms", "per_attention_ms"):
+            value = np.asarray(getattr(self, name), float)
+            if not (np.isfinite(value) & (value >= 0)).all():
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+
+    def row(self) -> np.ndarray:
+        """For the kernel, in the places that a `Timing` has."""
+        numbers = np.zeros(_TABLE + 1)
+        numbers[_ATTENTION], numbers[_CONTEXT] = self.per_attention_ms, self.per_context_ms
+        numbers[_TABLE] = len(self.tokens)
+        return np.concatenate((numbers, self.tokens, self.ms))
+
+
+# Places in a row: of two coefficients, and how many points a table has, which come after it.
+_ATTENTION, _CONTEXT, _TABLE = 3, 6, len(fields(Timing))
+
+
+@njit(cache=True)
+def _in_table(timing, tokens):
+    size = int(timing[_TABLE])
+    first, last = _TABLE + 1, _TABLE + size
+    at = first
+    while at < last and timing[at + 1] < tokens:
+        at += 1
+    at = min(at, max(last - 1, first))  # the piece that it is in, or the last one
+    if size == 1 or tokens <= timing[first]:
+        return timing[first + size]
+    share = (tokens - timing[at]) / (timing[at + 1] - timing[at])
+    return timing[at + size] + share * (timing[at + 1 + size] - timing[at + size])
 
 
 @njit(cache=True)
 def pass_ns(timing, slowness, new, attention, sequences, context):
-    """The length of a pass by `Timing.row()`, each part in whole nanoseconds."""
+    """The length of a pass by the row of its timing, each part in whole nanoseconds."""
+    if timing[_TABLE] > 0:
+        ms = _in_table(timing, new + sequences)
+        ms += timing[_CONTEXT] * context + timing[_ATTENTION] * attention
+        return np.int64(np.rint(ms * slowness * 1e6))
     total = np.int64(0)
     if new > 0:
         ms = timing[0] + timing[1] * new + timing[2] * new * new + timing[3] * attention

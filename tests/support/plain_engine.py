@@ -45,7 +45,7 @@ class PlainEngine:
         self.engine, self.chain_tokens = engine, chain_tokens
         self.free = [Block() for _ in range(engine.num_blocks)]
         self.idle, self.copies = [], {}  # copies: {key: blocks, the oldest first}
-        self.running, self.waiting = [], []
+        self.running, self.waiting, self.passes = [], [], []
 
     def play(self, requests):
         ahead, now_ns = list(requests), 0
@@ -113,16 +113,8 @@ class PlainEngine:
         ]
         ready = [request for request in self.running if request.computed == request.known]
         lengths = [request.known for request in ready if request.generated > 0]
-        timing, end_ns = self.engine.timing, start_ns
-        if spans:
-            before, after = (sum(x) // len(spans) for x in zip(*spans, strict=True))
-            new = len(spans) * (after - before)
-            ms = timing.prefill_ms + timing.per_new_ms * new + timing.per_new2_ms * new * new
-            end_ns += round(1e6 * ms) if new > 0 else 0
-        if lengths:
-            x = min(sum(lengths), timing.full_context) / timing.context_unit
-            ms = timing.decode_ms + timing.per_context_ms * x + timing.per_context2_ms * x * x
-            end_ns += round(1e6 * max(timing.least_decode_ms, ms))
+        end_ns = start_ns + self.length_ns(spans, lengths)
+        self.passes.append((start_ns, end_ns, spans, lengths, len(self.waiting)))
         for request in ready:
             if request.generated < request.output:
                 request.generated += 1
@@ -132,6 +124,20 @@ class PlainEngine:
                 self.running.remove(request)
                 self.give_back(request)
         return end_ns
+
+    def length_ns(self, spans, lengths):
+        """Of a pass that computes these spans of prompts, and decodes with these contexts."""
+        timing, total_ns = self.engine.timing, 0
+        if spans:
+            before, after = (sum(x) // len(spans) for x in zip(*spans, strict=True))
+            new = len(spans) * (after - before)
+            ms = timing.prefill_ms + timing.per_new_ms * new + timing.per_new2_ms * new * new
+            total_ns += round(1e6 * ms) if new > 0 else 0
+        if lengths:
+            x = min(sum(lengths), timing.full_context) / timing.context_unit
+            ms = timing.decode_ms + timing.per_context_ms * x + timing.per_context2_ms * x * x
+            total_ns += round(1e6 * max(timing.least_decode_ms, ms))
+        return total_ns
 
     def hits(self, request):
         found, size = [], self.engine.block_tokens

@@ -9,7 +9,8 @@ A folder of references holds runs.json, a list of runs, each with
 
 and for each run <name>.csv with request (row of the trace), worker, admit_ms, first_token_ms,
 last_token_ms, reused_tokens (the most at one admission) and readmissions. Requests are sent to the
-recorded workers; what these do with them is compared.
+recorded workers; what these do with them is compared. A folder may also hold recorded runs of a
+real engine, see `recorded`.
 """
 
 import json
@@ -23,6 +24,7 @@ import pandas as pd
 
 from marlserve.envs.sims.replica import Engine, Replicas, Timing
 from marlserve.experiments.reports.markdown import markdown_lines
+from marlserve.experiments.studies.replica_routing import recorded
 from marlserve.experiments.studies.study import Study
 from marlserve.traces import llm_requests
 
@@ -58,14 +60,23 @@ class Validate:
     def run(self, study: Study) -> None:
         if self.reference is None:
             raise ValueError("reference is None; name a folder with runs.json")
-        rows = [compared(self.reference, run) for run in runs(self.reference)]
+        described = described_in(self.reference)
+        if isinstance(described, dict):
+            rows, wrong = recorded.compared(self.reference, described)
+        else:
+            rows = [compared(self.reference, run) for run in checked(described)]
+            wrong = [
+                f"a request of {row['run']} is more than {ALLOWED_MS:g} ms off"
+                for row in rows
+                if float(row["largest ms"]) > ALLOWED_MS
+            ]
         print(markdown_lines(list(rows[0]), [list(row.values()) for row in rows]))
-        if wrong := [row["run"] for row in rows if float(row["largest ms"]) > ALLOWED_MS]:
-            raise ValueError(f"a request is more than {ALLOWED_MS:g} ms off in {', '.join(wrong)}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
 
-def runs(folder: Path) -> list[dict[str, Any]]:
-    """What runs.json lists.
+def described_in(folder: Path) -> Any:
+    """What runs.json holds: a list of runs, or of a real engine a dict with its "runs".
 
     Raises:
         ValueError: if there is no such file, or it is of another form.
@@ -74,44 +85,53 @@ def runs(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise ValueError(f"there is no {path}; a folder of references has one")
     found = json.loads(path.read_text())
-    if not isinstance(found, list) or not found:
-        raise ValueError(f"{path} is no list of runs")
+    if not (found.get("runs") if isinstance(found, dict) else isinstance(found, list) and found):
+        raise ValueError(f"{path} is no list of runs, and has none")
+    return found
+
+
+def checked(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs, if each has what it needs.
+
+    Raises:
+        ValueError: if one has not.
+    """
     for run in found:
         if missing := [name for name in _RUN if name not in run]:
-            raise ValueError(f"{path}: run {run.get('name')!r} has no {missing[0]}")
+            raise ValueError(f"runs.json: run {run.get('name')!r} has no {missing[0]}")
         if run["timing"] not in TIMINGS:
-            raise ValueError(f"{path}: timing is {run['timing']!r}; allowed are {list(TIMINGS)}")
+            raise ValueError(f"runs.json: timing is {run['timing']!r}; allowed are {list(TIMINGS)}")
     return found
 
 
 def compared(folder: Path, run: dict[str, Any]) -> dict[str, str]:
     """One run: shares of requests in %, and relative errors of means and 99th percentiles."""
-    recorded = pd.read_csv(folder / f"{run['name']}.csv")
+    result = pd.read_csv(folder / f"{run['name']}.csv")
     for name in _RESULT:
-        if name not in recorded:
+        if name not in result:
             raise ValueError(f"{run['name']}.csv has no column {name}")
-        if recorded[name].isna().any():
-            first = int(recorded[name].isna().argmax())
+        if result[name].isna().any():
+            first = int(result[name].isna().argmax())
             raise ValueError(f"{run['name']}.csv, row {first}: there is no {name}")
-    recorded = recorded.sort_values("request", ignore_index=True)
-    if recorded["request"].tolist() != list(range(len(recorded))):
-        raise ValueError(f"{run['name']}.csv: requests are not 0 to {len(recorded) - 1}")
-    served = replayed(folder, run, recorded["worker"].to_numpy())
+    result = result.sort_values("request", ignore_index=True)
+    if result["request"].tolist() != list(range(len(result))):
+        raise ValueError(f"{run['name']}.csv: requests are not 0 to {len(result) - 1}")
+    served = replayed(folder, run, result["worker"].to_numpy())
     off_ms = {
-        name: np.abs(served[field] / 1e6 - recorded[f"{name}_ms"].to_numpy())
+        name: np.abs(served[field] / 1e6 - result[f"{name}_ms"].to_numpy())
         for name, field in _TIMES.items()
     }
     row = {"run": run["name"], "requests": str(len(served))}
     for name, off in off_ms.items():
         within = (f"{100 * (off <= limit).mean():.2f}" for limit in (_CLOSE_MS, ALLOWED_MS))
         row[f"{name} within {_CLOSE_MS:g} / {ALLOWED_MS:g} ms, %"] = " / ".join(within)
-    same = served["reused_tokens"] == recorded["reused_tokens"]
+    same = served["reused_tokens"] == result["reused_tokens"]
     row["reuse equal, %"] = f"{100 * same.mean():.2f}"
-    row["readmissions"] = f"{(served['admissions'] - 1).sum()} / {recorded['readmissions'].sum()}"
+    row["readmissions"] = f"{(served['admissions'] - 1).sum()} / {result['readmissions'].sum()}"
     arrival_ms = served["arrival_ns"] / 1e6
     for name, field in (("TTFT", "first_token"), ("e2e", "last_token")):
         ours = served[_TIMES[field]] / 1e6 - arrival_ms
-        theirs = recorded[f"{field}_ms"].to_numpy() - arrival_ms
+        theirs = result[f"{field}_ms"].to_numpy() - arrival_ms
         errors = (f(ours) / f(theirs) - 1 for f in (np.mean, lambda x: np.percentile(x, 99)))
         row[f"{name}: mean, p99"] = ", ".join(f"{error:+.1e}" for error in errors)
     gaps = served["output_tokens"].clip(1) - 1
@@ -119,7 +139,7 @@ def compared(folder: Path, run: dict[str, Any]) -> dict[str, str]:
         (last - first).sum() / gaps.sum()
         for last, first in (
             (served["last_token_ns"] / 1e6, served["first_token_ns"] / 1e6),
-            (recorded["last_token_ms"], recorded["first_token_ms"]),
+            (result["last_token_ms"], result["first_token_ms"]),
         )
     ]
     row["ITL: mean"] = f"{itl[0] / itl[1] - 1:+.1e}"

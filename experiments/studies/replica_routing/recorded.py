@@ -1,0 +1,180 @@
+"""Does the simulator predict what a real engine did? Its requests, served again in three ways.
+
+A folder of recorded runs holds runs.json with
+
+    engine, flags            what it was; the flags give block size, most sequences and tokens
+    calibration.overhead     milliseconds from sending a request to the engine, and from the end of
+                             a pass to the client
+    trace_block_tokens       that an id of the traces stands for
+    runs                     of each its run (name), trace, kv_cache_tokens, prefix_hit_ratio and
+                             machine_factor, by which its passes took longer than the calibration's
+
+calibration_passes.csv, and for each run its trace in Mooncake's form, <run>.csv with sent_ms,
+admitted_ms, first_token_ms and last_token_ms of each request, and <run>.passes.csv with start_ms
+and waiting of each pass beside what `calibration` reads. Served again are its requests
+
+    driven     by the recorded lengths of the passes: what is decided is the simulator's
+    scaled     by the calibrated timing, times the run's machine factor
+    fitted     by the calibrated timing alone
+
+Latencies count from the recorded `sent_ms`; the engine has a request `overhead` later.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marlserve.envs.sims.replica import Engine, Replicas, TableTiming
+from marlserve.experiments.studies.replica_routing import calibration
+from marlserve.traces import llm_requests
+
+# The most that a mean or a 95th percentile may be off, and a share of prompt tokens in the cache.
+BOUNDS = {"driven": {"mean": 0.02}, "scaled": {"mean": 0.10, "p95": 0.15}, "fitted": {}}
+HITS = 0.005
+_SAME_MS = 0.1  # less than any pass takes: the recorded times are rounded
+_UNIT = TableTiming((1.0,), (1.0,))  # one millisecond for every pass, times its slowness
+_TIMES = {"TTFT": "first_token", "e2e": "last_token"}
+_RUN = ("run", "trace", "kv_cache_tokens", "prefix_hit_ratio", "machine_factor")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run as it was recorded; times in milliseconds."""
+
+    name: str
+    engine: Engine
+    requests: pd.DataFrame
+    passes: pd.DataFrame
+    trace: llm_requests.LLMRequests
+    to_engine_ms: float
+    to_client_ms: float
+    factor: float
+    hit_share: float
+
+
+def compared(folder: Path, described: dict[str, Any]) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows of a table, one per run and way of serving, and what is beyond `BOUNDS`.
+
+    Raises:
+        ValueError: for a folder of another form, naming what is missing.
+    """
+    timing = calibration.fitted(calibration.read(folder / "calibration_passes.csv"))
+    rows, beyond = [], []
+    for run in described["runs"]:
+        recorded = read(folder, described, run, timing)
+        for way, bounds in BOUNDS.items():
+            served = replayed(recorded, way)
+            row = {"run": recorded.name, "requests": str(len(served)), "served": way}
+            for name, field in _TIMES.items():
+                theirs = recorded.requests[f"{field}_ms"] - recorded.requests["sent_ms"]
+                ours = (served[f"{field}_ns"] - served["arrival_ns"]) / 1e6
+                ours = ours + recorded.to_engine_ms + recorded.to_client_ms
+                for what, measure in (("mean", np.mean), ("p95", _p95)):
+                    off = float(measure(ours) / measure(theirs) - 1.0)
+                    row[f"{name}: {what}"] = f"{off:+.1%}"
+                    if abs(off) > bounds.get(what, np.inf):
+                        beyond.append(f"{recorded.name}, {way}: {what} {name} is off by {off:+.1%}")
+            hits = served["hit_tokens"].sum() / served["prompt_tokens"].sum()
+            same = served["admitted_ns"] / 1e6 - recorded.requests["admitted_ms"].to_numpy()
+            row["admitted in that pass, %"] = (
+                f"{100.0 * (np.abs(same) < _SAME_MS).mean():.0f}" if way == "driven" else ""
+            )
+            row["cached share: ours, theirs"] = f"{hits:.4f}, {recorded.hit_share:.4f}"
+            if way == "driven" and abs(hits - recorded.hit_share) > HITS:
+                beyond.append(f"{recorded.name}, {way}: cached is {hits:.4f}")
+            rows.append(row)
+    return rows, beyond
+
+
+def read(
+    folder: Path, described: dict[str, Any], run: dict[str, Any], timing: TableTiming
+) -> Recorded:
+    """One run.
+
+    Raises:
+        ValueError: if runs.json or a file of the run lacks something.
+    """
+    if missing := [name for name in _RUN if name not in run]:
+        raise ValueError(f"runs.json: run {run.get('run')!r} has no {missing[0]}")
+    flags = dict(flag.split(maxsplit=1) for flag in described["flags"] if " " in flag)
+    size = int(flags["--block-size"])
+    engine = Engine(
+        size,
+        run["kv_cache_tokens"] // size - 1,  # one block is nobody's
+        int(flags["--max-num-seqs"]),
+        int(flags["--max-num-batched-tokens"]),
+        timing=timing,
+    )
+    requests = pd.read_csv(folder / f"{run['run']}.csv").sort_values("sent_ms")
+    passes = calibration.read(folder / f"{run['run']}.passes.csv")
+    tokens = described["trace_block_tokens"]
+    trace = llm_requests.load(path=folder / run["trace"], block_tokens=tokens)
+    if len(trace) != len(requests):
+        raise ValueError(
+            f"{run['trace']} has {len(trace)} requests, {run['run']}.csv {len(requests)}"
+        )
+    overhead = described["calibration"]["overhead"]
+    return Recorded(
+        run["run"],
+        engine,
+        requests,
+        passes,
+        trace,
+        overhead["send_to_schedule_ms"]["mean"],
+        overhead["pass_end_to_client_ms"]["mean"],
+        run["machine_factor"],
+        run["prefix_hit_ratio"],
+    )
+
+
+def replayed(recorded: Recorded, way: str) -> np.ndarray:
+    """The requests as the simulator serves them, [N] (dtype `replica_arrays.REQUEST`)."""
+    trace = recorded.trace
+    engine = recorded.engine if way != "driven" else replace(recorded.engine, timing=_UNIT)
+    longest = int((trace["prompt_tokens"] + trace["output_tokens"]).max())
+    replicas = Replicas(1, [engine], chain_tokens=trace.block_tokens, max_tokens=longest)
+    replicas.reset(
+        *(0, trace["prompt_tokens"], trace["output_tokens"]),
+        *(trace.block_starts, trace.chain_nodes),
+        slowness=recorded.factor if way == "scaled" else 1.0,
+    )
+    sent_ms = recorded.requests["sent_ms"].to_numpy(float)
+    arrival_ns = np.rint((sent_ms + recorded.to_engine_ms) * 1e6).astype(np.int64)
+    if way == "driven":
+        _drive(replicas, _engine_has_ns(recorded, arrival_ns), recorded.passes)
+    else:
+        replicas.play(np.zeros((1, len(trace)), np.int64), arrival_ns[None])
+    return replicas.requests[0]
+
+
+def _engine_has_ns(recorded: Recorded, arrival_ns: np.ndarray) -> np.ndarray:
+    """When the engine had each request, [N]: how long it took one is known on average only. It was
+    there by the pass that admitted it, and not yet in those before in which nobody waited."""
+    starts_ns, admitted_ns = (
+        np.rint(times_ms.to_numpy(float) * 1e6).astype(np.int64)
+        for times_ms in (recorded.passes["start_ms"], recorded.requests["admitted_ms"])
+    )
+    nobody_ns = np.append(-1, starts_ns[recorded.passes["waiting"] == 0])
+    before_ns = nobody_ns[np.searchsorted(nobody_ns, admitted_ns) - 1]
+    return np.minimum(np.maximum(arrival_ns, before_ns + 1), admitted_ns)
+
+
+def _drive(replicas: Replicas, arrival_ns: np.ndarray, passes: pd.DataFrame) -> None:
+    """Every pass begins and ends as it did; what is in it is decided anew."""
+    engine, next_one = replicas.replicas[0], 0
+    for start_ms, wall_ms in passes[["start_ms", "wall_ms"]].to_numpy(float):
+        start_ns = round(start_ms * 1e6)
+        while next_one < len(arrival_ns) and arrival_ns[next_one] <= start_ns:
+            replicas.submit(np.zeros(1), arrival_ns[next_one : next_one + 1])
+            next_one += 1
+        engine["clock_ns"], engine["slowness"] = start_ns, wall_ms
+        replicas.advance(np.array([start_ns + 1]))  # begins the pass
+        replicas.advance(engine["pass_end_ns"])
+    replicas.finish()
+
+
+def _p95(values: np.ndarray) -> float:
+    return float(np.percentile(values, 95))
