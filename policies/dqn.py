@@ -45,11 +45,17 @@ class DQNConfig(OffPolicyConfig):
     """Settings of `DQN`, with defaults that run; `training()` explains them."""
 
     ACTION_SPACES = ACTION_SPACES
-    MODEL_FIELDS: ClassVar[tuple[str, ...]] = ("hidden_sizes", "double_q", "epsilon")
+    MODEL_FIELDS: ClassVar[tuple[str, ...]] = (
+        *("network", "hidden_sizes", "hidden_size", "embedding_size"),
+        *("double_q", "epsilon"),
+    )
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or DQN)
+        self.network = "auto"
         self.hidden_sizes = [128, 128]
+        self.hidden_size = 64
+        self.embedding_size = 0
         self.double_q = True
         self.epsilon = [[0, 1.0], [20_000, 0.05]]
         # Rows of some steps, so that what an action leads to is learned in one update.
@@ -65,7 +71,10 @@ class DQNConfig(OffPolicyConfig):
     def training(
         self,
         *,
+        network: str = NotProvided,
         hidden_sizes: list[int] = NotProvided,
+        hidden_size: int = NotProvided,
+        embedding_size: int = NotProvided,
         double_q: bool = NotProvided,
         epsilon: float | list = NotProvided,
         **kwargs,
@@ -73,7 +82,11 @@ class DQNConfig(OffPolicyConfig):
         """Set what concerns training; other arguments are those of `OffPolicyConfig.training`.
 
         Args:
-            hidden_sizes: widths of the Q-network's layers.
+            network: "flat", "per_component", or "auto": per component where the observation [M, F]
+                describes M things of which the action chooses one.
+            hidden_sizes: widths of the layers of a flat, dueling network.
+            hidden_size: width of a network per component.
+            embedding_size: numbers that tell its components apart; 0 for none.
             double_q: the online network chooses the next action, the target network values it.
             epsilon: share of random choices, a number or [[env_steps, value], ...].
         """
@@ -83,6 +96,7 @@ class DQNConfig(OffPolicyConfig):
     def validate(self) -> None:
         super().validate()
         self._check_sizes("hidden_sizes")
+        self._check_network()
         self._check_schedule("epsilon")
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:

@@ -33,7 +33,12 @@ def module() -> DQNModule:
         observation_space=Box(-np.inf, np.inf, (_INPUTS,)),
         action_space=Discrete(_ACTIONS),
         inference_only=True,
-        model_config={"hidden_sizes": _HIDDEN, "epsilon": 0.0, "double_q": True},
+        model_config={
+            "network": "flat",
+            "hidden_sizes": _HIDDEN,
+            "epsilon": 0.0,
+            "double_q": True,
+        },
     ).eval()
 
 

@@ -173,6 +173,10 @@ def _(module: ActorCriticModule, to: Writer) -> str:
 
 @written.register
 def _(module: DQNModule, to: Writer) -> str:
+    if isinstance(module.network, PerComponent):
+        inner = module.network.network
+        to.values("network.head", to.body("network", inner), inner)
+        return "action values"
     network: Any = module.network
     source = to.sequential("network.body", to.flat(), network.body)
     weight, bias = network.head.weight, network.head.bias

@@ -7,6 +7,7 @@ alike, and so do all values (Andrychowicz et al. 2021).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -70,32 +71,42 @@ def actor_and_critic(
     Raises:
         ValueError: for an unknown "network", or "per_component" where the shapes do not allow it.
     """
-    shape, network = observation_space.shape, model_config["network"]
-    if network not in NETWORKS:
-        raise ValueError(f"network is {network!r}; allowed are {NETWORKS}")
-    fits = describes_components(observation_space, action_space)
-    if network == "flat" or (network == "auto" and not fits):
+    made = partial(component_network, observation_space, action_space, model_config)
+    network, shape = made(), observation_space.shape
+    if network is None:
         sizes = int(np.prod(shape)), model_config["hidden_sizes"]
         flat = orthogonal_mlp(*sizes, num_outputs, _FIRST_GAIN)
         return flat, orthogonal_mlp(*sizes, 1, _FIRST_GAIN)
-
-    def made() -> PerComponentNetwork:
-        network = make_network(
-            observation_space,
-            action_space,
-            network="per_component",
-            hidden_size=model_config["hidden_size"],
-            use_gru=False,
-            embedding_size=model_config["embedding_size"],
-            num_values=1,  # of Box, a mean
-        )
-        return cast(PerComponentNetwork, network)
-
-    actor, last = PerComponent(made()), nn.Linear(model_config["hidden_size"], 1)
+    actor, last = PerComponent(network), nn.Linear(model_config["hidden_size"], 1)
     for linear in (actor.network.head, last):
         nn.init.orthogonal_(linear.weight, _FIRST_GAIN)
         nn.init.zeros_(linear.bias)
-    return actor, nn.Sequential(Pooled(made()), last)
+    return actor, nn.Sequential(Pooled(cast(PerComponentNetwork, made())), last)
+
+
+def component_network(
+    observation_space: gymnasium.spaces.Box, action_space: gymnasium.Space, model_config: dict
+) -> PerComponentNetwork | None:
+    """The feed-forward network per component that a `model_config` asks for; None: a flat one.
+
+    Raises:
+        ValueError: for an unknown "network", or "per_component" where the shapes do not allow it.
+    """
+    if (network := model_config["network"]) not in NETWORKS:
+        raise ValueError(f"network is {network!r}; allowed are {NETWORKS}")
+    fits = describes_components(observation_space, action_space)
+    if network == "flat" or (network == "auto" and not fits):
+        return None
+    made = make_network(
+        observation_space,
+        action_space,
+        network="per_component",
+        hidden_size=model_config["hidden_size"],
+        use_gru=False,
+        embedding_size=model_config["embedding_size"],
+        num_values=1,  # of Box, a mean
+    )
+    return cast(PerComponentNetwork, made)
 
 
 def orthogonal_mlp(

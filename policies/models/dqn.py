@@ -1,7 +1,9 @@
-"""The RLModule of DQN: a dueling Q-network that acts greedily, or epsilon-greedily to explore.
+"""The RLModule of DQN: a Q-network that acts greedily, or epsilon-greedily to explore.
 
-Q(s, a) = V(s) + A(s, a) - mean of A(s, .) (Wang et al. 2016). Observations are `Box` of any shape,
-flattened. Acting:
+Observations are `Box` of any shape. The network is a dueling one over the flat observation, with
+Q(s, a) = V(s) + A(s, a) - mean of A(s, .) (Wang et al. 2016), or where an observation [M, F]
+describes M things of which the action chooses one, the network of `gru` that is the same for each
+of them. Acting:
 
     OBS [n, *O], "action_mask" [n, 1, A] optional  ->  ACTIONS [n] int64, indices from 0
 
@@ -21,6 +23,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor, nn
 
+from marlserve.policies.models.actor_critic_networks import PerComponent, component_network
 from marlserve.policies.models.masks import best, single_mask
 from marlserve.policies.models.mlp import mlp
 
@@ -28,28 +31,37 @@ CHOSEN, NEXT = "chosen", "next"
 
 
 class DuelingNetwork(nn.Module):
-    """[..., num_inputs] -> [..., num_actions]."""
+    """[n, *O], flattened to num_inputs -> [n, num_actions]."""
 
     def __init__(self, num_inputs: int, hidden_sizes: list[int], num_actions: int):
         super().__init__()
         self.body = nn.Sequential(mlp(num_inputs, hidden_sizes[:-1], hidden_sizes[-1]), nn.ReLU())
         self.head = nn.Linear(hidden_sizes[-1], 1 + num_actions)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        value, advantages = self.head(self.body(inputs)).split([1, self.head.out_features - 1], -1)
+    def forward(self, observations: Tensor) -> Tensor:
+        values = self.head(self.body(observations.flatten(1)))
+        value, advantages = values.split([1, self.head.out_features - 1], -1)
         return value + advantages - advantages.mean(-1, keepdim=True)
 
 
 class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """`model_config` holds "hidden_sizes", "epsilon" and "double_q".
+    """`model_config` holds "network", as `gru.make_network` has it, "hidden_sizes" of a flat one,
+    "hidden_size" and "embedding_size" of one per component, "epsilon" and "double_q".
 
     "epsilon" is a number or a schedule [[env_steps, value], ...].
     """
 
     def setup(self) -> None:
+        per_component = component_network(
+            self.observation_space, self.action_space, self.model_config
+        )
         num_inputs = int(np.prod(self.observation_space.shape))
         hidden_sizes = list(self.model_config["hidden_sizes"])
-        self.network = DuelingNetwork(num_inputs, hidden_sizes, int(self.action_space.n))
+        self.network = (
+            DuelingNetwork(num_inputs, hidden_sizes, int(self.action_space.n))
+            if per_component is None
+            else PerComponent(per_component)
+        )
         self._epsilon = Scheduler(self.model_config["epsilon"], framework="torch")
 
     def _forward_inference(self, batch: dict, **kwargs) -> dict:
@@ -61,7 +73,7 @@ class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     @torch.no_grad()
     def _act(self, batch: dict, epsilon: float) -> dict:
-        values, mask = self.network(batch[Columns.OBS].float().flatten(1)), single_mask(batch)
+        values, mask = self.network(batch[Columns.OBS].float()), single_mask(batch)
         actions = best(values, mask)
         if epsilon > 0:
             # The best of random values among the legal ones is a uniform choice.
@@ -70,15 +82,16 @@ class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         return {Columns.ACTIONS: actions}
 
     def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
-        observations = batch[Columns.OBS].float().flatten(2)  # [R, L+1, O]
+        observations = batch[Columns.OBS].float()  # [R, L+1, *O]
         now, later = observations[:, :-1], observations[:, 1:]
         with torch.no_grad():
-            target = self.target(later)
+            target = _of_rows(self.target, later)
             mask = single_mask(batch)
-            chooser = self.network(later) if self.model_config["double_q"] else target
+            double = self.model_config["double_q"]
+            chooser = _of_rows(self.network, later) if double else target
             greedy = best(chooser, None if mask is None else mask[:, 1:])
         return {
-            CHOSEN: _at(self.network(now), batch[Columns.ACTIONS]),
+            CHOSEN: _at(_of_rows(self.network, now), batch[Columns.ACTIONS]),
             NEXT: _at(target, greedy),
         }
 
@@ -93,6 +106,11 @@ class DQNModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["target"]
+
+
+def _of_rows(network: nn.Module, observations: Tensor) -> Tensor:
+    """The values of rows of steps, [R, L, *O] -> [R, L, num_actions]."""
+    return network(observations.flatten(0, 1)).unflatten(0, observations.shape[:2])
 
 
 def _at(values: Tensor, actions: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from marlserve.policies import session
+from marlserve.policies.models.gru import NETWORKS
 from marlserve.policies.sampling.acting import agent_groups
 from marlserve.policies.sampling.agent_index import INDEXED_AGENTS
 from marlserve.policies.sampling.episodes import Episode
@@ -44,6 +45,11 @@ _REWARDS = "reward_standardizer"
 def shared_policy(agent_id: str, episode=None, **kwargs) -> str:
     """A `policy_mapping_fn`: one policy, "shared", for all agents."""
     return "shared"
+
+
+def is_count(value: object) -> bool:
+    """Whether it is an int of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class PolicyConfig(AlgorithmConfig):
@@ -191,8 +197,17 @@ class PolicyConfig(AlgorithmConfig):
     def _check_sizes(self, field: str) -> None:
         """The setting is a list of layers' widths."""
         sizes = getattr(self, field)
-        if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+        if not sizes or not all(map(is_count, sizes)):
             self._value_error(f"{field} is {sizes!r}; it must be integers of at least 1")
+
+    def _check_network(self) -> None:
+        """The settings `network`, `hidden_size` and `embedding_size`, where there are such."""
+        if self.network not in NETWORKS:
+            self._value_error(f"network is {self.network!r}; allowed are {NETWORKS}")
+        if not is_count(self.hidden_size):
+            self._value_error(f"hidden_size is {self.hidden_size!r}; it must be at least 1")
+        if self.embedding_size != 0 and not is_count(self.embedding_size):
+            self._value_error(f"embedding_size is {self.embedding_size!r}; it must be at least 0")
 
     def _set(self, arguments: dict) -> None:
         """Set the fields that are given among the `locals()` of a `training` method."""

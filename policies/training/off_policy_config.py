@@ -10,7 +10,7 @@ import gymnasium
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from marlserve.policies.training.base import PolicyConfig
+from marlserve.policies.training.base import PolicyConfig, is_count
 
 
 class OffPolicyConfig(PolicyConfig):
@@ -86,7 +86,7 @@ class OffPolicyConfig(PolicyConfig):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 self._value_error(f"{field} is {value!r}; it must be an integer of at least {low}")
-        if self.updates_per_step != "auto" and not _is_count(self.updates_per_step):
+        if self.updates_per_step != "auto" and not is_count(self.updates_per_step):
             self._value_error(
                 f"updates_per_step is {self.updates_per_step!r}; it must be 'auto', or an integer "
                 "of at least 1"
@@ -137,7 +137,3 @@ class OffPolicyConfig(PolicyConfig):
             levels = [level for _, level in value]
         if not all(0.0 <= level <= 1.0 for level in levels):
             self._value_error(f"{field} is {value}; its values must be in [0, 1]")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,6 +1,6 @@
 """The settings that on-policy algorithms share; `OnPolicyConfig.training()` explains them."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.columns import Columns
@@ -8,8 +8,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from marlserve.policies.models.actor_critic import ACTION_SPACES, ActorCriticModule
-from marlserve.policies.models.gru import NETWORKS
-from marlserve.policies.training.base import PolicyConfig
+from marlserve.policies.training.base import PolicyConfig, is_count
 
 
 class OnPolicyConfig(PolicyConfig):
@@ -90,15 +89,10 @@ class OnPolicyConfig(PolicyConfig):
                 f"batch_mode is {self.batch_mode!r}; {name} samples 'truncate_episodes'"
             )
         self._check_sizes("hidden_sizes")
-        if self.network not in NETWORKS:
-            self._value_error(f"network is {self.network!r}; allowed are {NETWORKS}")
-        if not _is_count(self.hidden_size):
-            self._value_error(f"hidden_size is {self.hidden_size!r}; it must be at least 1")
-        if self.embedding_size != 0 and not _is_count(self.embedding_size):
-            self._value_error(f"embedding_size is {self.embedding_size!r}; it must be at least 0")
+        self._check_network()
         for name in ("num_epochs", "minibatch_size"):
             value = getattr(self, name)
-            if not _is_count(value) and (name, value) != ("minibatch_size", None):
+            if not is_count(value) and (name, value) != ("minibatch_size", None):
                 self._value_error(f"{name} is {value!r}; it must be a positive integer")
         for name in ("gamma", "lambda_"):
             if not 0.0 <= getattr(self, name) <= 1.0:
@@ -137,7 +131,3 @@ class OnPolicyConfig(PolicyConfig):
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=ActorCriticModule)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -33,7 +33,8 @@ _NETWORK = {"network": "auto", "hidden_size": 8, "use_gru": True, "embedding_siz
 _Q = {**_NETWORK, "epsilon": 0.0, "coherence": 0.0, "double_q": True, "burn_in": 0}
 _SAC = {**_NETWORK, "initial_alpha": 0.1, "burn_in": 0}
 _ACTOR = {"network": "auto", "hidden_size": 8, "embedding_size": 0, "hidden_sizes": [8, 7]}
-_SIZES = {"hidden_sizes": [8, 7], "initial_alpha": 0.1, "epsilon": 0.0, "double_q": True}
+_DQN = {**_ACTOR, "epsilon": 0.0, "double_q": True}
+_SIZES = {"hidden_sizes": [8, 7], "initial_alpha": 0.1}
 _UCB = {
     "hidden_sizes": [6, 5],
     "ucb_beta": 1.0,
@@ -72,7 +73,8 @@ CASES = {
     "sac_gru-each": Case(SACGRUModule, MATRIX, EACH, {**_SAC, "embedding_size": 2}),
     "sac_gru-number-each": Case(SACGRUModule, MATRIX, NUMBER_EACH, _SAC),
     "sac_gru-no-memory": Case(SACGRUModule, VECTOR, NUMBERS, {**_SAC, "use_gru": False}),
-    "dqn": Case(DQNModule, MATRIX, ONE, _SIZES),
+    "dqn": Case(DQNModule, MATRIX, ONE, _DQN),
+    "dqn-choice": Case(DQNModule, MATRIX, CHOICE, _DQN),
     "sac": Case(SACModule, VECTOR, ONE, _SIZES),
     "sac-dials": Case(SACModule, VECTOR, UNEVEN, _SIZES),
     "sac-numbers": Case(SACModule, VECTOR, NUMBERS, _SIZES),

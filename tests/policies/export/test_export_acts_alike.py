@@ -61,7 +61,7 @@ def torch_outputs(module, seen, hidden):
     elif name == "ActorCriticModule":
         outputs = module.actor(module._seen({"obs": seen}))
     elif name == "DQNModule":
-        outputs = module.network(seen.flatten(1))
+        outputs = module.network(seen)
     elif name == "SACModule":
         outputs = module._outputs(seen.flatten(1))
         outputs = outputs[..., 0].tanh() if module.is_box else outputs
