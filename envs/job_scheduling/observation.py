@@ -107,27 +107,27 @@ def fill(rows, before, shown, by_slot, of_all):
     wait_s, requested_s, processors, start_in_s, user_processors = by_slot
     free, waiting, running, size = of_all
     for b in range(len(rows)):
-        num_slots = rows.shape[1]
         rows[b, shown[b] : before[b]] = 0.0
         before[b] = shown[b]
-        startable = 0
+        per_slot, per_processor = 1.0 / rows.shape[1], 1.0 / size[b]  # divisions take time
+        few, startable = size[b] / 32.0, 0
+        of_free = free[b] * per_processor
+        of_queue, of_running = waiting[b] / (waiting[b] + 32.0), running[b] / (running[b] + 32.0)
         for k in range(shown[b]):
             row = rows[b, k]
             w, r, n = wait_s[b, k], requested_s[b, k], processors[b, k]
-            work, soon = r * n / size[b], start_in_s[b, k]
+            work, soon = r * n * per_processor, start_in_s[b, k]
             starts = n <= free[b]
             startable += starts
             row[0] = 1.0
             row[1], row[2] = w / (w + 600.0), w / (w + 20_000.0)
             row[3], row[4], row[5] = r / (r + 30.0), r / (r + 600.0), r / (r + 12_000.0)
-            row[6], row[7] = n / size[b], n / (n + size[b] / 32.0)
+            row[6], row[7] = n * per_processor, n / (n + few)
             row[8], row[9] = work / (work + 10.0), work / (work + 600.0)
             row[10] = w / (w + max(r, 10.0))
             row[11], row[12] = starts, soon / (soon + 3600.0)
-            row[13] = user_processors[b, k] / size[b]
-            row[14] = k / num_slots
-            row[15] = free[b] / size[b]
-            row[16] = waiting[b] / (waiting[b] + 32.0)
-            row[17] = running[b] / (running[b] + 32.0)
+            row[13] = user_processors[b, k] * per_processor
+            row[14] = k * per_slot
+            row[15], row[16], row[17] = of_free, of_queue, of_running
         for k in range(shown[b]):
             rows[b, k, 18] = startable / shown[b]

@@ -97,6 +97,7 @@ class Cluster:
         self._state = (
             *(self.copies, self.jobs, waiting, by_end, by_limit, used),
             *(np.array([num_processors]), self.visible, self.steps),
+            *(np.zeros(num_jobs + 1, np.int64), np.zeros(num_jobs + 1)),  # of one copy at a time
         )
 
     def reset(
@@ -132,14 +133,11 @@ class Cluster:
             if np.shape(values) != jobs.shape:
                 raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {jobs.shape}")
         n, most = np.asarray(processors), self.num_processors
+        positive = "more than 0 s"
         for name, good, allowed in (
             ("submit_s", np.diff(submit_s, prepend=submit_s[0]) >= 0, "sorted times"),
-            ("run_s", (np.asarray(run_s) > 0) & np.isfinite(run_s), "more than 0 s"),
-            (
-                "requested_s",
-                (np.asarray(requested_s) > 0) & np.isfinite(requested_s),
-                "more than 0 s",
-            ),
+            ("run_s", (np.asarray(run_s) > 0) & np.isfinite(run_s), positive),
+            ("requested_s", (np.asarray(requested_s) > 0) & np.isfinite(requested_s), positive),
             ("processors", (n >= 1) & (n <= most), f"1 to {most}, what the cluster has"),
         ):
             if not good.all():

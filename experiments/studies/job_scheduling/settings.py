@@ -27,8 +27,8 @@ TRAINING: dict[str, dict[str, Any]] = {
     "inspector": _CHOOSES | {"hidden_sizes": [32, 32]},
 }
 ENV_RUNNERS: dict[str, Any] = {"num_envs_per_env_runner": 64, "rollout_fragment_length": 128}
-ENV_STEPS = {"ppo": 500_000, "ppo_backfill": 500_000, "inspector": 500_000}
-EVALUATIONS, EVALUATION_EPISODES = 5, 64  # in the course of a training
+ENV_STEPS = 200_000
+EVALUATIONS, EVALUATION_EPISODES = 8, 64  # in the course of a training
 
 
 def presets() -> dict[str, Config]:
@@ -57,7 +57,7 @@ def check_files(preset: str, problem: Config) -> None:
 
 def settings(candidate: str, env_steps: int | None) -> Settings:
     """How a candidate is trained, with evaluations on the way."""
-    steps = ENV_STEPS[candidate] if env_steps is None else env_steps
+    steps = ENV_STEPS if env_steps is None else env_steps
     return Settings(
         steps,
         training=in_steps(TRAINING[candidate], steps),
