@@ -13,6 +13,7 @@
 `kv_compression`  answers, one for each arm and prompt, with all arms of a prompt side by side, and
              `kv_compression_training` of NeuralLinear, from a table: `benchmarks.kv_compression`.
 `routing`    requests that are sent to replicas, with all that gateways see: `benchmarks.routing`.
+`job_scheduling`  decisions about which job is started next: `benchmarks.job_scheduling`.
 `decision`   greedy decisions of a small network, one at a time, from a policy file and by torch:
              `benchmarks.decision`.
 
@@ -38,6 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marlserve.experiments.benchmarks import decision, kv_cache, kv_compression
+from marlserve.experiments.benchmarks.job_scheduling import DECISIONS
 from marlserve.experiments.benchmarks.learning import (
     PLAIN_QMIX,
     RECURRENT_SAC,
@@ -76,6 +78,7 @@ PARTS = {
         "pulls", kv_compression.TRAINING, kv_compression.FROM_THE_MODEL
     ),
     "routing": Part("requests", ROUTING, None),
+    "job_scheduling": Part("decisions", DECISIONS, None),
     "decision": Part("decisions", decision.DECISION, decision.TORCH),
 }
 

@@ -21,8 +21,11 @@ its jobs have started; how long they run is known then. A job that runs longer t
 goes on, or with `kill` is stopped at its limit; reservations take late ones to end at any time.
 
 Nothing is drawn: the same jobs and choices give the same times, and all times are sums of those
-that are given, so whole seconds stay whole. Reference: Lifka: The ANL/IBM SP scheduling system, JSSPP
-1995 (EASY); Mu'alem, Feitelson, TPDS 12, 2001 (both).
+that are given, so whole seconds stay whole.
+
+References: Lifka: The ANL/IBM SP scheduling system, JSSPP 1995 (EASY); Mu'alem, Feitelson:
+Utilization, predictability, workloads, and user runtime estimates in scheduling the IBM SP2 with
+backfilling, TPDS 12, 2001 (both).
 """
 
 from collections.abc import Sequence
@@ -94,6 +97,7 @@ class Cluster:
         self._state = (
             *(self.copies, self.jobs, waiting, by_end, by_limit, used),
             *(np.array([num_processors]), self.visible, self.steps),
+            *(np.zeros(num_jobs + 1, np.int64), np.zeros(num_jobs + 1)),  # of one copy at a time
         )
 
     def reset(
@@ -122,24 +126,18 @@ class Cluster:
         """
         given = {
             **{"submit_s": submit_s, "run_s": run_s, "requested_s": requested_s},
-            **{"processors": processors, "user": np.full(len(submit_s), -1)},
+            "processors": processors,
         }
-        if user is not None:
-            _, numbers = np.unique(user, return_inverse=True)
-            given["user"] = np.where(np.asarray(user) < 0, NONE, numbers)
         jobs = self.jobs[copy]
         for name, values in given.items():
             if np.shape(values) != jobs.shape:
                 raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {jobs.shape}")
         n, most = np.asarray(processors), self.num_processors
+        positive = "more than 0 s"
         for name, good, allowed in (
             ("submit_s", np.diff(submit_s, prepend=submit_s[0]) >= 0, "sorted times"),
-            ("run_s", (np.asarray(run_s) > 0) & np.isfinite(run_s), "more than 0 s"),
-            (
-                "requested_s",
-                (np.asarray(requested_s) > 0) & np.isfinite(requested_s),
-                "more than 0 s",
-            ),
+            ("run_s", (np.asarray(run_s) > 0) & np.isfinite(run_s), positive),
+            ("requested_s", (np.asarray(requested_s) > 0) & np.isfinite(requested_s), positive),
             ("processors", (n >= 1) & (n <= most), f"1 to {most}, what the cluster has"),
         ):
             if not good.all():
@@ -148,6 +146,10 @@ class Cluster:
         jobs[:] = 0
         for name, values in given.items():
             jobs[name] = values
+        jobs["user"] = NONE
+        if user is not None and np.max(user) >= 0:  # the jobs of an episode have few of all users
+            _, numbers = np.unique(user, return_inverse=True)
+            jobs["user"] = np.where(np.asarray(user) < 0, NONE, numbers)
         if self.kill:
             jobs["run_s"] = np.minimum(jobs["run_s"], jobs["requested_s"])
         jobs["per_s"] = 1.0 / np.maximum(jobs["run_s"], SHORTEST_S)

@@ -132,7 +132,7 @@ def _arrive(c, jobs, waiting):
 @njit(cache=True)
 def _start(b, place, backfilled, state):
     """The job at a place of the queue starts now."""
-    copies, jobs, waiting, by_end, by_limit, used, _, _, steps = state
+    copies, jobs, waiting, by_end, by_limit, used, _, _, steps, _, _ = state
     c, q = copies[b], waiting[b, place]
     job = jobs[b, q]
     c.waiting -= 1
@@ -250,7 +250,7 @@ def _plan(processors, requested_s, times, free, count):
 def _show(b, state):
     """Fill the slots with all that wait, or if these are too many, half of them with the oldest and
     half with the shortest of the others; in order of arrival."""
-    copies, jobs, waiting, _, by_limit, used, _, visible, _ = state
+    copies, jobs, waiting, _, by_limit, used, _, visible, _, freed, limit_s = state
     c, num_slots = copies[b], visible.shape[1]
     count = min(c.waiting, num_slots)
     for k in range(count, c.shown):
@@ -267,14 +267,18 @@ def _show(b, state):
             lengths[i] = jobs[b, rest[i]].requested_s
         kept = np.sort(np.argsort(lengths, kind="mergesort")[: num_slots - old])
         chosen = np.concatenate((waiting[b, :old], rest[kept]))
+    freed[0], limit_s[0] = c.free, 0.0
+    for i in range(c.running):
+        job = jobs[b, by_limit[b, i]]
+        freed[i + 1] = freed[i] + job.processors
+        limit_s[i + 1] = max(job.limit_s - c.clock_s, 0.0)
     for k in range(count):
         job, slot = jobs[b, chosen[k]], visible[b, k]
         slot.job, slot.wait_s = chosen[k], c.clock_s - job.submit_s
         slot.requested_s, slot.processors = job.requested_s, job.processors
         slot.user_processors = used[b, job.user] if job.user != NONE else 0
-        slot.rejections, slot.start_in_s = job.rejections, 0.0
-        freed, i = c.free, 0
-        while freed < job.processors:
-            freed += jobs[b, by_limit[b, i]].processors
-            slot.start_in_s = max(jobs[b, by_limit[b, i]].limit_s - c.clock_s, 0.0)
+        slot.rejections = job.rejections
+        i = 0
+        while freed[i] < job.processors:
             i += 1
+        slot.start_in_s = limit_s[i]

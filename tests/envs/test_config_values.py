@@ -10,6 +10,7 @@ from playing import sampled
 
 from marlserve import envs
 from marlserve.envs.contextual_bandit import Config as BanditConfig
+from marlserve.envs.job_scheduling import Config as JobsConfig
 from marlserve.envs.kv_cache import Config as KVCacheConfig
 from marlserve.envs.kv_compression import Config as KVCompressionConfig
 from marlserve.envs.load_balance import Config as LoadBalanceConfig
@@ -18,6 +19,7 @@ from marlserve.envs.replica_routing import Config as RoutingConfig
 # Small, so that what is good plays at once.
 SMALL = {
     "contextual_bandit": BanditConfig(),
+    "job_scheduling": JobsConfig(num_jobs=20, max_visible=8),
     "kv_cache": KVCacheConfig(num_servers=5, weeks=2, episode_hours=1.0),
     "kv_compression": KVCompressionConfig(num_prompts=5, prompt_tokens=120, arms=("h2o", "full")),
     "load_balance": LoadBalanceConfig(cores=(1, 2), episode_s=1.0, warm_up_s=1.0),

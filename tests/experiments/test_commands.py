@@ -14,6 +14,7 @@ from marlserve.experiments.studies.options import SourceFlags, asked, merged
 PROBLEMS = (
     "contextual_bandit",
     "kv_cache",
+    "job_scheduling",
     "kv_compression",
     "load_balance",
     "replica_routing",

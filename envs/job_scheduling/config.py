@@ -1,0 +1,68 @@
+"""The settings of the scheduling problem, and the named ones."""
+
+from dataclasses import dataclass
+
+from marlserve.envs import checks
+from marlserve.envs.job_scheduling.rewards import REWARDS
+from marlserve.envs.job_scheduling.rules import RULES
+from marlserve.envs.sims.backfill import BACKFILL
+
+CHOICES = {
+    "trace": ("lublin", "file"),
+    "split": ("train", "test"),
+    "backfill": tuple(BACKFILL),
+    "action": ("choose", "inspect"),
+    "base": tuple(RULES),
+    "reward": tuple(REWARDS),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every field has a default that runs: LUBLIN.
+
+    Raises:
+        ValueError: on construction, naming the field, its value and what is allowed.
+    """
+
+    backfill: str = "easy"  # or "conservative", or "none"; see sims.backfill
+    kill: bool = False  # whether jobs are stopped at their requested time
+    max_visible: int = 128  # jobs that are shown: V
+
+    action: str = "choose"  # a job; or "inspect" what a rule chooses
+    base: str = "sjf"  # that rule
+    max_rejections: int = 72  # of one job
+    rejection_s: float = 600.0  # that one takes at most
+
+    trace: str = "lublin"  # drawn, or read from a "file"
+    trace_path: str = ""  # in the Standard Workload Format
+    split: str = "train"  # "test": another drawn log, or the later part of the file
+    train_share: float = 0.5  # of the file's jobs that are for training, the first ones
+    num_processors: int = 256  # of the cluster, if the log is drawn
+    offered_load: float = 1.0  # of a drawn log: the share of the cluster that it fills
+    overestimate: float = 0.0  # of a drawn log: requested times are up to 1 + this times too long
+
+    num_jobs: int = 256  # of an episode
+    reward: str = "bounded_slowdown"  # see rewards
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            checks.choice(self, name, choices)
+        checks.kind(self, "kill", bool)
+        checks.whole(self, "max_visible", 1, 4096)
+        checks.whole(self, "max_rejections", 0, 10**6)
+        checks.number(self, "rejection_s", 1.0, 1e6)
+        checks.kind(self, "trace_path", str)
+        file = (self.trace == "file") == bool(self.trace_path)
+        checks.require(self, "trace_path", file, "a file for trace='file', and only then")
+        checks.number(self, "train_share", 0.01, 0.99)
+        checks.whole(self, "num_processors", 8, 10**6)
+        checks.number(self, "offered_load", 0.01, 100.0)
+        checks.number(self, "overestimate", 0.0, 1000.0)
+        checks.whole(self, "num_jobs", 1, 4096)
+
+
+LUBLIN = Config()
+ESTIMATED = Config(overestimate=4.0)
+INSPECTED = Config(action="inspect")
+PRESETS = {"lublin": LUBLIN, "estimated": ESTIMATED, "inspected": INSPECTED}

@@ -1,0 +1,57 @@
+"""The jobs of an episode: a row of them in a long log, drawn or read once per split."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from marlserve.envs.job_scheduling.config import Config
+from marlserve.traces import lublin, swf
+from marlserve.traces.job_log import JobLog
+
+_DRAWN_JOBS = 10_000
+_SEEDS = {"train": 1, "test": 2}  # of drawn logs: no episode of one split is in the other
+_ORDER = ("time_s", "run_s", "requested_s", "processors", "user")
+
+
+def log_of(config: Config) -> tuple[JobLog, int, int]:
+    """A log, and which of its jobs, first and last, are those of the Config's split.
+
+    Raises:
+        ValueError: for a file that cannot be read as a log, and a split of fewer jobs than an
+            episode has.
+        OSError: if the file cannot be read.
+    """
+    if config.trace == "lublin":
+        what = config.num_processors, config.offered_load, config.overestimate
+        log = _drawn(*what, config.split)
+        first, last = 0, len(log)
+    else:
+        log = _read(config.trace_path)
+        middle = round(config.train_share * len(log))
+        first, last = (0, middle) if config.split == "train" else (middle, len(log))
+    if last - first < config.num_jobs:
+        raise ValueError(
+            f"num_jobs is {config.num_jobs}; the split {config.split!r} has {last - first} jobs"
+        )
+    return log, first, last
+
+
+def jobs(log: JobLog, start: int, count: int) -> tuple[np.ndarray, ...]:
+    """Of `count` jobs from row `start` on, what `sims.backfill.Cluster.reset` is given."""
+    return tuple(log[name][start : start + count] for name in _ORDER)
+
+
+@lru_cache(maxsize=8)
+def _drawn(num_processors: int, offered_load: float, overestimate: float, split: str) -> JobLog:
+    return lublin.load(
+        np.random.default_rng(_SEEDS[split]),
+        num_jobs=_DRAWN_JOBS,
+        num_processors=num_processors,
+        offered_load=offered_load,
+        overestimate=overestimate,
+    )
+
+
+@lru_cache(maxsize=4)
+def _read(path: str) -> JobLog:
+    return swf.load(path=path)

@@ -1,0 +1,133 @@
+"""What the scheduler sees, from what it measures.
+
+    observe(measured, config)  # [..., V, F] float32 in [0, 1]; [..., F + 2] with action="inspect"
+
+`Measured` holds plain numbers in physical units, which a simulated cluster and one in service both
+have: nothing here knows the simulator. Times, work and counts x are shown as x / (x + scale): of
+times from seconds to days, several scales together tell about the logarithm.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+FEATURES = (
+    "waits",  # 1 in slots with a job
+    "wait_600",  # seconds since it was submitted, scale 600 s
+    "wait_20000",
+    "requested_30",  # seconds that it may run
+    "requested_600",
+    "requested_12000",
+    "processors",  # of all
+    "few_processors",  # scale: 1/32 of all
+    "work_10",  # seconds times processors, over all processors; scale 10 s
+    "work_600",
+    "urgency",  # wait / (wait + requested, at least 10 s)
+    "startable",  # whether its processors are free
+    "start_in",  # seconds until by their limits enough will have ended; scale 3600 s
+    "user_share",  # of all processors, that its user's jobs have
+    "place",  # in order of arrival: slot / V
+    "free",  # processors, of all; from here on the same in all slots
+    "queue",  # jobs that wait, shown or not; scale 32
+    "running",  # jobs; scale 32
+    "startable_share",  # of the jobs that are shown
+)
+INSPECTOR_FEATURES = ("rejections", "pressure")  # share of the allowed ones; see `_pressure`
+
+
+class Measured(NamedTuple):
+    """Of one cluster at one moment; leading axes as many as there are, such as copies.
+
+    Slots are [..., V], those with a job before those without, whose numbers are 0.
+    """
+
+    shown_jobs: np.ndarray  # slots with a job, [...]
+    wait_s: np.ndarray  # since it was submitted, [..., V]
+    requested_s: np.ndarray  # [..., V]
+    processors: np.ndarray  # that it needs, [..., V]
+    start_in_s: np.ndarray  # until by their limits enough will have ended; 0: now, [..., V]
+    user_processors: np.ndarray  # on which jobs of the same user run, [..., V]
+    rejections: np.ndarray  # how often it was rejected, [..., V]
+    time_s: np.ndarray  # of the log, [...]
+    free_processors: np.ndarray  # [...]
+    waiting_jobs: np.ndarray  # shown or not, [...]
+    running_jobs: np.ndarray  # [...]
+    num_processors: np.ndarray  # of the cluster, [...]
+    proposed: np.ndarray  # the slot that the rule proposes with action="inspect"; -1, [...]
+
+
+OF_ALL = ("free_processors", "waiting_jobs", "running_jobs", "num_processors")
+BY_SLOT = ("wait_s", "requested_s", "processors", "start_in_s", "user_processors")
+
+
+def observe(measured: Measured, config) -> np.ndarray:
+    """The observations by `FEATURES`, float32."""
+    leading, slots = np.shape(measured.shown_jobs), np.shape(measured.wait_s)[-1]
+    seen = np.zeros((*leading, slots, len(FEATURES)), np.float32)
+    rows = seen.reshape(-1, slots, len(FEATURES))
+    shown = np.asarray(measured.shown_jobs, np.int64).reshape(-1)
+    by_slot = tuple(_array(measured, name).reshape(-1, slots) for name in BY_SLOT)
+    of_all = tuple(_array(measured, name).reshape(-1) for name in OF_ALL)
+    fill(rows, np.zeros_like(shown), shown, by_slot, of_all)
+    return inspected(measured, seen, config) if config.action == "inspect" else seen
+
+
+def _array(measured: Measured, name: str) -> np.ndarray:
+    return np.asarray(getattr(measured, name), float)
+
+
+def inspected(measured: Measured, seen: np.ndarray, config) -> np.ndarray:
+    """The proposed job's row of what is `seen`, and INSPECTOR_FEATURES: [..., F + 2]."""
+    slot = np.asarray(measured.proposed)[..., None]
+    row = np.take_along_axis(seen, slot[..., None], axis=-2)[..., 0, :]
+    rejections = np.take_along_axis(np.asarray(measured.rejections), slot, axis=-1)
+    share = np.minimum(rejections / max(config.max_rejections, 1), 1.0)
+    more = np.concatenate((share, _pressure(measured, config)[..., None]), axis=-1)
+    return np.concatenate((row, more.astype(np.float32)), axis=-1)
+
+
+def _pressure(measured: Measured, config) -> np.ndarray:
+    """By how much the bounded slowdowns of all that are shown grow in rejection_s; scale 1."""
+    requested_s = np.asarray(measured.requested_s)
+    waits = np.arange(requested_s.shape[-1]) < np.asarray(measured.shown_jobs)[..., None]
+    grows = (config.rejection_s * waits / np.maximum(requested_s, 10.0)).sum(axis=-1)
+    return grows / (grows + 1.0)
+
+
+@njit(cache=True)
+def fill(rows, before, shown, by_slot, of_all):
+    """Write what is seen to rows [B, V, F], of which the first `before` [B] were filled last time:
+    the others are 0. Afterwards `before` is `shown` [B].
+
+    Args:
+        by_slot: arrays [B, V], by BY_SLOT.
+        of_all: arrays [B], by OF_ALL.
+    """
+    wait_s, requested_s, processors, start_in_s, user_processors = by_slot
+    free, waiting, running, size = of_all
+    for b in range(len(rows)):
+        rows[b, shown[b] : before[b]] = 0.0
+        before[b] = shown[b]
+        per_slot, per_processor = 1.0 / rows.shape[1], 1.0 / size[b]  # divisions take time
+        few, startable = size[b] / 32.0, 0
+        of_free = free[b] * per_processor
+        of_queue, of_running = waiting[b] / (waiting[b] + 32.0), running[b] / (running[b] + 32.0)
+        for k in range(shown[b]):
+            row = rows[b, k]
+            w, r, n = wait_s[b, k], requested_s[b, k], processors[b, k]
+            work, soon = r * n * per_processor, start_in_s[b, k]
+            starts = n <= free[b]
+            startable += starts
+            row[0] = 1.0
+            row[1], row[2] = w / (w + 600.0), w / (w + 20_000.0)
+            row[3], row[4], row[5] = r / (r + 30.0), r / (r + 600.0), r / (r + 12_000.0)
+            row[6], row[7] = n * per_processor, n / (n + few)
+            row[8], row[9] = work / (work + 10.0), work / (work + 600.0)
+            row[10] = w / (w + max(r, 10.0))
+            row[11], row[12] = starts, soon / (soon + 3600.0)
+            row[13] = user_processors[b, k] * per_processor
+            row[14] = k * per_slot
+            row[15], row[16], row[17] = of_free, of_queue, of_running
+        for k in range(shown[b]):
+            rows[b, k, 18] = startable / shown[b]

@@ -1,0 +1,69 @@
+"""How policies are trained to schedule, and where the log of a preset is."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marlserve.envs.job_scheduling import ESTIMATED, LUBLIN, Config
+from marlserve.experiments.studies.schedule import Schedule, in_steps
+from marlserve.experiments.studies.study import Settings
+
+DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of recorded files
+FILES = {"lublin_256": "swf/lublin_256.swf"}  # where the logs of presets are, below it
+PRESETS = {"lublin": LUBLIN, "lublin_256": Config(), "estimated": ESTIMATED}
+
+_CHOOSES: dict[str, Any] = {
+    "gamma": 1.0,  # an episode is as good as the sum of its rewards
+    "lambda_": 0.97,
+    "lr": Schedule(((0.0, 1e-3), (0.5, 1e-3), (1.0, 1e-4))),
+    "entropy_coeff": Schedule(((0.0, 0.01), (1.0, 0.0))),
+    "hidden_size": 32,
+    "minibatch_size": 512,
+}
+TRAINING: dict[str, dict[str, Any]] = {
+    "ppo": _CHOOSES,
+    "ppo_backfill": _CHOOSES,
+    "inspector": _CHOOSES | {"hidden_sizes": [32, 32]},
+}
+ENV_RUNNERS: dict[str, Any] = {"num_envs_per_env_runner": 64, "rollout_fragment_length": 128}
+ENV_STEPS = 200_000
+EVALUATIONS, EVALUATION_EPISODES = 8, 64  # in the course of a training
+
+
+def presets() -> dict[str, Config]:
+    """The presets, with the logs where DATA is set."""
+    if not (folder := os.environ.get(DATA)):
+        return PRESETS
+    found = {
+        name: replace(PRESETS[name], trace="file", trace_path=str(Path(folder, file)))
+        for name, file in FILES.items()
+    }
+    return PRESETS | found
+
+
+def check_files(preset: str, problem: Config) -> None:
+    """The log must be given where a preset is one.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if preset in FILES and problem.trace != "file":
+        raise ValueError(
+            f"preset {preset} plays a log: give --trace file --trace-path FILE, or set {DATA} to "
+            f"the folder that has {FILES[preset]}"
+        )
+
+
+def settings(candidate: str, env_steps: int | None) -> Settings:
+    """How a candidate is trained, with evaluations on the way."""
+    steps = ENV_STEPS if env_steps is None else env_steps
+    return Settings(
+        steps,
+        training=in_steps(TRAINING[candidate], steps),
+        env_runners=ENV_RUNNERS,
+        evaluation={
+            "evaluate_every": max(1, steps // EVALUATIONS),
+            "evaluation_episodes": EVALUATION_EPISODES,
+        },
+    )
