@@ -14,6 +14,7 @@ are not read):
     language     "en", "zh", or that of the code
     all_classes  list of the classes of trec and lsht, null for the others
     _id          of the sample
+    document     of the text, if samples share one that is longer than their contexts; optional
 
 Reference: Bai et al.: LongBench: a bilingual, multitask benchmark for long context understanding,
 ACL 2024, https://arxiv.org/abs/2308.14508. Files are in the data set THUDM/LongBench of the
@@ -66,9 +67,10 @@ class Sample:
     length: int
     language: str
     id: str
+    document: str = ""
 
     def __post_init__(self):
-        for name in ("dataset", "context", "input", "language", "id"):
+        for name in ("dataset", "context", "input", "language", "id", "document"):
             self._expect(name, isinstance(getattr(self, name), str), "a text")
         self._expect("dataset", self.dataset in _SETS, f"one of {', '.join(_SETS)}")
         self._expect("context", bool(self.context), "a text that is not empty")
@@ -120,6 +122,7 @@ def _sample(line: bytes, where: str) -> Sample:
     if missing:
         raise ValueError(f"{where}: no field {missing[0]}; expected {', '.join(_FIELDS)}")
     fields = {name.removeprefix("_"): values[name] for name in _FIELDS}
+    fields["document"] = values.get("document", "")
     fields["all_classes"] = [] if fields["all_classes"] is None else fields["all_classes"]
     for name in ("answers", "all_classes"):
         if isinstance(fields[name], list):

@@ -16,8 +16,9 @@ from marlserve.envs.linear_bandits import EpsilonGreedy, LinearBandit, LinearTho
 
 ByAgent = dict[str, np.ndarray]
 ROUNDS = 3_000  # that the bandits learn from
-# The least regret on the training prompts, over three seeds, of alpha and scale in 0.1, 0.3, 1, of
-# 30 and 100 random choices, and of ridge in 1, 3, 10, 30, 100; where prompts are tagged, and not.
+# The least regret on the training prompts of config.TUNING_PROMPTS, over three seeds, of alpha and
+# scale in 0.1, 0.3, 1, of 30 and 100 random choices, and of ridge in 1, 3, 10, 30, 100; where
+# prompts are tagged, and not.
 TUNED: dict[bool, dict[str, dict[str, float]]] = {
     False: {
         "linucb": {"alpha": 0.1, "ridge": 100.0},

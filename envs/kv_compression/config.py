@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from marlserve.envs import checks
-from marlserve.envs.kv_compression.arms import GRID, Arm, distinct
+from marlserve.envs.kv_compression.arms import GRID, REAL, Arm, distinct
 from marlserve.envs.kv_compression.observation import GROUPS
 from marlserve.envs.kv_compression.rewards import REWARDS
 from marlserve.envs.sims.kv_compression.compression import check_budget
+from marlserve.envs.sims.kv_compression.gguf_files import SMOLLM2
 from marlserve.envs.sims.kv_compression.language_model import SMALL_LLAMA
 from marlserve.envs.sims.kv_compression.tasks import Family
 
@@ -47,13 +48,14 @@ class Config:
     """
 
     arms: tuple[str, ...] = GRID  # compression methods by name, see sims.kv_compression.methods
-    budgets: tuple[int, ...] = (16,)  # entries per layer and KV head; each prompt has one of them
+    # Entries per layer and KV head; below 1, a share of the prompt. Each prompt has one of them.
+    budgets: tuple[int | float, ...] = (16,)
     recent: int = 4  # of which the newest tokens take so many
     context: tuple[str, ...] = ("tag", "length", "budget", "diversity", "repetition")
-    reward: str = "agreement"  # or "cosine"
+    reward: str = "agreement"  # or "cosine" or "score"
     entry_price: float = 0.0  # taken from the reward for every entry that is kept
 
-    model_name: str = SMALL_LLAMA  # or a folder, or a causal language model on the hub
+    model_name: str = SMALL_LLAMA  # or SMOLLM2, a folder, a .gguf file, or a model on the hub
     device: str = "cpu"  # of the model, as "cuda:0"
     text_encoder: str = ""  # for the context "text" and the reward "cosine"; "": none
     trust_remote_code: bool = False  # run the code that a text encoder comes with
@@ -82,14 +84,16 @@ class Config:
             checks.kind(self, name, str)
         for name in _FLAGS:
             checks.kind(self, name, bool)
-        whole = isinstance(self.budgets, tuple) and bool(self.budgets)
-        whole = whole and all(checks.is_whole(budget, 1, _MOST) for budget in self.budgets)
-        checks.require(self, "budgets", whole, f"one or more whole numbers from 1 to {_MOST}")
+        good = isinstance(self.budgets, tuple) and bool(self.budgets)
+        good = good and all(map(_is_budget, self.budgets))
+        allowed = f"one or more whole numbers from 1 to {_MOST}, or shares between 0 and 1"
+        checks.require(self, "budgets", good, allowed)
         with _named("arms", self.arms):
             own = [arm.budget for arm in self.parsed_arms() if arm.budget is not None]
         with _named("arms", self.arms), _named("budgets", self.budgets):
             for budget in (*self.budgets, *own):
-                check_budget(budget, self.recent)
+                if budget >= 1:  # of others, prompts decide
+                    check_budget(int(budget), self.recent)
         checks.choice(self, "reward", REWARDS)
         checks.choice(self, "split", _SPLITS)
         for name in self.context:
@@ -117,7 +121,33 @@ class Config:
         return Family(self.prompt_tokens, self.num_facts, self.num_turns, self.tagged)
 
 
-UNTAGGED = Config(num_prompts=3000)
+def _is_budget(value: Any) -> bool:
+    share = isinstance(value, float) and 0.0 < value < 1.0
+    return share or checks.is_whole(value, 1, _MOST)
+
+
+TUNING_PROMPTS, PROMPTS = 0, 1  # seeds: what is tuned never meets what is compared
+UNTAGGED = Config(num_prompts=3000, prompt_seed=PROMPTS)
 # The tag says all that the best arms depend on: more would only be more to learn.
-TAGGED = Config(num_prompts=3000, tagged=True, context=("tag", "length", "budget"))
-PRESETS = {"untagged": UNTAGGED, "tagged": TAGGED}
+TAGGED = Config(
+    num_prompts=3000, prompt_seed=PROMPTS, tagged=True, context=("tag", "length", "budget")
+)
+SHARES = (0.05, 0.1, 0.25)
+PROMPTS_FILE = "runs/kv_compression/prompts.jsonl"  # where make-prompts writes it
+_REAL = Config(
+    budgets=(0.1,),
+    context=("tag", "length", "diversity", "repetition"),
+    model_name=SMOLLM2,
+    num_prompts=400,
+    tagged=True,  # the request says what kind of task it is
+    prompts_path=PROMPTS_FILE,
+    max_prompt_tokens=2048,
+    answer_tokens=16,
+)
+# All arms at all budgets, whose table serves the others; each budget by itself.
+_AT = {share: tuple(f"{name}@{share:g}" for name in REAL) for share in SHARES}
+REAL_PRESETS = {
+    "smollm2": replace(_REAL, arms=(*(x for arms in _AT.values() for x in arms), "full")),
+    **{f"smollm2_{share:.0%}".rstrip("%"): replace(_REAL, arms=_AT[share]) for share in SHARES},
+}
+PRESETS = {"untagged": UNTAGGED, "tagged": TAGGED, **REAL_PRESETS}

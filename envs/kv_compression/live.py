@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from marlserve.envs.kv_compression import observation, rewards
-from marlserve.envs.kv_compression.arms import Arm
 from marlserve.envs.kv_compression.observation import BLOCKS, Measured, block_of
 from marlserve.envs.kv_compression.prompts import LongBench, Prompt, Prompts, Synthetic
 from marlserve.envs.sims.kv_compression import language_model
@@ -21,7 +20,7 @@ from marlserve.envs.sims.kv_compression.compression import (
     prefill,
 )
 
-OUTCOMES = ("agreement", "cosine", "entries")
+OUTCOMES = ("agreement", "cosine", "score", "entries")
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,9 @@ class Live:
 
     def __init__(self, config, remembered: int = 1):
         self._config, self._arms = config, config.parsed_arms()
+        self._asks_for_queries = any(arm.method.asks_for_queries for arm in self._arms)
         self._language = language_model.load(config.model_name, config.device)
-        self._prompts: Prompts = (
-            LongBench(config, self._language.tokenizer)
-            if config.prompts_path
-            else Synthetic(config)
-        )
+        self._prompts = prompts_of(config)
         self.types = self._prompts.types
         self._remembered = remembered
         self._reads: OrderedDict[int, _Read] = OrderedDict()
@@ -74,19 +70,22 @@ class Live:
         end = self._prompts.end_token
         reference = answer(model, read.prefill.cache.copy(), prompt.turns, end)[0]
         answers = reference.repeat(len(arms), 1)
+        number = len(prompt.tokens)
+        entries = np.array([self._arms[i].entries(number, prompt.budget) for i in arms])
         # Nothing is evicted of what fits, and the answer is the full cache's.
-        for budget, rows in self._by_budget(prompt, arms).items():
-            methods = [self._arms[arms[row]].method for row in rows]
+        if rows := np.flatnonzero(entries < number).tolist():
             sums = [arms[row] for row in rows]
-            cache = compressed(read.prefill, methods, sums, budget, self._config.recent)
+            methods = [self._arms[i].method for i in sums]
+            budgets = entries[rows].tolist()
+            cache = compressed(read.prefill, methods, sums, budgets, self._config.recent)
             answers[rows] = answer(model, cache, prompt.turns, end)
         length = rewards.answer_length(reference, end)
-        answers, reference = answers[:, :length], reference[:length]
-        number = len(prompt.tokens)
+        counted = answers[:, :length]
         found = {
-            "agreement": rewards.agreement(answers, reference),
-            "cosine": self._cosine(answers, reference),
-            "entries": np.array([self._arms[i].entries(number, prompt.budget) for i in arms]),
+            "agreement": rewards.agreement(counted, reference[:length]),
+            "cosine": self._cosine(counted, reference[:length]),
+            "score": np.array([prompt.score(row) for row in answers]),
+            "entries": entries,
         }
         return {name: values.astype(np.float32) for name, values in found.items()}
 
@@ -97,23 +96,12 @@ class Live:
             number = len(prompt.tokens)
             by_arm = torch.stack([arm.method.query_weights(number) for arm in self._arms])
             weights = torch.cat([by_arm, query_weights(number)])
-            self._reads[index] = _Read(
-                prompt, prefill(self._language.model, prompt.tokens, weights)
-            )
+            read = prefill(self._language.model, prompt.tokens, weights, self._asks_for_queries)
+            self._reads[index] = _Read(prompt, read)
             if len(self._reads) > self._remembered:
                 self._reads.popitem(last=False)
         self._reads.move_to_end(index)
         return self._reads[index]
-
-    def _by_budget(self, prompt: Prompt, arms: Sequence[int]) -> dict[int, list[int]]:
-        """{budget: positions in `arms`} of those that evict; a batch keeps equally many."""
-        groups: dict[int, list[int]] = {}
-        for row, index in enumerate(arms):
-            arm: Arm = self._arms[index]
-            entries = arm.entries(len(prompt.tokens), prompt.budget)
-            if entries < len(prompt.tokens):
-                groups.setdefault(entries, []).append(row)
-        return groups
 
     def _cosine(self, answers: Tensor, reference: Tensor) -> np.ndarray:
         if not self._config.text_encoder:
@@ -121,6 +109,13 @@ class Live:
         tokenizer: Any = self._language.tokenizer  # one, or there would be no texts
         texts = tokenizer.batch_decode([*answers, reference], skip_special_tokens=True)
         return rewards.text_cosine(texts[:-1], texts[-1], observation.text_encoder(self._config))
+
+
+def prompts_of(config) -> Prompts:
+    """Those of a problem, read by its model."""
+    if not config.prompts_path:
+        return Synthetic(config)
+    return LongBench(config, language_model.load(config.model_name, config.device).tokenizer)
 
 
 def query_weights(num_tokens: int) -> Tensor:

@@ -102,9 +102,10 @@ class Problem(base.Problem):
         return np.array([self._source.type(index) for index in self.prompts.tolist()])
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Of the answer: `agreement` and `cosine` with the full cache's, `entries` that were kept
-        in each layer and KV head; with a table also `regret`, what the best arm for the prompt
-        would have earned more. `type` is an index of `types`, `arm` one of `arm_names`."""
+        """Of the answer: `agreement` and `cosine` with the full cache's, its own `score`, `entries`
+        that were kept in each layer and KV head; with a table also `regret`, what the best arm for
+        the prompt would have earned more. `type` is an index of `types`, `arm` one of
+        `arm_names`."""
         return {
             **{name: values.copy() for name, values in self._metrics.items()},
             "type": self.prompt_types().astype(float),
@@ -120,7 +121,7 @@ class Problem(base.Problem):
 
     def _metric_names(self) -> Sequence[str]:
         regret = ["regret"] if isinstance(self._source, Table) else []
-        return ["agreement", "cosine", "entries", *regret]
+        return ["agreement", "cosine", "score", "entries", *regret]
 
     def _contexts(self, prompts: np.ndarray) -> np.ndarray:
         """[B, F] float32, of these prompts."""

@@ -51,4 +51,5 @@ def _bounded(cosines: np.ndarray) -> np.ndarray:
 REWARDS: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
     "agreement": itemgetter("agreement"),
     "cosine": itemgetter("cosine"),
+    "score": itemgetter("score"),
 }

@@ -2,7 +2,8 @@
 
 A table is a folder: table.json says of which problem, and <split>-<first prompt>.npz hold some
 prompts each. With it, regret is exact and training needs no language model. What is in it is what
-`live.Live` finds out, whatever a policy sees or is rewarded by.
+`live.Live` finds out, whatever a policy sees or is rewarded by; it serves a problem with some of
+its arms as well.
 """
 
 import json
@@ -58,6 +59,7 @@ def build(folder: Path, config, first: int) -> None:
     """
     if folder.exists():
         _check(folder, config)
+        _check_arms(folder, config)
     groups = [name for name in observation.GROUPS if name != "text" or config.text_encoder]
     live, last = Live(config), min(first + CHUNK, config.num_prompts)
     columns: dict[str, list] = {}
@@ -110,6 +112,10 @@ class Table:
         files = [_file(folder, config.split, first) for first in chunks(config)]
         self.written_ns = tuple(file.stat().st_mtime_ns for file in files)
         self._columns = _load(tuple(files), self.written_ns)
+        there = json.loads((folder / _DESCRIPTION).read_text())["arms"]
+        self._arms = None  # where its own are in the table; None: they are all of it
+        if list(config.arms) != there:
+            self._arms = np.array([there.index(arm) for arm in config.arms])
         if len(self._columns[_TYPE]) != config.num_prompts:
             raise ValueError(
                 f"{folder} is broken: its files have {len(self._columns[_TYPE])} prompts"
@@ -129,11 +135,13 @@ class Table:
 
     def outcomes(self, index, arms) -> dict[str, np.ndarray]:
         """As `Live.outcomes`; of indices [B] and arms [B], [B] each."""
+        arms = arms if self._arms is None else self._arms[arms]
         return {name: self._columns[name][index, arms] for name in OUTCOMES}
 
     def all_outcomes(self) -> dict[str, np.ndarray]:
         """Of all prompts and arms, [P, K] each."""
-        return {name: self._columns[name] for name in OUTCOMES}
+        every = slice(None) if self._arms is None else self._arms
+        return {name: self._columns[name][:, every] for name in OUTCOMES}
 
 
 def training(config) -> Table:
@@ -188,11 +196,19 @@ def _check(folder: Path, config) -> None:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is broken: {error}") from error
     for name, asked in _described(config).items():
-        if there.get(name) != asked:
+        have = there.get(name)
+        if have != asked and not (name == "arms" and have and set(asked) <= set(have)):
             raise ValueError(
                 f"{folder} holds another table: {name} is {there.get(name)!r} there, {asked!r} is "
                 "asked for"
             )
+
+
+def _check_arms(folder: Path, config) -> None:
+    """That a table is gone on with all of its arms."""
+    file = folder / _DESCRIPTION
+    if file.exists() and (there := json.loads(file.read_text())["arms"]) != list(config.arms):
+        raise ValueError(f"{folder} is a table of more arms: go on with it by --arms {(*there,)}")
 
 
 def _file(folder: Path, split: str, first: int) -> Path:

@@ -78,6 +78,10 @@ class Study:
             if name.endswith("_path") and value and not Path(value).exists():
                 raise ValueError(f"{name} is {value!r}; there is no such file or folder")
 
+    def tuned_on(self, problem: Any) -> Any:
+        """The Config that settings are tried on, where it is not what is compared on."""
+        return problem
+
     def prepared(self, problem: Any, out: Path, splits: Sequence[str]) -> Any:
         """The Config with what it needs made; `splits` are those that will be played."""
         return problem

@@ -49,7 +49,7 @@ class SweepCommand:
             self.preset,
             self.algorithm,
             self.seed,
-            problem=study.prepared(problem, self.out, ("train", "validation")),
+            problem=study.prepared(study.tuned_on(problem), self.out, ("train", "validation")),
             env_steps=self.env_steps,
             settings=settings,
             evaluation={"evaluation_episodes": self.evaluation_episodes},

@@ -32,7 +32,7 @@ def test_presets_rewards_and_groups():
     ("change", "message"),
     [
         ({"arms": ()}, "arms is empty; name at least one"),
-        ({"arms": ("h2o", "fast")}, "'fast' is no compression method; there are .*'a2sf', 'full'"),
+        ({"arms": ("h2o", "fast")}, "'fast' is no compression method; there are .*'a2sf', 'ada'"),
         ({"arms": ("snapkv_0",)}, "'snapkv_0' is no .*window is 0; allowed is 1, 2"),
         ({"arms": ("h2o", "sigmoid_0_4")}, "arms 'h2o' and 'sigmoid_0_4' do the same"),
         ({"arms": ("h2o", "h2o@16")}, "arms 'h2o' and 'h2o@16' do the same"),

@@ -50,6 +50,52 @@ def test_evicted_is_masked(name, number):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_what_fills_up_is_not_attended_to(name):
+    """Each row, layer and head keeps another number of entries, some of them none."""
+    of = model(name)
+    prompt, then = random_tokens(of, 1, PROMPT), random_tokens(of, 2, FED, seed=1)
+    kept = unequal(random_kept(of, 2, PROMPT, 12))
+    assert len({int(number) for layer in kept for number in (layer >= 0).sum(-1).ravel()}) > 5
+    cache = read(of, prompt).evicted(kept)
+    logits = [of(chunk, past_key_values=cache).logits for chunk in then.split(CHUNKS, dim=1)]
+    assert (entries(cache), cache.get_seq_length()) == ({12 + FED}, PROMPT + FED)
+    for row in range(2):
+        sequence, of_row = torch.cat([prompt, then[[row]]], 1), [layer[row] for layer in kept]
+        expected = masked_logits(of, sequence, of_row, PROMPT)[0, PROMPT:]
+        torch.testing.assert_close(torch.cat(logits, 1)[row], expected, atol=1e-4, rtol=0)
+
+
+def test_a_cache_that_is_filled_up_is_a_cache_like_any_other():
+    """It may be copied, cropped, evicted from again, and generated with."""
+    of = model("llama")
+    prompt, question = random_tokens(of, 1, PROMPT), random_tokens(of, 1, 3, seed=1)
+    kept = unequal(random_kept(of, 1, PROMPT, 12))
+    cache = read(of, prompt).evicted(kept)
+    expected = answer(of, cache.copy(), [(question[0], 6)])
+    every = torch.arange(12).expand(1, heads(of)[1], -1)
+    again = read(of, prompt[:, :2], cache.evicted([every] * heads(of)[0]))
+    again.crop(-2)
+    for used in (cache, again):
+        said = of.generate(
+            torch.cat([prompt, question], 1),
+            past_key_values=used,
+            max_new_tokens=6,
+            do_sample=False,
+        )
+        assert said[:, PROMPT + 3 :].equal(expected)
+
+
+def unequal(kept: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The same with -1 in place of some, other numbers of them in each row, layer and head."""
+    cut = []
+    for number, layer in enumerate(kept):
+        rows, heads_, most = layer.shape
+        left = 3 * torch.arange(rows)[:, None] + 5 * (torch.arange(heads_) % 3) + number
+        cut.append(layer.masked_fill(torch.arange(most) >= left[..., None], -1))
+    return cut
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_evicted_is_masked_by_the_mask_of_transformers(name):
     """A plain cache and a mask [1, heads, m, n]: all layers lose the same, heads do not."""
     of = model(name)
@@ -184,7 +230,7 @@ def test_evicting_what_is_not_there():
     layer.update(torch.zeros(1, 2, 5, 3), torch.zeros(1, 2, 5, 3))
     for kept, message in {
         ((0, 5), (0, 1)): "indices from 0 to 5; there are 5 entries",
-        ((0, 1), (-1, 1)): "indices from -1 to 1; there are 5 entries",
+        ((0, 1), (-2, 1)): "indices from -2 to 1; there are 5 entries",
         ((0, 1), (3, 3)): "names an entry twice",
         ((0, 1),): r"kept has shape \[1, 1, 2\]; expected \[1, 2, entries to keep\]",
     }.items():

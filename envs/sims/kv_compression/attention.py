@@ -3,11 +3,13 @@
 `NAME` is an attention implementation for transformers: scaled dot products as usual, and where a
 call of the model comes with `scores=AttentionScores(...)`, the probabilities are summed over the
 queries as well. They are made again for that, in blocks of queries, in float32: a whole matrix
-of probabilities would not fit into memory for long prompts.
+of probabilities would not fit into memory for long prompts. Keys with a feature more than a query
+are those of `cache`, which says what that means.
 """
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -60,10 +62,14 @@ class AttentionScores:
 def _forward(
     module, query, key, value, attention_mask, scores: AttentionScores | None = None, **kwargs
 ):
+    scaling = kwargs.pop("scaling", None) or query.shape[-1] ** -0.5
     if scores is not None:
-        scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
         scores.observe(module.layer_idx, query, key, scaling)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    if key.shape[-1] == query.shape[-1] + 1:
+        query = pad(query, (0, 1), value=1.0)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **kwargs
+    )
 
 
 AttentionInterface.register(NAME, _forward)

@@ -4,14 +4,21 @@ Keys are stored with their rotary position, so an entry that stays keeps its pla
 What must not change by an eviction is the position of the next token: a plain `DynamicLayer`
 answers with the number of its entries when asked how many tokens it has seen, so that new tokens
 would be given positions anew, and `generate()` would feed the evicted prompt a second time.
+
+Rows, layers and heads may keep unequally many. Tensors are filled up then, and every key has one
+feature more than a query: 0 for an entry, and for what fills up a number so low that nobody attends
+to it. `attention` gives queries a 1 for it; any other attention fails on the shapes.
 """
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers.cache_utils import Cache, DynamicLayer
 
 
 class EvictingLayer(DynamicLayer):
-    """The entries of one layer: `keys` and `values` are [B, kv_heads, entries, head_dim].
+    """The entries of one layer: `keys` and `values` are [B, kv_heads, entries, head_dim], or keys
+    [B, kv_heads, entries, head_dim + 1] where some fill up.
 
     Attributes:
         seen: tokens that this layer was given, evicted ones included.
@@ -27,19 +34,25 @@ class EvictingLayer(DynamicLayer):
 
     @property
     def entries(self) -> int:
-        """How many entries there are, evicted ones not counted."""
+        """How many entries there are, evicted ones not counted, those that fill up counted."""
         return super().get_seq_length()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs):
         self.seen += key_states.shape[-2]
+        if self._is_filled_up:
+            key_states = pad(key_states, (0, 1))
         return super().update(key_states, value_states, *args, **kwargs)
+
+    @property
+    def _is_filled_up(self) -> bool:
+        return self.is_initialized and self.keys.shape[-1] > self.values.shape[-1]
 
     def evict(self, kept: Tensor) -> None:
         """Keep these entries and no others.
 
         Args:
-            kept: [B, kv_heads, m] int64, indices of entries; a B of 1 in the layer is copied to
-                the B given here.
+            kept: [B, kv_heads, m] int64, indices of entries, or -1 to fill up; a B of 1 in the
+                layer is copied to the B given here.
 
         Raises:
             ValueError: if the layer is empty, the shape does not fit, an index is no entry, or a
@@ -53,20 +66,26 @@ class EvictingLayer(DynamicLayer):
                 f"kept has shape {list(kept.shape)}; expected [{batch}, {heads}, entries to keep]"
             )
         ordered = kept.sort(-1).values
-        if kept.numel() and (int(ordered.min()) < 0 or int(ordered.max()) >= self.entries):
+        if kept.numel() and (int(ordered.min()) < -1 or int(ordered.max()) >= self.entries):
             raise ValueError(
                 f"kept has indices from {int(ordered.min())} to {int(ordered.max())}; there are "
                 f"{self.entries} entries"
             )
-        if bool((ordered.diff(dim=-1) == 0).any()):
+        if bool(((ordered.diff(dim=-1) == 0) & (ordered[..., 1:] >= 0)).any()):
             raise ValueError("kept names an entry twice; allowed is once in each row and KV head")
-        if kept.shape[-1] < self.entries:
+        filling = kept < 0
+        if kept.shape[-1] < self.entries or bool(filling.any()):
             self.settled = self.seen
+        if bool(filling.any()) and not self._is_filled_up:
+            self.keys = pad(self.keys, (0, 1))
         self.keys, self.values = (
-            x.expand(len(kept), *x.shape[1:]).gather(2, kept[..., None].expand(*kept.shape, width))
+            x.expand(len(kept), *x.shape[1:]).gather(
+                2, kept.clamp(min=0)[..., None].expand(*kept.shape, x.shape[-1])
+            )
             for x in (self.keys, self.values)
-            for width in (x.shape[-1],)
         )
+        if self._is_filled_up:
+            self.keys[..., -1].masked_fill_(filling, torch.finfo(self.keys.dtype).min / 2)
 
     def get_seq_length(self) -> int:
         """Tokens seen: the position of the next one."""
@@ -99,7 +118,8 @@ class EvictingLayer(DynamicLayer):
 class EvictingCache(Cache):
     """An `EvictingLayer` for each layer of a model; takes the place of a `DynamicCache`.
 
-    The layers of one cache must all keep equally many entries: models make one mask for them all.
+    The layers of one cache must all keep equally many entries, those that fill up counted: models
+    make one mask for them all.
     """
 
     def __init__(self, num_layers: int):

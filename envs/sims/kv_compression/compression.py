@@ -5,15 +5,19 @@ by side as the rows of a batch.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from marlserve.envs.sims.kv_compression.attention import AttentionScores
 from marlserve.envs.sims.kv_compression.cache import EvictingCache
-from marlserve.envs.sims.kv_compression.methods import Method
+from marlserve.envs.sims.kv_compression.method import Method, Seen
+from marlserve.envs.sims.kv_compression.queries import observed
 
 
 @dataclass(frozen=True)
@@ -24,25 +28,40 @@ class Prefill:
         cache: with all n entries.
         scores: [layers, W, kv_heads, n] float32, attention summed by W ways to weigh the queries.
         hidden: [n, hidden_size] float32, the model's last hidden states.
+        queries: that are to come, see `queries`; None: they were not asked for.
     """
 
     cache: EvictingCache
     scores: Tensor
     hidden: Tensor
+    queries: tuple[Tensor, Tensor] | None = None
+
+    @cached_property
+    def keys(self) -> Tensor:
+        """Of all layers, [layers, kv_heads, n, head_dim]."""
+        return torch.stack([layer.keys[0] for layer in self.cache.layers])
+
+    @cached_property
+    def values(self) -> Tensor:
+        """Likewise."""
+        return torch.stack([layer.values[0] for layer in self.cache.layers])
 
 
 @torch.inference_mode()
-def prefill(model: PreTrainedModel, tokens: Tensor, query_weights: Tensor) -> Prefill:
+def prefill(
+    model: PreTrainedModel, tokens: Tensor, query_weights: Tensor, with_queries: bool = False
+) -> Prefill:
     """Read a prompt.
 
     Args:
         model: from `language_model.load`.
         tokens: [n] int64.
         query_weights: [W, n] float32, one row for each sum of attention that is wanted.
+        with_queries: tell those that are to come, for a method that asks for them.
 
     Raises:
         ValueError: for an empty prompt, weights of another number of queries, or a model whose
-            layers do not tell their attention.
+            layers do not tell their attention, or their queries.
     """
     if not len(tokens):
         raise ValueError("the prompt is empty; it must have at least 1 token")
@@ -52,21 +71,27 @@ def prefill(model: PreTrainedModel, tokens: Tensor, query_weights: Tensor) -> Pr
         )
     cache = EvictingCache(model.config.num_hidden_layers)
     scores = AttentionScores(query_weights)
-    read = model.base_model(
-        tokens.to(model.device)[None], past_key_values=cache, use_cache=True, scores=scores
-    )
+    with observed(model) if with_queries else nullcontext() as queries:
+        read = model.base_model(
+            tokens.to(model.device)[None], past_key_values=cache, use_cache=True, scores=scores
+        )
     if len(scores.layers) != len(cache.layers):
         raise ValueError(
             f"{type(model).__name__} tells the attention of {len(scores.layers)} of its "
             f"{len(cache.layers)} layers; all of them must use transformers' attention interface"
         )
     layers = [scores.layers[layer] for layer in sorted(scores.layers)]
-    return Prefill(cache, torch.stack(layers), read.last_hidden_state[0].float())
+    to_come = queries.to_come(model, len(tokens)) if queries else None
+    return Prefill(cache, torch.stack(layers), read.last_hidden_state[0].float(), to_come)
 
 
 @torch.inference_mode()
 def compressed(
-    read: Prefill, methods: Sequence[Method], rows: Sequence[int], budget: int, recent: int
+    read: Prefill,
+    methods: Sequence[Method],
+    rows: Sequence[int],
+    budget: int | Sequence[int],
+    recent: int,
 ) -> EvictingCache:
     """The caches of these methods as the rows of one.
 
@@ -74,29 +99,26 @@ def compressed(
         read: with attention summed by the methods' `query_weights`.
         methods: that evict; `Full` keeps more than the others.
         rows: which of the W sums is each method's own.
-        budget: entries that stay, in each layer and KV head; a shorter prompt stays whole.
+        budget: entries that stay, in each layer and KV head on average; of each method, or of all
+            alike. A shorter prompt stays whole.
         recent: how many of these are the newest tokens.
 
     Raises:
         ValueError: for a method that does not evict, a budget below 1 or a `recent` that is not
             from 0 to the budget; for no method at all.
     """
-    check_budget(budget, recent)
+    budgets = [budget] * len(methods) if isinstance(budget, int) else budget
     if not methods:
         raise ValueError("methods is empty; name at least one")
-    for method in methods:
+    caches = []
+    for method, row, of in zip(methods, rows, budgets, strict=True):
+        check_budget(of, recent)
         if not method.evicts:
             raise ValueError(f"{method.name} evicts nothing; use the whole cache")
-    kept = [
-        torch.stack(
-            [
-                _kept(method.ranks(layer[row]), budget, recent)
-                for method, row in zip(methods, rows, strict=True)
-            ]
-        )
-        for layer in read.scores
-    ]
-    return read.cache.evicted(kept)
+        caches.append(kept(method, read, row, of, recent))
+    most = max(one.shape[2] for one in caches)
+    filled = [pad(one, (0, most - one.shape[2]), value=-1) for one in caches]
+    return read.cache.evicted(list(torch.stack(filled, 1)))
 
 
 def check_budget(budget: int, recent: int) -> None:
@@ -107,14 +129,23 @@ def check_budget(budget: int, recent: int) -> None:
         raise ValueError(f"recent is {recent}; allowed is 0 to the budget, {budget}")
 
 
-def _kept(ranks: Tensor, budget: int, recent: int) -> Tensor:
-    """Indices of the entries that stay, [kv_heads, at most budget], in the order of the text."""
-    heads, number = ranks.shape
+def kept(method: Method, read: Prefill, row: int, budget: int, recent: int) -> Tensor:
+    """Indices of the entries that stay, [layers, kv_heads, m] in the order of the text; -1, at the
+    end, where others keep more."""
+    layers, heads, number = (scores := read.scores[:, row]).shape
+    everything = torch.arange(number, device=scores.device).expand(layers, heads, -1)
     if number <= budget:
-        return torch.arange(number, device=ranks.device).expand(heads, -1)
-    chosen = ranks[:, : number - recent].topk(budget - recent, dim=-1).indices.sort(-1).values
-    newest = torch.arange(number - recent, number, device=ranks.device).expand(heads, -1)
-    return torch.cat([chosen, newest], -1)
+        return everything
+    if budget == recent:
+        return everything[..., number - recent :]
+    ranks = method.ranks(Seen(scores, read.keys, read.values, read.queries))
+    ranks = ranks[..., : number - recent]
+    counts = method.counts(ranks, budget, recent)[..., None]
+    chosen = ranks.topk(int(counts.max()), dim=-1).indices
+    late = torch.arange(chosen.shape[2], device=chosen.device) >= counts
+    indices = torch.cat([chosen.masked_fill(late, number), everything[..., number - recent :]], -1)
+    indices = indices.sort(-1).values
+    return indices.masked_fill(indices == number, -1)
 
 
 @torch.inference_mode()

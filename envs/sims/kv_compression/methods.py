@@ -1,4 +1,4 @@
-"""What stays in a compressed KV cache: one small class for each method.
+"""What stays in a compressed KV cache: compression methods by name, one small class for each.
 
 A method looks at the attention of the prompt's own queries. Key k of a KV head scores
 
@@ -22,123 +22,47 @@ entries stay in any case, and of the others those of the highest rank, so many a
                               (Jo and Shin 2024, https://arxiv.org/abs/2407.20485)
     sigmoid_<a>_<b>           w = sigmoid(a * (q - (n - b - 0.5))): the last b queries of n weigh
                               more than a half, and a says how steeply that begins; a of 0 is h2o
+
+Others look at keys k and values v alone:
+
+    knorm                     -|k|: short keys stay
+                              (Devoto et al. 2024, https://arxiv.org/abs/2406.11430)
+    keydiff                   -cos(k, mean of k / |k|): keys unlike the others stay
+                              (Park et al. 2025, https://arxiv.org/abs/2504.15364)
+    expected                  softmax of (k m / d^.5 + k C k / 2 d), times |v|: the attention that
+                              queries of mean m and covariance C will pay, see `queries`; the
+                              first 4 tokens stay (Devoto et al. 2025,
+                              https://arxiv.org/abs/2510.00636)
+
+And some share the budget out unequally:
+
+    pyramidkv_<window>_<kernel>_<beta>  as snapkv, but the budget falls from layer to layer, to
+                              1 / beta of its mean (Cai et al. 2024,
+                              https://arxiv.org/abs/2406.02069)
+    ada_<method>              the heads of a layer share theirs: the highest ranks of all heads
+                              stay, and a fifth of the mean in each (Feng et al. 2024,
+                              https://arxiv.org/abs/2407.11550)
 """
 
-from dataclasses import dataclass
+from marlserve.envs.sims.kv_compression.allotments import Ada, PyramidKV
+from marlserve.envs.sims.kv_compression.attention_methods import (
+    A2SF,
+    H2O,
+    TOVA,
+    Full,
+    Sigmoid,
+    SnapKV,
+    Window,
+)
+from marlserve.envs.sims.kv_compression.key_methods import ExpectedAttention, KeyDiff, KNorm
+from marlserve.envs.sims.kv_compression.method import Method
 
-import torch
-from torch import Tensor
-from torch.nn.functional import max_pool1d
-
-
-class Method:
-    """Gives the ranks of entries; the default is their score with all queries alike."""
-
-    evicts = True
-
-    @property
-    def name(self) -> str:
-        """What `parse` makes the method of."""
-        return "_".join([NAMES[type(self)], *map(_text, vars(self).values())])
-
-    def query_weights(self, num_tokens: int) -> Tensor:
-        """w, [n] float32, not negative."""
-        return torch.ones(num_tokens)
-
-    def ranks(self, scores: Tensor) -> Tensor:
-        """What to keep first is ranked highest: [kv_heads, n] of scores [kv_heads, n]."""
-        return scores
-
-
-@dataclass(frozen=True)
-class Full(Method):
-    evicts = False
-
-
-@dataclass(frozen=True)
-class Window(Method):
-    sinks: int = 4
-
-    def __post_init__(self):
-        _check("sinks", self.sinks, isinstance(self.sinks, int) and self.sinks >= 0, "0, 1, 2, ...")
-
-    def query_weights(self, num_tokens: int) -> Tensor:
-        return torch.zeros(num_tokens)
-
-    def ranks(self, scores: Tensor) -> Tensor:
-        position = torch.arange(scores.shape[-1], device=scores.device)
-        first = 2 * len(position) - position  # above all others, the first sink highest
-        return torch.where(position < self.sinks, first, position).expand_as(scores)
-
-
-@dataclass(frozen=True)
-class H2O(Method):
-    pass
-
-
-@dataclass(frozen=True)
-class SnapKV(Method):
-    window: int = 16
-    kernel: int = 7  # neighbours that share their highest score
-
-    def __post_init__(self):
-        _check(
-            "window", self.window, isinstance(self.window, int) and self.window >= 1, "1, 2, ..."
-        )
-        odd = isinstance(self.kernel, int) and self.kernel >= 1 and self.kernel % 2 == 1
-        _check("kernel", self.kernel, odd, "an odd number")
-
-    def query_weights(self, num_tokens: int) -> Tensor:
-        return (torch.arange(num_tokens) >= num_tokens - self.window).float()
-
-    def ranks(self, scores: Tensor) -> Tensor:
-        return max_pool1d(scores, self.kernel, stride=1, padding=self.kernel // 2)
-
-
-@dataclass(frozen=True)
-class TOVA(Method):
-    def query_weights(self, num_tokens: int) -> Tensor:
-        return (torch.arange(num_tokens) == num_tokens - 1).float()
-
-    def ranks(self, scores: Tensor) -> Tensor:
-        return scores.mean(0, keepdim=True).expand_as(scores)
-
-
-@dataclass(frozen=True)
-class A2SF(Method):
-    alpha: float = 0.9
-
-    def __post_init__(self):
-        _check("alpha", self.alpha, 0.0 < self.alpha <= 1.0, "above 0, at most 1")
-
-    def query_weights(self, num_tokens: int) -> Tensor:
-        since = torch.arange(num_tokens - 1, -1, -1, dtype=torch.float64)
-        return (self.alpha**since).float()
-
-
-@dataclass(frozen=True)
-class Sigmoid(Method):
-    a: float = 0.1
-    b: float = 16.0
-
-    def __post_init__(self):
-        _check("a", self.a, 0.0 <= self.a < float("inf"), "0 or more")
-        # Below 1 the newest query weighs less than a half too, and nothing where a is large.
-        _check("b", self.b, 1.0 <= self.b < float("inf"), "1 or more")
-
-    def query_weights(self, num_tokens: int) -> Tensor:
-        query = torch.arange(num_tokens, dtype=torch.float64)
-        return torch.sigmoid(self.a * (query - (num_tokens - self.b - 0.5))).float()
-
-
-NAMES: dict[type[Method], str] = {
-    Full: "full",
-    Window: "window",
-    H2O: "h2o",
-    SnapKV: "snapkv",
-    TOVA: "tova",
-    A2SF: "a2sf",
-    Sigmoid: "sigmoid",
+KINDS: dict[str, type[Method]] = {
+    of.kind: of
+    for of in (
+        *(Full, Window, H2O, SnapKV, TOVA, A2SF, Sigmoid),
+        *(KNorm, KeyDiff, ExpectedAttention, PyramidKV, Ada),
+    )
 }
 
 
@@ -149,11 +73,12 @@ def parse(name: str) -> Method:
         ValueError: for an unknown method or a bad parameter.
     """
     kind, *parameters = name.split("_")
-    classes = {text: cls for cls, text in NAMES.items()}
-    if kind not in classes:
-        raise ValueError(f"{name!r} is no compression method; there are {sorted(classes)}")
+    if kind not in KINDS:
+        raise ValueError(f"{name!r} is no compression method; there are {sorted(KINDS)}")
+    if kind == Ada.kind and parameters:
+        return Ada(parse("_".join(parameters)))
     try:
-        return classes[kind](*map(_number, parameters))
+        return KINDS[kind](*map(_number, parameters))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name!r} is no compression method: {error}") from error
 
@@ -173,15 +98,5 @@ def canonical(method: Method) -> Method:
     return H2O() if flat else method
 
 
-def _text(value: float | int) -> str:
-    """The shortest that `_number` makes the value of."""
-    return str(value).removesuffix(".0")
-
-
 def _number(text: str) -> float | int:
     return int(text) if text.lstrip("-").isdigit() else float(text)
-
-
-def _check(name: str, value: object, good: bool, allowed: str) -> None:
-    if not good:
-        raise ValueError(f"{name} is {value!r}; allowed is {allowed}")

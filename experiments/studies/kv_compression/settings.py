@@ -3,6 +3,7 @@
 All hyper-parameters that are not the algorithm's defaults are here.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from marlserve.experiments.studies.study import Settings
 PROBLEM = "kv_compression"
 AUTO = "auto"  # a table_path: the table of these settings among the runs, made if there is none
 
-# Chosen by regret, on seeds 0 to 2 (tagged) and 100 to 102 (untagged). Of five types that the
-# context names, each wants every arm tried; many features say much about an arm from few trials.
+# Chosen by regret, on seeds 0 to 2 (tagged) and 100 to 102 (untagged), of prompts that are not
+# compared on (TUNING_PROMPTS). Of five types that the context names, each wants every arm tried;
+# many features say much about an arm from few trials. What names its task plays as "tagged" does.
 TRAINING: dict[str, dict[str, dict[str, Any]]] = {
     "neural_linear": {
         "untagged": {"ucb_beta": 0.3, "ridge": 3.0, "num_networks": 3},
@@ -35,21 +37,40 @@ EVAL_FREQUENCY = 10  # iterations between two of these
 
 def table_folder(out: Path, problem: Config) -> Path:
     """Where the table of a problem is among the runs; it serves any context, reward and price."""
-    nearest = "tagged" if problem.tagged else "untagged"
-    changed = {
-        name: value
-        for name, value in vars(problem).items()
-        if name not in table.NOT_OF_THE_TABLE and value != getattr(PRESETS[nearest], name)
-    }
+    nearest, changed = _nearest(problem)
     return Path(out) / PROBLEM / "tables" / label(nearest, changed)
+
+
+def whole_table(problem: Config) -> Config:
+    """The Config that the table of a problem is made with: it has all arms of the nearest preset,
+    if these are among them."""
+    nearest, changed = _nearest(problem)
+    return problem if "arms" in changed else replace(problem, arms=PRESETS[nearest].arms)
+
+
+def _nearest(problem: Config) -> tuple[str, dict[str, Any]]:
+    """A preset, and what in a table of the problem is not as in a table of it."""
+
+    def changed(preset: Config) -> dict[str, Any]:
+        served = {"arms"} if set(problem.arms) <= set(preset.arms) else set()
+        compared = vars(problem).keys() - set(table.NOT_OF_THE_TABLE) - served
+        return {
+            name: value
+            for name, value in vars(problem).items()
+            if name in compared and value != getattr(preset, name)
+        }
+
+    nearest = min(PRESETS, key=lambda name: len(changed(PRESETS[name])))
+    return nearest, changed(PRESETS[nearest])
 
 
 def settings(preset: str, candidate: str, problem: Config, env_steps: int | None) -> Settings:
     """How a candidate is trained on a preset."""
+    tagged = TRAINING[candidate]["tagged"]
     evaluated = EVALUATION_EPISODES if problem.table_path else LIVE_EVALUATION_EPISODES
     return Settings(
         ITERATIONS * EPISODES_PER_UPDATE if env_steps is None else env_steps,
-        training={"seeds_by_steps": True} | TRAINING[candidate][preset],
+        training={"seeds_by_steps": True} | TRAINING[candidate].get(preset, tagged),
         env_runners={"num_envs_per_env_runner": EPISODES_PER_UPDATE},
         evaluation={
             "evaluate_every": EVAL_FREQUENCY * EPISODES_PER_UPDATE,

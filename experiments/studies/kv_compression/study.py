@@ -7,6 +7,7 @@ from typing import Any
 
 from marlserve.envs.kv_compression import BASELINES, PRESETS, REWARDS
 from marlserve.envs.kv_compression.baselines import ARMS
+from marlserve.envs.kv_compression.config import PROMPTS_FILE, TUNING_PROMPTS
 from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.kv_compression.plots import draw
@@ -27,7 +28,7 @@ class KVCompression(Study):
         "neural_ucb": Candidate("neural_ucb"),
         "neural_greedy": Candidate("neural_linear"),
     }
-    metrics = ("agreement", "regret", "cosine")
+    metrics = ("agreement", "regret", "cosine", "score")
     interface = ("arms", "context")
     references = tuple(name for name, x in BASELINES.items() if not x.oracle)
     gap = (ARMS, "oracle")
@@ -51,9 +52,13 @@ class KVCompression(Study):
         return settings(preset, candidate, problem, env_steps)
 
     def check(self, preset: str, problem: Any, command: str) -> None:
-        path = problem.table_path
+        path, file = problem.table_path, problem.prompts_path
         if command == "compare" and not path:
             raise ValueError("table_path is ''; regret and baselines that learn need a table")
+        if file == PROMPTS_FILE and not Path(file).exists():
+            raise ValueError(
+                f"prompts_path is {file!r}; there is no such file: make-prompts writes it"
+            )
         super().check(preset, replace(problem, table_path="" if path == AUTO else path), command)
 
     def check_run(self, folder: Path, problem: Any) -> None:
@@ -66,6 +71,10 @@ class KVCompression(Study):
                 f"{folder} was trained with tagged={tagged}, and tagged is {problem.tagged}: play "
                 f"it with --preset {'tagged' if tagged else 'untagged'}"
             )
+
+    def tuned_on(self, problem: Any) -> Any:
+        """Other prompts than are compared on."""
+        return replace(problem, prompt_seed=TUNING_PROMPTS)
 
     def prepared(self, problem: Any, out: Path, splits: Sequence[str]) -> Any:
         return with_table(problem, out, splits)
@@ -82,13 +91,11 @@ class KVCompression(Study):
         return draw(self, folder, named_table(problem, out))
 
     def ranks_by(self, problem: Any) -> str:
-        if problem.entry_price:
-            return "return"
-        return "cosine" if problem.reward == "cosine" else "agreement"
+        return "return" if problem.entry_price else str(problem.reward)
 
     def shown(self, problem: Any) -> tuple[str, ...]:
         """Regret is known from a table only."""
-        return self.metrics if problem.table_path else ("agreement", "cosine")
+        return self.metrics if problem.table_path else ("agreement", "cosine", "score")
 
     def copies(self, problem: Any) -> int:
         return 1000 if problem.table_path else 32

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from marlserve.envs.kv_compression import Config, table
 from marlserve.experiments.harness.experiment import RUNS
-from marlserve.experiments.studies.kv_compression.settings import AUTO, table_folder
+from marlserve.experiments.studies.kv_compression.settings import AUTO, table_folder, whole_table
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
 from marlserve.experiments.studies.study import Study
 
@@ -32,7 +32,7 @@ def with_table(problem: Config, out: Path, splits: Sequence[str]) -> Config:
     """The same, and what lacks of the table is made; one that is given must be whole."""
     named = named_table(problem, out)
     if problem.table_path == AUTO:
-        make(named, Path(named.table_path), splits=splits)
+        make(whole_table(named), Path(named.table_path), splits=splits)
     return named
 
 
@@ -48,9 +48,13 @@ class MakeTable:
     problem: Any = None
 
     def run(self, study: Study) -> None:
-        problem = named_table(asked(study.presets[self.preset], self), self.out)
+        wanted = asked(study.presets[self.preset], self)
+        problem = named_table(wanted, self.out)
         if not problem.table_path:
             raise ValueError("table_path is ''; leave it out, or name a folder for the table")
+        study.check(self.preset, replace(problem, table_path=AUTO), "make-table")
+        if wanted.table_path == AUTO:
+            problem = whole_table(problem)
         make(problem, Path(problem.table_path), self.devices)
         print(f"table: {problem.table_path}")
 
