@@ -190,7 +190,7 @@ class Service:
         if self.trainer.is_up or player is None:
             return float(self.trainer.progress["epsilon"])
         said = player.training.get("epsilon")
-        return said if is_number(said, 0.0, 1.0) else 1.0
+        return float(said) if said is not None and is_number(said, 0.0, 1.0) else 1.0
 
     def explore(self, epsilon: float) -> None:
         """With this epsilon from now on, within the bound; not at all without exploration."""
