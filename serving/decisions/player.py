@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from math import exp
 
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
-from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.layers import Layer
+from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.policies.export.numba_policy import NumbaPolicy
 from marlserve.policies.export.spaces import Choices
 
@@ -26,6 +28,8 @@ class Player:
         version: as the store names it.
         published_s: when it was, in seconds since 1970.
         num_replicas: R.
+        features: (name, unit) of what it reads, if the file says so.
+        training: where it is from, as the file says.
 
     Raises:
         ValueError: if the file has no policy for the agent, it does not choose one of R things, or
@@ -43,7 +47,7 @@ class Player:
             raise ValueError("the policy has a memory (gru); allowed is one without")
         self.version, self.published_s = version, published_s
         self.num_replicas = actions.legal.shape[1]
-        self.features = network.features
+        self.features, self.training = network.features, file.training
         self._agent, self._policy = agent, NumbaPolicy(file)
         space = network.observation_space
         self._shape, self._low, self._high = space.shape, space.low, space.high
@@ -96,3 +100,11 @@ def chances(
         others[best] = 0.0
     others[best] = 1.0 - sum(others)
     return others, best
+
+
+def warm_up() -> None:
+    """Compile what `values` runs, which takes some seconds once per machine."""
+    weights = {"q.weight": np.zeros((2, 1), np.float32), "q.bias": np.zeros(2, np.float32)}
+    layers = (Layer("q", "linear", ("observation",), (2,)),)
+    network = Network(Box(0.0, 1.0, (1,)), Discrete(2), layers, weights, "action values")
+    Player(PolicyFile({"q": network}, {AGENT: "q"}), "").values(np.zeros(1, np.float32))

@@ -15,6 +15,7 @@ With --every-s 60 it makes `iterations` updates a minute instead, and takes no c
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 import tyro
+from filelock import FileLock, Timeout
 
 from marlserve.envs.checks import is_number
 from marlserve.serving.experience.stream import receive
@@ -71,9 +73,19 @@ def run(
         batch_size: transitions in an update, with `every_s`.
         iterations: updates each time, with `every_s`.
         redis_url: where experiences come from; "": they are in the log already.
+
+    Raises:
+        ValueError: for a bad value, and if another trainer works for this store.
     """
+    os.nice(10)  # whoever decides goes first
     torch.set_num_threads(1)
-    trainer = Trainer(Settings(num_replicas=num_replicas, seed=seed), PolicyStore(store), log)
+    settings, policies = Settings(num_replicas=num_replicas, seed=seed), PolicyStore(store)
+    only_one = FileLock(store / ".trainer.lock", blocking=False)
+    try:
+        only_one.acquire()
+    except Timeout as error:
+        raise ValueError(f"another trainer works for {store}") from error
+    trainer = Trainer(settings, policies, log)
     if every_s > 0.0:
         while True:
             if redis_url:

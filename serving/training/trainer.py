@@ -30,7 +30,7 @@ from marlserve.serving.training.transitions import Transition, stacked, transiti
 
 _SAVED, _PROGRESS = "learner", "progress.json"
 _RECENT = 1_000  # states that tell whether a policy is sound
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Trainer:
     """
 
     def __init__(self, settings: Settings, store: PolicyStore, log: str | Path):
-        self.settings, self.store, self._log_path = settings, store, Path(log)
+        self.settings, self.store, self._log = settings, store, Path(log)
         self.epsilon, self.steps_done, self.refused = 1.0, 0, ""
         self._learner = DQNLearner(
             settings.num_replicas, settings.gamma, settings.lr, settings.seed
@@ -115,14 +115,17 @@ class Trainer:
     def publish(self) -> str:
         """The version that is published; "" if the policy is not sound, see `refused`."""
         try:
-            file = self._learner.policy_file({"steps": self.steps_done, "log": self._log_path.name})
+            told = {"steps": self.steps_done, "epsilon": self.epsilon}
+            file = self._learner.policy_file(told)
             recent = [transition.state for transition in list(self._replay)[-_RECENT:]]
             self.refused = refusal(file, np.array(recent)) if recent else "nothing was learned yet"
             if not self.refused:
                 return self.store.publish(file)
         except ValueError as error:
             self.refused = str(error)
-        _log.warning("the policy of %d steps is not published: %s", self.steps_done, self.refused)
+        _logger.warning(
+            "the policy of %d steps is not published: %s", self.steps_done, self.refused
+        )
         return ""
 
     def save(self) -> None:
@@ -162,7 +165,7 @@ class Trainer:
             self.steps_done = int(progress["steps_done"])
         except Exception as error:  # whatever a broken pickle raises
             aside = self.store.folder / f"{_SAVED}.broken-{uuid4().hex}"
-            _log.warning("learning begins anew; %s is now %s: %r", saved, aside, error)
+            _logger.warning("learning begins anew; %s is now %s: %r", saved, aside, error)
             os.rename(saved, aside)
             self._learner = DQNLearner(
                 *(self.settings.num_replicas, self.settings.gamma, self.settings.lr),
@@ -171,9 +174,9 @@ class Trainer:
 
     def _read(self) -> None:
         """Take what is new in the log."""
-        if not self._log_path.exists():
+        if not self._log.exists():
             return
-        for experience in joined(self._log_path, self._after):
+        for experience in joined(self._log, self._after):
             if experience.following is None:
                 continue  # it comes again, unless a later one is done by then
             self._after = experience.seq

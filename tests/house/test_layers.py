@@ -38,6 +38,7 @@ LAYERS = (
     "serving.policy_store",
     "serving.replica_state",
     "serving.training",
+    "serving.agent",
     "serving",
 )
 APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other
@@ -59,6 +60,7 @@ TEXTS = [
 OWN = {
     "envs/sims/kv_compression": "kv_compression",
     "serving/experience/stream.py": "serve",
+    "serving/agent": "serve",
 }
 
 

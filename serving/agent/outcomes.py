@@ -1,0 +1,50 @@
+"""Which decisions wait for their outcome, and which have it: each gets one, and that is quick."""
+
+from typing import NamedTuple
+
+
+class Waiting(NamedTuple):
+    """A decision."""
+
+    arm: str
+    decided_s: float  # time.monotonic()
+
+
+class Outcomes:
+    """The latest `most` of both.
+
+    Attributes:
+        forgotten: decisions that had no outcome while `most` others were made; it may still come,
+            but the guard does not see it.
+    """
+
+    def __init__(self, most: int = 100_000):
+        self.forgotten = 0
+        self._most = most
+        self._waiting: dict[str, Waiting] = {}
+        self._done: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        """Decisions that wait."""
+        return len(self._waiting)
+
+    def expect(self, identity: str, waiting: Waiting) -> None:
+        """A decision was made."""
+        if len(self._waiting) >= self._most:
+            del self._waiting[next(iter(self._waiting))]
+            self.forgotten += 1
+        self._waiting[identity] = waiting
+
+    def is_done(self, identity: str) -> bool:
+        """Whether its outcome came already, as far as is remembered."""
+        return identity in self._done
+
+    def take(self, identity: str) -> Waiting | None:
+        """The decision, which waits no longer; None if it is not among those that wait."""
+        return self._waiting.pop(identity, None)
+
+    def done(self, identity: str) -> None:
+        """The outcome is there."""
+        if len(self._done) >= self._most:
+            del self._done[next(iter(self._done))]
+        self._done[identity] = None
