@@ -9,7 +9,7 @@ from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims.replica import Engine, Timing
 from marlserve.traces.conversations import PRESETS as SETTINGS
 
-_TUPLES = ("speeds", "settings", "load", "sustainable_per_s", "change_s", "change_speeds")
+_TUPLES = ("speeds", "traffic", "load", "sustainable_per_s", "change_s", "change_speeds")
 CHOICES = {
     "trace": ("conversations", "file"),
     "split": ("train", "test"),
@@ -35,11 +35,11 @@ class Config:
     max_num_batched_tokens: int = 8_192  # of one pass
 
     trace: str = "conversations"  # drawn, or read from a "file"
-    settings: tuple[str, ...] = ("long",)  # of the conversations; each phase has one at random
+    traffic: tuple[str, ...] = ("long",)  # settings of conversations; each phase has one
     trace_path: str = ""  # in a form of traces.llm_requests
     split: str = "train"  # "test": other conversations, or the second half of the file
     load: tuple[float, float] = (0.8, 0.8)  # share of sustainable_per_s, uniform per phase
-    sustainable_per_s: tuple[float, ...] = (10.5,)  # of each setting: requests at a load of 1
+    sustainable_per_s: tuple[float, ...] = (10.5,)  # of each: requests at a load of 1
     phase_s: float = 0.0  # mean length of a phase, uniform; 0: an episode is one
     told_output: bool = False  # whether a request's number of output tokens is predicted, exactly
 
@@ -76,12 +76,12 @@ class Config:
         file = (self.trace == "file") == bool(self.trace_path)
         checks.require(self, "trace_path", file, "a file for trace='file', and only then")
         checks.interval(self, "load", 0.01, 10.0)
-        for setting in self.settings:
+        for setting in self.traffic:
             allowed = f"of {', '.join(SETTINGS)}"
-            checks.require(self, "settings", setting in SETTINGS, allowed)
+            checks.require(self, "traffic", setting in SETTINGS, allowed)
         checks.numbers(self, "sustainable_per_s", 0.001, 1e5)
-        paired = len(self.sustainable_per_s) == len(self.settings)
-        checks.require(self, "sustainable_per_s", paired, "one number for each of the settings")
+        paired = len(self.sustainable_per_s) == len(self.traffic)
+        checks.require(self, "sustainable_per_s", paired, "one number for each kind of traffic")
         checks.number(self, "phase_s", 0.0, 3600.0)
         checks.number(self, "round_s", 0.0, 60.0)
         checks.number(self, "scrape_s", 0.0, 3600.0)
@@ -123,11 +123,11 @@ LONG = Config()
 MIXED = replace(LONG, speeds=(2.0, 1.0, 1.0, 0.5), sustainable_per_s=(11.8,))
 UNKNOWN = replace(MIXED, told_speeds=False)
 GATEWAYS = replace(MIXED, num_gateways=4, scrape_s=1.0)
-CHAT = replace(LONG, settings=("chat",), sustainable_per_s=(108.0,), episode_s=30.0, warm_up_s=30.0)
+CHAT = replace(LONG, traffic=("chat",), sustainable_per_s=(108.0,), episode_s=30.0, warm_up_s=30.0)
 TIGHT = replace(CHAT, num_blocks=2_048, sustainable_per_s=(77.0,))
 SHIFTING = replace(
     MIXED,
-    settings=("long", "agents"),
+    traffic=("long", "agents"),
     sustainable_per_s=(11.8, 18.2),
     load=(0.4, 1.1),
     phase_s=30.0,

@@ -34,11 +34,11 @@ def recordings(config: Config) -> list[LLMRequests]:
     """
     every = [
         recording(config.trace, setting, config.trace_path, config.split)
-        for setting in config.settings
+        for setting in config.traffic
     ]
     if len({one.block_tokens for one in every}) > 1:
         raise ValueError(
-            f"settings {config.settings} have blocks of {[one.block_tokens for one in every]} "
+            f"traffic {config.traffic} has blocks of {[one.block_tokens for one in every]} "
             "tokens; expected those of one size"
         )
     return every
@@ -55,8 +55,8 @@ def episode(config: Config, rng: np.random.Generator) -> tuple[LLMRequests, int]
         ValueError: if a recording is too short.
     """
     lengths_s = _lengths_s(config, rng)
-    several = len(config.settings) > 1
-    chosen = [int(rng.integers(len(config.settings))) if several else 0 for _ in lengths_s]
+    several = len(config.traffic) > 1
+    chosen = [int(rng.integers(len(config.traffic))) if several else 0 for _ in lengths_s]
     phases = [
         _phase(config, rng, one, length_s) for one, length_s in zip(chosen, lengths_s, strict=True)
     ]
@@ -80,7 +80,7 @@ def _phase(
     config: Config, rng: np.random.Generator, one: int, length_s: float
 ) -> tuple[LLMRequests, int]:
     """A window of the recording of one setting, and its number."""
-    setting, sustainable_per_s = config.settings[one], config.sustainable_per_s[one]
+    setting, sustainable_per_s = config.traffic[one], config.sustainable_per_s[one]
     every = recording(config.trace, setting, config.trace_path, config.split)
     speedup = rng.uniform(*config.load) * sustainable_per_s / every.rate_per_s
     recorded_s = length_s * speedup

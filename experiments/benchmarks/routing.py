@@ -19,7 +19,7 @@ def problem(setting: str, requests_per_s: float) -> Side:
     """A side: steps of all copies through the array interface."""
     config = Config(
         speeds=(1.0,) * REPLICAS,
-        settings=(setting,),
+        traffic=(setting,),
         load=(1.0, 1.0),
         sustainable_per_s=(requests_per_s,),
         warm_up_s=10.0,

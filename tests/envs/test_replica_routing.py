@@ -175,7 +175,7 @@ def test_phases_differ_in_load_and_in_who_asks():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"settings": ("long", "chat"), "sustainable_per_s": (1.0, 1.0)}, "blocks of"),
+        ({"traffic": ("long", "chat"), "sustainable_per_s": (1.0, 1.0)}, "blocks of"),
         ({"trace": "file"}, "trace_path is ''"),
         ({"episode_s": 3600.0, "warm_up_s": 3600.0, "load": (10.0, 10.0)}, "load"),
     ],

@@ -23,7 +23,7 @@ class ReplicaRouting(Study):
 
     problem = "replica_routing"
     presets = PRESETS
-    candidates = {"ppo": Candidate("ppo")}
+    candidates = {"ppo": Candidate("ppo"), "dqn": Candidate("dqn")}
     metrics = (
         "mean_e2e_s",
         "p99_e2e_s",
