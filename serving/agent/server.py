@@ -6,6 +6,7 @@ On SIGTERM it takes no more requests, answers those that it has, writes its log 
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -95,6 +96,9 @@ def run(host: str = "127.0.0.1", port: int = 5000) -> None:
     settings = from_environment(os.environ)
     if host not in LOOPBACK and not settings.token:
         raise ValueError(f"host is {host}; beyond {LOOPBACK} RL_TOKEN must be set")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises it again as it ends: what runs beside it must end in order, too.
+        signal.signal(number, lambda *_: sys.exit(0))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, host, port))
 
