@@ -4,6 +4,7 @@ On SIGTERM it takes no more requests, answers those that it has, writes its log 
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -47,11 +48,14 @@ async def running(settings: AgentSettings) -> AsyncIterator[App]:
     if settings.trainer:
         beside += [trainer.keep_running(), trainer.train_every(settings.training_interval_s)]
     tasks = [asyncio.create_task(each) for each in beside]
+    gc.collect()
+    gc.freeze()  # no decision waits while what is there for good is looked through
     app.is_ready = True
     try:
         yield app
     finally:
         app.is_ready = False
+        gc.unfreeze()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
