@@ -4,8 +4,10 @@ On SIGTERM it takes no more requests, answers those that it has, writes its log 
 """
 
 import asyncio
+import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -46,11 +48,14 @@ async def running(settings: AgentSettings) -> AsyncIterator[App]:
     if settings.trainer:
         beside += [trainer.keep_running(), trainer.train_every(settings.training_interval_s)]
     tasks = [asyncio.create_task(each) for each in beside]
+    gc.collect()
+    gc.freeze()  # no decision waits while what is there for good is looked through
     app.is_ready = True
     try:
         yield app
     finally:
         app.is_ready = False
+        gc.unfreeze()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -95,6 +100,9 @@ def run(host: str = "127.0.0.1", port: int = 5000) -> None:
     settings = from_environment(os.environ)
     if host not in LOOPBACK and not settings.token:
         raise ValueError(f"host is {host}; beyond {LOOPBACK} RL_TOKEN must be set")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises it again as it ends: what runs beside it must end in order, too.
+        signal.signal(number, lambda *_: sys.exit(0))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, host, port))
 

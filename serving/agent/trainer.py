@@ -51,6 +51,8 @@ class Trainer:
         settings = self._settings
         while True:
             await asyncio.sleep(seconds)
+            if not self.is_up:
+                continue
             try:
                 await self.train(settings.batch_size, settings.iterations)
             except Unavailable as error:

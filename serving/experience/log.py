@@ -85,9 +85,14 @@ class ExperienceLog:
         while True:
             is_last = self._closing.wait(self.flush_s)
             try:
-                connection = connection or opened(self.path)
+                if connection is not None and not self.path.exists():  # somebody took it away
+                    connection.close()
+                    connection = None
+                if connection is None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    connection = opened(self.path)
                 self._flush(connection)
-            except sqlite3.Error as error:  # such as a full disk: the next time, anew
+            except (OSError, sqlite3.Error) as error:  # such as a full disk: the next time, anew
                 _log.warning("events wait, since the log cannot be written: %s", error)
                 if connection is not None:
                     connection.close()

@@ -4,21 +4,16 @@ import json
 
 import pytest
 from agent_client import EXPERIENCE, README, agent
+from policies_to_serve import publish
 from replica_traffic import events
-from serving_cases import policy_file
 
+from marlserve.serving.agent.server import run
 from marlserve.serving.agent.settings import AgentSettings, from_environment
 from marlserve.serving.decisions.modes import Mode
 from marlserve.serving.experience.events import DECISION, joined, kinds_of
-from marlserve.serving.policy_store import PolicyStore
-from marlserve.serving.replica_state import encoded, features, plain
+from marlserve.serving.replica_state import encoded, plain
 
 ALL = Mode("policy", 1.0)
-
-
-def publish(folder, values=(0.0, 0.5, 1.0), num_replicas=3) -> str:
-    names = features(num_replicas)
-    return PolicyStore(folder).publish(policy_file(values, 0.0, len(names), names))
 
 
 @pytest.fixture
@@ -196,9 +191,7 @@ def test_exploration_is_bounded_and_can_be_off(tmp_path):
             (0.8, False),
             (0.1, True),
         }
-    PolicyStore(tmp_path).publish(
-        policy_file([0.0, 0.5, 1.0], 0.0, 10, features(3), training={"epsilon": 0.06})
-    )
+    publish(tmp_path, epsilon=0.06)
     with agent(tmp_path, mode=ALL, most_epsilon=0.3) as client:  # as whoever trained it says
         assert client.select().body["confidence"] in (pytest.approx(0.96), pytest.approx(0.02))
     with agent(tmp_path, mode=ALL, exploration=False) as client:
@@ -279,3 +272,11 @@ def test_settings_from_the_environment():
 def test_a_bad_variable_is_named(name, value):
     with pytest.raises(ValueError, match="allowed is"):
         from_environment({name: value})
+
+
+def test_beyond_loopback_it_takes_a_token(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="RL_TOKEN must be set"):
+        run(host="0.0.0.0")
+    with pytest.raises(ValueError, match="port is 0; allowed is 1 to 65535"):
+        run(port=0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -112,6 +113,18 @@ def test_events_wait_while_the_file_cannot_be_written(tmp_path):
     holder.close()
     log.close()
     assert len(identities(path)) == 20
+
+
+def test_a_file_that_is_taken_away_is_made_anew(tmp_path):
+    path = tmp_path / "folder" / "log.sqlite"
+    log = ExperienceLog(path, flush_s=0.01)
+    log.put(decided(1))
+    while log.num_waiting:
+        time.sleep(0.01)
+    shutil.rmtree(path.parent)
+    log.put(decided(2))
+    log.close()
+    assert identities(path) == ["d-2"]
 
 
 def test_nothing_is_lost_between_many_threads(tmp_path):

@@ -31,7 +31,7 @@ EXPERIENCE = {
     "success": True,
     "replica_loads": [5, 4, 7],
 }
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Answer(NamedTuple):
