@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from marlserve.traces.job_log import COLUMNS, JobLog
 
@@ -152,9 +152,9 @@ def pace(kind: Kind) -> np.ndarray:
     """How fast jobs come in each half hour of a day from midnight on, of mean 1, [48]."""
     shape, scale = kind.hours
     place = _FIRST_BUCKET + 1 + np.arange(_BUCKETS)
-    upper = stats.gamma.cdf(place + 0.5, shape, scale=scale)
+    before, after = (special.gammainc(shape, (place + x) / scale) for x in (-0.5, 0.5))
     weights = np.empty(_BUCKETS)
-    weights[(place - 1) % _BUCKETS] = upper - stats.gamma.cdf(place - 0.5, shape, scale=scale)
+    weights[(place - 1) % _BUCKETS] = after - before
     return weights / weights.mean()
 
 

@@ -141,11 +141,10 @@ class Problem(base.Problem):
         end_s = np.where(started, jobs["end_s"], 0.0).max(axis=1)
         span_s = np.maximum(end_s - self.cluster.copies["first_s"], 0.0)
         work = (started * jobs["run_s"] * jobs["processors"]).sum(axis=1)
-        by_user = [_worst(*row) for row in zip(jobs["user"], bounded, started, strict=True)]
         return {
             "mean_bounded_slowdown": bounded.sum(axis=1) / count,
             "max_bounded_slowdown": bounded.max(axis=1),
-            "max_user_bounded_slowdown": np.array(by_user),
+            "max_user_bounded_slowdown": _worst(jobs["user"], bounded, started),
             "mean_slowdown": (total_s / jobs["run_s"]).sum(axis=1) / count,
             "mean_wait_s": wait_s.sum(axis=1) / count,
             "mean_turnaround_s": total_s.sum(axis=1) / count,
@@ -164,7 +163,10 @@ class Problem(base.Problem):
         return draws[mode](self.cluster, copy)
 
 
-def _worst(user: np.ndarray, bounded: np.ndarray, started: np.ndarray) -> float:
-    """The largest mean over the jobs of a user, of those that have started."""
-    count = np.bincount(user + 1, started)
-    return float((np.bincount(user + 1, bounded) / np.maximum(count, 1.0)).max())
+def _worst(user: np.ndarray, bounded: np.ndarray, started: np.ndarray) -> np.ndarray:
+    """The largest mean over the jobs of a user, of those that have started, [B]."""
+    shape = len(user), int(user.max()) + 2  # users, and those that nobody knows
+    whose = (user + 1 + shape[1] * np.arange(shape[0])[:, None]).ravel()
+    size = shape[0] * shape[1]
+    total, count = (np.bincount(whose, x.ravel(), size) for x in (bounded, started))
+    return (total / np.maximum(count, 1.0)).reshape(shape).max(axis=1)

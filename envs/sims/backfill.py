@@ -33,7 +33,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from marlserve.envs.sims import backfill_kernel as kernel
-from marlserve.envs.sims.backfill_arrays import BACKFILL, COPY, JOB, NONE, SHORTEST_S, SLOT, STEP
+from marlserve.envs.sims.backfill_arrays import (
+    BACKFILL,
+    COPY,
+    JOB,
+    NONE,
+    SHORTEST_S,
+    SLOT,
+    STEP,
+    Rules,
+    State,
+)
 
 __all__ = ["BACKFILL", "NONE", "SHORTEST_S", "Cluster"]
 
@@ -91,13 +101,19 @@ class Cluster:
         self.visible = np.zeros((num_envs, slots), SLOT)
         self.visible["job"] = NONE
         self.steps = np.zeros(num_envs, STEP)
-        order = (np.zeros((num_envs, num_jobs), np.int64) for _ in range(4))
-        waiting, by_end, by_limit, used = order  # the last one: processors of each user
-        self._rules = (num_processors, BACKFILL[backfill], float(wait_s))
-        self._state = (
-            *(self.copies, self.jobs, waiting, by_end, by_limit, used),
-            *(np.array([num_processors]), self.visible, self.steps),
-            *(np.zeros(num_jobs + 1, np.int64), np.zeros(num_jobs + 1)),  # of one copy at a time
+        self._rules = Rules(BACKFILL[backfill], float(wait_s))
+        order = (num_envs, num_jobs)
+        self._state = State(
+            copies=self.copies,
+            jobs=self.jobs,
+            waiting=np.zeros(order, np.int64),
+            by_end=np.zeros(order, np.int64),
+            by_limit=np.zeros(order, np.int64),
+            used=np.zeros(order, np.int64),
+            visible=self.visible,
+            steps=self.steps,
+            freed=np.zeros(num_jobs + 1, np.int64),
+            limit_s=np.zeros(num_jobs + 1),
         )
 
     def reset(
@@ -154,11 +170,11 @@ class Cluster:
             jobs["run_s"] = np.minimum(jobs["run_s"], jobs["requested_s"])
         jobs["per_s"] = 1.0 / np.maximum(jobs["run_s"], SHORTEST_S)
         jobs["start_s"] = -1.0
-        self.copies[copy], self.steps[copy], self._state[5][copy] = 0, 0, 0
+        self.copies[copy], self.steps[copy], self._state.used[copy] = 0, 0, 0
         self.copies["free"][copy] = self.num_processors
         self.visible[copy] = 0
         self.visible["job"][copy] = NONE
-        kernel.begin(copy, self._rules, self._state)
+        kernel.begin(copy, self._state)
 
     def step(self, chosen: np.ndarray | Sequence[int]) -> None:
         """In each copy, [B], start the job in this slot, or, for NONE, wait for what happens next.

@@ -1,10 +1,12 @@
 """What the arrays of `marlserve.envs.sims.backfill` hold, for it and for its compiled kernel."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 COPY = np.dtype(
     [(name, "i8") for name in ("next", "waiting", "running", "free", "started", "shown", "over")]
-    + [(name, "f8") for name in ("clock_s", "first_s", "busy_s")]  # busy_s: of processors, summed
+    + [(name, "f8") for name in ("clock_s", "first_s")]
 )
 JOB = np.dtype(
     [(name, "f8") for name in ("submit_s", "run_s", "requested_s")]
@@ -22,3 +24,25 @@ STEP = np.dtype(  # what a step brought, summed over jobs
 NONE = -1
 BACKFILL = {"none": 0, "easy": 1, "conservative": 2}
 SHORTEST_S = 10.0  # jobs count as at least so long in bounded slowdowns
+
+
+class Rules(NamedTuple):
+    """Those that the kernel is told."""
+
+    backfill: int  # one of BACKFILL's
+    wait_s: float  # that a step which chooses no job takes at most
+
+
+class State(NamedTuple):
+    """All arrays. Orders hold the numbers of jobs, [B, J]."""
+
+    copies: np.ndarray  # COPY, [B]
+    jobs: np.ndarray  # JOB, [B, J]
+    waiting: np.ndarray  # in order of arrival
+    by_end: np.ndarray  # those that run, the last one to end first
+    by_limit: np.ndarray  # those that run, the first one to reach its limit first
+    used: np.ndarray  # processors of each user, [B, J]
+    visible: np.ndarray  # SLOT, [B, V]
+    steps: np.ndarray  # STEP, [B]
+    freed: np.ndarray  # of one copy at a time, [J + 1]: processors after so many limits,
+    limit_s: np.ndarray  # and seconds until then

@@ -12,11 +12,11 @@ _EASY, _CONSERVATIVE = 1, 2
 
 
 @njit(cache=True)
-def begin(b, rules, state):
+def begin(b, state):
     """Play an empty cluster until its first job is there."""
-    copies, jobs, waiting = state[:3]
-    copies[b].clock_s = copies[b].first_s = jobs[b, 0].submit_s
-    _arrive(copies[b], jobs[b], waiting[b])
+    c, jobs = state.copies[b], state.jobs[b]
+    c.clock_s = c.first_s = jobs[0].submit_s
+    _arrive(c, jobs, state.waiting[b])
     _show(b, state)
 
 
@@ -24,7 +24,7 @@ def begin(b, rules, state):
 def step(chosen, rules, state):
     """In each copy, start the job in a slot of those shown, or, for NONE, wait; then play until
     there is a job to choose. Copies that are over stay as they are."""
-    copies, visible, steps = state[0], state[7], state[8]
+    copies, visible, steps = state.copies, state.visible, state.steps
     for b in range(copies.shape[0]):
         if copies[b].over:
             continue
@@ -40,28 +40,28 @@ def step(chosen, rules, state):
 
 @njit(cache=True)
 def _wait(b, rules, state):
-    """Until something happens, or for the rule's time at most; the first job shown is put off."""
-    next_s = min(_next_s(b, state), state[0][b].clock_s + rules[2])
+    """Until something happens, or for the rule's time at most."""
+    next_s = min(_next_s(b, state), state.copies[b].clock_s + rules.wait_s)
     _move(b, next_s, state)
 
 
 @njit(cache=True)
 def _start_chosen(b, q, rules, state):
-    copies, jobs = state[0], state[1]
+    copies, jobs = state.copies, state.jobs
     c, n = copies[b], jobs[b, q].processors
     while c.free < n:
-        if rules[1] == _EASY:
+        if rules.backfill == _EASY:
             _easy(b, q, state)
-        elif rules[1] == _CONSERVATIVE:
+        elif rules.backfill == _CONSERVATIVE:
             _conservative(b, q, state)
         _move(b, _next_s(b, state), state)
-    _start(b, _place(q, c.waiting, state[2][b]), False, state)
+    _start(b, _place(q, c.waiting, state.waiting[b]), False, state)
 
 
 @njit(cache=True)
 def _until_one_waits(b, state):
-    c = state[0][b]
-    while c.waiting == 0 and c.next < state[1].shape[1]:
+    c = state.copies[b]
+    while c.waiting == 0 and c.next < state.jobs.shape[1]:
         _move(b, _next_s(b, state), state)
     if c.waiting == 0:
         c.over = 1
@@ -70,7 +70,7 @@ def _until_one_waits(b, state):
 @njit(cache=True)
 def _next_s(b, state):
     """When the next job arrives or ends."""
-    c, jobs, by_end = state[0][b], state[1][b], state[3][b]
+    c, jobs, by_end = state.copies[b], state.jobs[b], state.by_end[b]
     next_s = np.inf
     if c.next < len(jobs):
         next_s = jobs[c.next].submit_s
@@ -82,7 +82,7 @@ def _next_s(b, state):
 @njit(cache=True)
 def _move(b, to_s, state):
     """Let the clock go on to a time before which nothing happens, and let happen what does then."""
-    c, jobs, waiting, s = state[0][b], state[1][b], state[2][b], state[8][b]
+    c, jobs, waiting, s = state.copies[b], state.jobs[b], state.waiting[b], state.steps[b]
     gone_s = to_s - c.clock_s
     if gone_s > 0.0:
         for i in range(c.waiting):
@@ -94,7 +94,6 @@ def _move(b, to_s, state):
             s.bounded_slowdown += over_s * job.per_s
             s.slowdown += gone_s / job.run_s
         s.wait_s += c.waiting * gone_s
-        c.busy_s += (state[6][0] - c.free) * gone_s
         c.clock_s = to_s
     _end(b, state)
     _arrive(c, jobs, waiting)
@@ -103,11 +102,11 @@ def _move(b, to_s, state):
 @njit(cache=True)
 def _end(b, state):
     c, jobs, by_end, by_limit, used = (
-        state[0][b],
-        state[1][b],
-        state[3][b],
-        state[4][b],
-        state[5][b],
+        state.copies[b],
+        state.jobs[b],
+        state.by_end[b],
+        state.by_limit[b],
+        state.used[b],
     )
     while c.running > 0 and jobs[by_end[c.running - 1]].end_s <= c.clock_s:
         q = by_end[c.running - 1]
@@ -132,8 +131,8 @@ def _arrive(c, jobs, waiting):
 @njit(cache=True)
 def _start(b, place, backfilled, state):
     """The job at a place of the queue starts now."""
-    copies, jobs, waiting, by_end, by_limit, used, _, _, steps, _, _ = state
-    c, q = copies[b], waiting[b, place]
+    jobs, waiting, by_end, by_limit = state.jobs, state.waiting, state.by_end, state.by_limit
+    c, q = state.copies[b], waiting[b, place]
     job = jobs[b, q]
     c.waiting -= 1
     for i in range(place, c.waiting):
@@ -143,8 +142,8 @@ def _start(b, place, backfilled, state):
     c.free -= job.processors
     c.started += 1
     if job.user != NONE:
-        used[b, job.user] += job.processors
-    steps[b].started_run_s += job.run_s
+        state.used[b, job.user] += job.processors
+    state.steps[b].started_run_s += job.run_s
     i = c.running  # by_end begins with the last one to end, by_limit with the first
     while i > 0 and jobs[b, by_end[b, i - 1]].end_s < job.end_s:
         by_end[b, i] = by_end[b, i - 1]
@@ -170,7 +169,7 @@ def _place(q, count, among):
 def _easy(b, q, state):
     """Start those that keep the chosen job from nothing: by their limits they end before it could
     start, or they leave it enough. First come, first served."""
-    c, jobs, waiting, by_limit = state[0][b], state[1][b], state[2][b], state[4][b]
+    c, jobs, waiting, by_limit = state.copies[b], state.jobs[b], state.waiting[b], state.by_limit[b]
     if c.free == 0:
         return
     freed, shadow_s = c.free, np.inf
@@ -197,7 +196,7 @@ def _easy(b, q, state):
 def _conservative(b, q, state):
     """Plan all that wait by their limits, the chosen one first and then first come, first served,
     each as early as those before it allow; start those whose time is now."""
-    c, jobs, waiting, by_limit = state[0][b], state[1][b], state[2][b], state[4][b]
+    c, jobs, waiting, by_limit = state.copies[b], state.jobs[b], state.waiting[b], state.by_limit[b]
     if c.free == 0:
         return
     times = np.empty(c.running + 2 * c.waiting + 1)
@@ -250,8 +249,9 @@ def _plan(processors, requested_s, times, free, count):
 def _show(b, state):
     """Fill the slots with all that wait, or if these are too many, half of them with the oldest and
     half with the shortest of the others; in order of arrival."""
-    copies, jobs, waiting, _, by_limit, used, _, visible, _, freed, limit_s = state
-    c, num_slots = copies[b], visible.shape[1]
+    c, jobs, waiting, by_limit = state.copies[b], state.jobs, state.waiting, state.by_limit
+    visible, num_slots = state.visible, state.visible.shape[1]
+    freed, limit_s = state.freed, state.limit_s
     count = min(c.waiting, num_slots)
     for k in range(count, c.shown):
         visible[b, k].job = NONE
@@ -276,7 +276,7 @@ def _show(b, state):
         job, slot = jobs[b, chosen[k]], visible[b, k]
         slot.job, slot.wait_s = chosen[k], c.clock_s - job.submit_s
         slot.requested_s, slot.processors = job.requested_s, job.processors
-        slot.user_processors = used[b, job.user] if job.user != NONE else 0
+        slot.user_processors = state.used[b, job.user] if job.user != NONE else 0
         slot.rejections = job.rejections
         i = 0
         while freed[i] < job.processors:
