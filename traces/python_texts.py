@@ -194,7 +194,7 @@ def _sentences(text: str) -> list[str]:
 
 def _shelves(rng: np.random.Generator) -> Iterator[Shelf]:
     chapters = [topics[name] for name in sorted(topics)]
-    files = [(module, path.read_text(errors="replace")) for module, path in _files()]
+    files = list(_files())
     chapters = [chapters[i] for i in rng.permutation(len(chapters))]
     files = [files[i] for i in rng.permutation(len(files))]
     named = [(f"U+{x:04X}", unicodedata.name(chr(x), "")) for x in _NAMED]
@@ -202,7 +202,7 @@ def _shelves(rng: np.random.Generator) -> Iterator[Shelf]:
     named = [named[i] for i in rng.permutation(len(named))]
     for i in range(SHELVES):
         own = files[i::SHELVES]
-        documented = {module: _docstrings(code) for module, code in own}
+        documented = {module: texts for module, _, texts in own}
         prose = [*chapters[i::SHELVES], *("\n\n".join(texts) for texts in documented.values())]
         yield Shelf(
             [x for text in prose for x in _paragraphs(text)],
@@ -210,13 +210,14 @@ def _shelves(rng: np.random.Generator) -> Iterator[Shelf]:
                 module: [_first(x) for x in texts if _first(x)]
                 for module, texts in documented.items()
             },
-            [code.splitlines() for _, code in own],
+            [code.splitlines() for _, code, _ in own],
             named[i::SHELVES],
         )
 
 
-def _files() -> Iterator[tuple[str, Path]]:
-    """Public modules of the standard library with some dozen documented functions."""
+def _files() -> Iterator[tuple[str, str, list[str]]]:
+    """Public modules of the standard library with some dozen documented functions: name, code,
+    docstrings."""
     root = Path(os.__file__).parent
     for path in sorted(
         [*root.glob("*.py"), *(x for p in _PACKAGES for x in root.glob(f"{p}/*.py"))]
@@ -224,8 +225,10 @@ def _files() -> Iterator[tuple[str, Path]]:
         module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         if path.name.startswith("_") and path.name != "__init__.py":
             continue
-        if len([x for x in _docstrings(path.read_text(errors="replace")) if _first(x)]) >= 12:
-            yield module, path
+        code = path.read_text(errors="replace")
+        texts = _docstrings(code)
+        if len([x for x in texts if _first(x)]) >= 12:
+            yield module, code, texts
 
 
 def _docstrings(code: str) -> list[str]:

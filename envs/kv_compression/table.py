@@ -140,8 +140,10 @@ class Table:
 
     def all_outcomes(self) -> dict[str, np.ndarray]:
         """Of all prompts and arms, [P, K] each."""
-        every = slice(None) if self._arms is None else self._arms
-        return {name: self._columns[name][:, every] for name in OUTCOMES}
+        found = {name: self._columns[name] for name in OUTCOMES}
+        if self._arms is None:
+            return found
+        return {name: values[:, self._arms] for name, values in found.items()}
 
 
 def training(config) -> Table:

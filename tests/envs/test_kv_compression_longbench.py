@@ -11,7 +11,8 @@ from kv_compression_cases import NO_TEXT, built, start, step
 from language_models import CONFIGS, save
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from transformers import BertConfig, BertModel, BertTokenizerFast, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast
+from word_tokenizer import WORDS, save_tokenizer
 
 from marlserve.envs.kv_compression import Config, Problem, observation
 from marlserve.envs.kv_compression.arms import parse
@@ -23,32 +24,8 @@ from marlserve.envs.sims.kv_compression import compression, language_model
 from marlserve.envs.sims.text_encoder import TextEncoder
 from marlserve.traces import longbench
 
-WORDS = ["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(57))]
 SETS = ("hotpotqa", "gov_report", "lcc", "qasper")
 ARMS = ("h2o", "tova", "sigmoid_10_4", "h2o@20", "full")
-
-
-def save_tokenizer(folder, end: str = "</s>") -> None:
-    """One token for each word; texts begin with <s>."""
-    vocabulary = {word: i for i, word in enumerate(WORDS)}
-    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
-    text = {"Sequence": {"id": "A", "type_id": 0}}
-    described = {
-        "version": "1.0",
-        "added_tokens": [],
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [begin, text],
-            "pair": [begin, text],
-            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
-        },
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
-    }
-    (folder / "words.json").write_text(json.dumps(described))
-    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": end}
-    words = PreTrainedTokenizerFast(tokenizer_file=str(folder / "words.json"), **special)
-    words.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,18 @@ def test_one_table_serves_any_context_reward_and_price(tiny):
         assert np.isfinite(step(problem, 1)).all()
 
 
+def test_it_serves_some_of_its_arms_in_any_order(tiny):
+    some = replace(tiny, arms=("full", "h2o"))
+    every, found = Table(tiny), Table(some)
+    for name, values in every.all_outcomes().items():
+        np.testing.assert_array_equal(found.all_outcomes()[name], values[:, [3, 0]])
+        one = found.outcomes(np.array([4, 7]), np.array([0, 1]))[name]
+        np.testing.assert_array_equal(one, [values[4, 3], values[7, 0]])
+    assert missing(Path(tiny.table_path), some) == []
+    with pytest.raises(ValueError, match=r"a table of more arms: go on with it by --arms .*'tova'"):
+        build(Path(tiny.table_path), some, 0)
+
+
 def test_its_arrays_are_shared_and_cannot_be_changed(tiny):
     one, other = Table(tiny), Table(replace(tiny, reward="cosine"))
     assert one.all_outcomes()["agreement"] is other.all_outcomes()["agreement"]
@@ -142,7 +154,7 @@ def test_a_table_made_anew_in_the_same_folder_is_read_anew(copied):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": ("h2o", "tova")}, r"arms is \['h2o', 'tova', 'h2o@16', 'full'\] there"),
+        ({"arms": ("h2o", "knorm")}, r"arms is \['h2o', 'tova', 'h2o@16', 'full'\] there"),
         ({"budgets": (8,)}, r"budgets is \[8, 12\] there, \[8\] is asked for"),
         ({"num_prompts": 9}, "num_prompts is 10 there, 9 is asked for"),
         ({"prompt_seed": 3}, "prompt_seed is 0 there, 3 is asked for"),

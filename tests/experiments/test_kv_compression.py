@@ -2,21 +2,25 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from marlserve.envs.kv_compression import Config, table
+from marlserve.envs.kv_compression import PRESETS, Config, table
 from marlserve.envs.kv_compression.baselines import BANDITS
+from marlserve.envs.kv_compression.config import TUNING_PROMPTS
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_experiment, read_progress
 from marlserve.experiments.kv_compression import main
 from marlserve.experiments.studies.kv_compression import settings
 from marlserve.experiments.studies.kv_compression import tables as making
+from marlserve.experiments.studies.kv_compression.study import STUDY
 from marlserve.experiments.studies.kv_compression.tables import SPLITS
 from marlserve.policies.checkpoint import CheckpointPolicy
+from marlserve.traces import kv_profile
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +169,36 @@ def test_tables_are_named_by_what_they_depend_on(tmp_path):
     assert settings.table_folder(tmp_path, other) == folder
     other = Config(num_prompts=24, arms=ARMS, budgets=(32,))
     assert settings.table_folder(tmp_path, other) != folder
+
+
+def test_presets_with_some_of_the_arms_share_a_table(tmp_path):
+    whole = settings.table_folder(tmp_path, PRESETS["smollm2"])
+    assert whole.name == "smollm2"
+    for name in ("smollm2_5", "smollm2_10", "smollm2_25"):
+        assert settings.table_folder(tmp_path, PRESETS[name]) == whole
+        assert settings.whole_table(PRESETS[name]) == PRESETS["smollm2"]
+    assert settings.whole_table(CONFIG) == CONFIG
+    few = replace(PRESETS["tagged"], arms=("h2o", "sigmoid_0.1_16"), num_prompts=50)
+    assert settings.whole_table(few) == replace(PRESETS["tagged"], num_prompts=50)
+
+
+def test_what_is_tuned_never_meets_what_is_compared():
+    for preset in ("tagged", "untagged"):
+        compared = STUDY.presets[preset]
+        tried = STUDY.tuned_on(compared)
+        assert tried == replace(compared, prompt_seed=TUNING_PROMPTS) != compared
+
+
+def test_prompts_and_a_profile_are_made(tmp_path, capsys):
+    file, folder = tmp_path / "prompts.jsonl", tmp_path / "profile"
+    assert main(["make-prompts", "--to", str(file)]) == 0
+    assert "samples" in capsys.readouterr().out
+    assert main(["make-prompts", "--to", str(file)]) == 2
+    given = ["make-profile", "--num-prompts=2", "--to", str(folder)]
+    assert main(given) == 2
+    assert "watts is 0.0; allowed is 1 to 5000" in capsys.readouterr().err
+    assert main([*given, "--watts=60"]) == 0
+    assert kv_profile.load(path=folder).num_prompts == 2
 
 
 def test_a_model_is_made_and_kept(tmp_path, capsys):

@@ -27,6 +27,7 @@ RECENT = {"window_4": 4, "snapkv_8_1": 8, "tova": 1, "ada_snapkv_8_1": 8}  # tha
 RATIO = 0.75
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.llm,
     pytest.mark.skipif(not PYTHON, reason="needs kvpress: make test-llm"),
 ]
 
@@ -62,7 +63,7 @@ def test_of_a_random_model(tmp_path):
 def test_of_the_model_that_talks(tmp_path):
     """Rounding decides between entries of nearly the same rank."""
     folder = str(gguf_files.converted(gguf_files.smollm2()))
-    text = (Path(__file__).parents[2] / "LICENSE").read_text()[1000:4000]
+    text = (Path(__file__).parents[2] / "LICENSE").read_text()[1000:2600]
     tokens = torch.tensor(language_model.load(folder).tokenizer(text).input_ids)
     found = differing(folder, tokens, tmp_path)
     assert max(found.values()) <= 0.001, found

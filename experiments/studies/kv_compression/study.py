@@ -73,8 +73,8 @@ class KVCompression(Study):
             )
 
     def tuned_on(self, problem: Any) -> Any:
-        """Other prompts than are compared on."""
-        return replace(problem, prompt_seed=TUNING_PROMPTS)
+        """Other prompts than are compared on; of a file's, those that are not for the test."""
+        return problem if problem.prompts_path else replace(problem, prompt_seed=TUNING_PROMPTS)
 
     def prepared(self, problem: Any, out: Path, splits: Sequence[str]) -> Any:
         return with_table(problem, out, splits)

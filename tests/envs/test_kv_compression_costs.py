@@ -1,0 +1,51 @@
+"""What answers cost, measured on the small model, and played by the KV-cache problem."""
+
+import numpy as np
+import pytest
+
+from marlserve.envs import kv_cache
+from marlserve.envs.kv_compression import Config, costs
+from marlserve.envs.kv_compression.live import Live
+from marlserve.traces import kv_profile
+
+PROBLEM = Config(arms=("snapkv_16_7@64", "full"), num_prompts=5, split="test")
+
+
+def test_a_profile_is_measured_written_and_played(tmp_path):
+    seen = []
+    profile = costs.measured(PROBLEM, 60.0, track=lambda prompts: seen.extend(prompts) or prompts)
+    assert seen == list(range(5))
+    assert profile.score.shape == (6, 5)
+    np.testing.assert_allclose(profile.energy_j, 60.0 * profile.service_s)
+    live = Live(PROBLEM)
+    expected = [live.outcomes(index, [0, 1])["agreement"] for index in range(5)]
+    np.testing.assert_allclose(profile.score[[0, 5]].T, expected, rtol=1e-6)
+    assert (profile.score[3:] == 1.0).all(), "512 entries are more than the prompt has"
+
+    kv_profile.write(tmp_path / "profile", profile)
+    read = kv_profile.load(path=tmp_path / "profile")
+    for name in kv_profile.COLUMNS:
+        np.testing.assert_allclose(getattr(read, name), getattr(profile, name), rtol=1e-8)
+    problem = kv_cache.Problem(
+        kv_cache.Config(profile_path=str(tmp_path / "profile"), num_servers=5, episode_hours=0.01),
+        num_envs=2,
+    )
+    problem.reset([0, 1])
+    _, rewards, _, truncated, *_ = problem.step(np.zeros((2, 1), np.int64))
+    assert np.isfinite(rewards).all()
+    assert not truncated.all()
+
+
+def test_its_quality_may_be_the_score_of_the_task():
+    few = Config(num_prompts=2)
+    profile, live = costs.measured(few, 1.0, "score"), Live(Config(num_prompts=2, arms=("full",)))
+    for index in range(2):
+        assert profile.score[5, index] == pytest.approx(live.outcomes(index, [0])["score"][0])
+
+
+def test_what_is_refused():
+    for watts in (0.0, 5001.0, float("nan")):
+        with pytest.raises(ValueError, match=f"watts is {watts}; allowed is 1 to 5000"):
+            costs.measured(PROBLEM, watts)
+    with pytest.raises(ValueError, match="quality is 'rouge'; allowed is one of"):
+        costs.measured(PROBLEM, 60.0, "rouge")
