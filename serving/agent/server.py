@@ -48,14 +48,11 @@ async def running(settings: AgentSettings) -> AsyncIterator[App]:
     if settings.trainer:
         beside += [trainer.keep_running(), trainer.train_every(settings.training_interval_s)]
     tasks = [asyncio.create_task(each) for each in beside]
-    gc.collect()
-    gc.freeze()  # no decision waits while what is there for good is looked through
     app.is_ready = True
     try:
         yield app
     finally:
         app.is_ready = False
-        gc.unfreeze()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -72,6 +69,8 @@ async def _explore(service: Service) -> None:
 async def serve(settings: AgentSettings, host: str, port: int) -> None:
     """Until a signal comes."""
     async with running(settings) as app:
+        gc.collect()
+        gc.freeze()  # no decision waits while what is there for good is looked through
         config = uvicorn.Config(
             app,
             host,

@@ -51,7 +51,9 @@ def main(runs: int = 200, most: int = 5_000, seed: int = 0) -> None:
     if not (1 <= runs <= 10**6 and 1 <= most <= 10**7):
         raise ValueError(f"runs and most are {runs} and {most}; allowed is 1 to 10^6, 10^7")
     rng = np.random.default_rng(seed)
-    print("| the policy's requests | alarm within 1,000 pairs, % | within 5,000, % | median pairs |")
+    print(
+        "| the policy's requests | alarm within 1,000 pairs, % | within 5,000, % | median pairs |"
+    )
     print("| --- | ---: | ---: | ---: |")
     for name, (fails, slower) in CASES.items():
         found = np.array([pairs_until_alarm(fails, slower, rng, most) for _ in range(runs)])

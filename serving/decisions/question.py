@@ -1,6 +1,7 @@
 """What a decision goes by: the plain numbers of a routing problem, and what a policy sees of them.
 
     Question(measured(requests=[5, 3, 7]), observation, allowed)
+    routed(measured(requests=[5, 3, 7], waiting=[0, 0, 2], ...), config)    # for a routing policy
 
 Numbers that nobody measured are 0, as in a system at rest.
 """
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from marlserve.envs.replica_routing.observation import Measured
+from marlserve.envs.replica_routing.config import Config
+from marlserve.envs.replica_routing.observation import Measured, observe
 
 # Of the request or of the gateway; all others are of every replica.
 _SINGLE = {
@@ -59,6 +61,25 @@ def measured(requests: ArrayLike, **known: ArrayLike) -> Measured:
         if values.shape != expected:
             raise ValueError(f"{name} has shape {values.shape}; expected is {expected}")
     return _at_rest(array.size)._replace(requests=array, **given)
+
+
+def routed(seen: Measured, config: Config, session: str = "", deadline_s: float = inf) -> Question:
+    """For a policy that was trained on `envs.replica_routing`: it reads what it read there, and
+    replicas that are down get nothing.
+
+    Args:
+        seen: of one gateway, [R].
+        config: what the policy was trained with.
+
+    Raises:
+        ValueError: for another number of replicas than the Config has.
+    """
+    if seen.requests.shape != (config.num_replicas,):
+        raise ValueError(
+            f"requests have shape {seen.requests.shape}; the Config has {config.num_replicas} "
+            "replicas"
+        )
+    return Question(seen, observe(seen, config), seen.up > 0, session, deadline_s)
 
 
 @lru_cache

@@ -77,14 +77,14 @@ def run(
     Raises:
         ValueError: for a bad value, and if another trainer works for this store.
     """
-    os.nice(10)  # whoever decides goes first
-    torch.set_num_threads(1)
     settings, policies = Settings(num_replicas=num_replicas, seed=seed), PolicyStore(store)
     only_one = FileLock(store / ".trainer.lock", blocking=False)
     try:
         only_one.acquire()
     except Timeout as error:
         raise ValueError(f"another trainer works for {store}") from error
+    os.nice(10)  # whoever decides goes first
+    torch.set_num_threads(1)
     trainer = Trainer(settings, policies, log)
     if every_s > 0.0:
         while True:

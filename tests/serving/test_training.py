@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from replica_traffic import events, log_of
 from serving_cases import policy_file
 
@@ -15,6 +16,7 @@ from marlserve.serving.experience.events import DECISION, joined
 from marlserve.serving.experience.log import ExperienceLog
 from marlserve.serving.policy_store import Current, PolicyStore
 from marlserve.serving.replica_state import encoded, features, plain
+from marlserve.serving.training.process import run
 from marlserve.serving.training.soundness import refusal
 from marlserve.serving.training.trainer import Settings, Trainer
 from marlserve.serving.training.transitions import stacked, transition
@@ -121,6 +123,15 @@ def test_the_state_after_a_decision_is_that_of_the_next_request(log):
     found = [x for x in joined(log) if x.following is not None]
     arrays = stacked(transition(x, 3) for x in found)
     np.testing.assert_array_equal(arrays.next_states[:-1], arrays.states[1:])
+
+
+def test_a_store_has_one_trainer(log, tmp_path):
+    PolicyStore(tmp_path)
+    with (
+        FileLock(tmp_path / ".trainer.lock"),
+        pytest.raises(ValueError, match="another trainer works for"),
+    ):
+        run(tmp_path, log)
 
 
 def test_the_process_does_what_it_is_told(log, tmp_path):
