@@ -81,6 +81,7 @@ async def serve(settings: AgentSettings, host: str, port: int) -> None:
             ws="none",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             log_level="warning",
             limit_concurrency=_MOST_AT_ONCE,
             timeout_graceful_shutdown=_DRAIN_S,

@@ -7,9 +7,11 @@ from agent_client import EXPERIENCE, README, agent
 from policies_to_serve import publish
 from replica_traffic import events
 
+from marlserve.serving.agent import speed
 from marlserve.serving.agent.server import run
 from marlserve.serving.agent.settings import AgentSettings, from_environment
 from marlserve.serving.decisions.modes import Mode
+from marlserve.serving.decisions.player import Player
 from marlserve.serving.experience.events import DECISION, joined
 from marlserve.serving.replica_state import encoded, plain
 
@@ -214,3 +216,10 @@ def test_beyond_loopback_it_takes_a_token(monkeypatch, tmp_path):
         run(host="0.0.0.0")
     with pytest.raises(ValueError, match="port is 0; allowed is 1 to 65535"):
         run(port=0)
+
+
+def test_the_policy_whose_speed_is_told_is_of_the_agents_size():
+    network = speed.policy().networks["p"]
+    sizes = [layer.shape[0] for layer in network.layers if layer.operation == "linear"]
+    assert sizes == [128, 128, 128, 3]
+    assert len(Player(speed.policy(), "1").values(encoded(EXPERIENCE["state"]))) == 3
