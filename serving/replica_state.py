@@ -52,7 +52,7 @@ def plain(
     time_of_day: float | None = None,
 ) -> list[float]:
     """A state; the time of day is now, in local time, unless it is given."""
-    day = _time_of_day() if time_of_day is None else time_of_day
+    day = _time_of_day(int(time.time() // 60)) if time_of_day is None else time_of_day
     missing = [0.0] * (LEAST_LOADS - len(loads))
     rest = (queue_depth, latency_s, rps, success_rate, memory, cpu, day)
     return [*map(float, loads), *missing, *map(float, rest)]
@@ -104,6 +104,7 @@ def _scales(size: int) -> tuple[np.ndarray, int]:
     return np.array(scales, np.float32), len(scales)
 
 
-def _time_of_day() -> float:
-    now = time.localtime()
+@lru_cache(maxsize=1)
+def _time_of_day(minute: int) -> float:
+    now = time.localtime(60.0 * minute)
     return (now.tm_hour + now.tm_min / 60.0) / 24.0

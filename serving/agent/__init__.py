@@ -8,7 +8,8 @@ docs/serving.md has its routes, its settings, and what it does when something fa
 - `service`: what routes do; `outcomes`: which decisions wait for theirs
 - `inputs`: what is measured when a request does not say; `metrics`: what is told to Prometheus
 - `trainer`: the process that trains; `policies`: the version that is played
-- `app`: the routes; `server`: the process
+- `app`, `routes`, `answers`: HTTP; `server`: the process
+- `speed`: how fast it is
 
 It needs what `pip install "marlserve[serve]"` installs.
 """

@@ -91,7 +91,7 @@ class Inputs:
         """Ask for all of it."""
         if self._redis is not None:
             try:
-                said = self._redis.mget(self._keys)
+                said = self._redis.mget(self._keys)  # one that is not there had no request yet
                 self._keep("loads", [_checked(x or 0.0, MOST) for x in said])
                 self._keep("queue_depth", _checked(self._redis.llen(_QUEUE), MOST))
             except (redis.RedisError, TypeError, ValueError) as error:

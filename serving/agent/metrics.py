@@ -1,10 +1,17 @@
 """What the agent service tells Prometheus."""
 
 import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from marlserve.serving.agent.service import Service
@@ -16,46 +23,72 @@ _CHANCES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _GUARD = ("trusted", "probation", "tripped")
 
 
-class Metrics:
+class Metrics(Collector):
     """Counts as decisions are made; the rest is read when Prometheus asks."""
 
     def __init__(self, service: Service):
-        registry = self._registry = CollectorRegistry()
-        made = Counter("rl_agent_decisions", "Decisions.", ["reason"], registry=registry)
-        self._decisions = {reason: made.labels(reason) for reason in REASONS}
-        self._seconds = Histogram(
-            "rl_agent_decision_seconds", "Time to decide.", buckets=_SECONDS, registry=registry
-        )
-        self._chance = Histogram(
-            "rl_agent_propensity", "Chance of the action.", buckets=_CHANCES, registry=registry
-        )
-        ended = Counter("rl_agent_outcomes", "Outcomes.", ["result"], registry=registry)
-        self._outcomes = {result: ended.labels(result) for result in ("success", "failure")}
-        self._latency = Histogram(
-            "rl_agent_request_seconds", "Requests.", buckets=_LATENCIES_S, registry=registry
-        )
+        self._registry = CollectorRegistry()
+        self._decisions = dict.fromkeys(REASONS, 0)
+        self._outcomes = {"success": 0, "failure": 0}
+        self._seconds = _Buckets("decision_seconds", "Time to decide.", _SECONDS)
+        self._chance = _Buckets("propensity", "Chance of the action.", _CHANCES)
+        self._latency = _Buckets("request_seconds", "Time of requests.", _LATENCIES_S)
         self._state = _State(service)
-        registry.register(self._state)
-        self.num_decisions = self.num_outcomes = 0
+        for each in (self, self._seconds, self._chance, self._latency, self._state):
+            self._registry.register(each)
+
+    @property
+    def num_decisions(self) -> int:
+        return sum(self._decisions.values())
+
+    @property
+    def num_outcomes(self) -> int:
+        return sum(self._outcomes.values())
 
     def decided(self, decision: Decision, seconds: float) -> None:
         """One more decision."""
-        self.num_decisions += 1
-        self._decisions[decision.reason].inc()
-        self._seconds.observe(seconds)
-        self._chance.observe(decision.propensity)
+        self._decisions[decision.reason] += 1
+        self._seconds.add(seconds)
+        self._chance.add(decision.propensity)
         if decision.values is not None:
-            self._state.values = min(decision.values), max(decision.values)
+            self._state.values = decision.values
 
     def ended(self, success: bool, latency_s: float) -> None:
         """One more outcome."""
-        self.num_outcomes += 1
-        self._outcomes["success" if success else "failure"].inc()
-        self._latency.observe(latency_s)
+        self._outcomes["success" if success else "failure"] += 1
+        self._latency.add(latency_s)
 
     def text(self) -> bytes:
         """In Prometheus's format."""
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The counts, for the registry."""
+        for name, label, counts in (
+            ("decisions", "reason", self._decisions),
+            ("outcomes", "result", self._outcomes),
+        ):
+            yield _counted(name, label, counts)
+
+
+class _Buckets(Collector):
+    """A histogram that one thread fills: prometheus_client's takes a lock for each of its numbers,
+    which is a tenth of a decision."""
+
+    def __init__(self, name: str, meaning: str, bounds: tuple[float, ...]):
+        self._name, self._meaning, self._bounds = name, meaning, bounds
+        self._counts, self._sum = [0] * (len(bounds) + 1), 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[Metric]:
+        names = [*map(str, self._bounds), "+Inf"]
+        upto = zip(names, accumulate(self._counts), strict=True)
+        made = HistogramMetricFamily(f"rl_agent_{self._name}", self._meaning)
+        made.add_metric([], list(upto), self._sum)
+        yield made
 
 
 class _State(Collector):
@@ -63,7 +96,7 @@ class _State(Collector):
 
     def __init__(self, service: Service):
         self._service = service
-        self.values: tuple[float, float] | None = None  # of the latest decision
+        self.values: list[float] | None = None  # of the latest decision
 
     def collect(self) -> Iterator[Metric]:
         service = self._service
@@ -82,8 +115,8 @@ class _State(Collector):
         if progress.get("loss") is not None:
             gauges["loss"] = "Of the latest training.", progress["loss"]
         if self.values is not None:
-            gauges["value_min"] = "Of the policy, latest decision.", self.values[0]
-            gauges["value_max"] = "Of the policy, latest decision.", self.values[1]
+            gauges["value_min"] = "Of the policy, latest decision.", min(self.values)
+            gauges["value_max"] = "Of the policy, latest decision.", max(self.values)
         if player is not None:
             age_s = time.time() - player.published_s
             gauges["policy_version"] = "That is played.", float(player.version)
@@ -106,14 +139,15 @@ class _State(Collector):
         }
         for name, (meaning, count) in counts.items():
             yield CounterMetricFamily(f"rl_agent_{name}", meaning, value=count)
-        for name, label, found in (
-            ("log_dropped", "why", log.dropped),
-            ("input_gaps", "name", service.inputs.gaps),
-        ):
-            family = CounterMetricFamily(f"rl_agent_{name}", "So far.", labels=[label])
-            for key, count in dict(found).items():
-                family.add_metric([key], count)
-            yield family
+        yield _counted("log_dropped", "why", log.dropped)
+        yield _counted("input_gaps", "name", service.inputs.gaps)
+
+
+def _counted(name: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"rl_agent_{name}", "So far.", labels=[label])
+    for key, count in dict(counts).items():
+        family.add_metric([key], count)
+    return family
 
 
 def _exploring(service: Service) -> float:

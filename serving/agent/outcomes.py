@@ -14,8 +14,7 @@ class Outcomes:
     """The latest `most` of both.
 
     Attributes:
-        forgotten: decisions that had no outcome while `most` others were made; it may still come,
-            but the guard does not see it.
+        forgotten: decisions that had no outcome while `most` others were made; it may still come.
     """
 
     def __init__(self, most: int = 100_000):
@@ -34,6 +33,15 @@ class Outcomes:
             del self._waiting[next(iter(self._waiting))]
             self.forgotten += 1
         self._waiting[identity] = waiting
+
+    def overdue(self, until_s: float) -> list[Waiting]:
+        """Those decided on before, on the clock of `Waiting`, which wait no longer."""
+        found = []
+        for identity, waiting in self._waiting.items():  # the oldest first
+            if waiting.decided_s >= until_s:
+                break
+            found.append(identity)
+        return [self._waiting.pop(identity) for identity in found]
 
     def is_done(self, identity: str) -> bool:
         """Whether its outcome came already, as far as is remembered."""

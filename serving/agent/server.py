@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,7 +26,7 @@ from marlserve.serving.agent.settings import AgentSettings, from_environment
 from marlserve.serving.decisions.player import warm_up
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_LOOK_S = 0.5  # between two looks for another version of the policy
+_LOOK_S = 0.5  # between two looks at what may have changed
 _MOST_AT_ONCE = 2_048  # connections; who comes then is told so, 503
 _DRAIN_S = 10
 
@@ -43,7 +44,7 @@ async def running(settings: AgentSettings) -> AsyncIterator[App]:
     await service.policies.look()
     beside: list[Coroutine[Any, Any, None]] = [
         service.policies.watch(_LOOK_S),
-        _explore(service),
+        _look_after(service),
     ]
     if settings.trainer:
         beside += [trainer.keep_running(), trainer.train_every(settings.training_interval_s)]
@@ -59,10 +60,11 @@ async def running(settings: AgentSettings) -> AsyncIterator[App]:
         await asyncio.to_thread(service.close)
 
 
-async def _explore(service: Service) -> None:
-    """Ask again and again how much to explore."""
+async def _look_after(service: Service) -> None:
+    """What changes by itself: how much to explore, and whose outcome is overdue."""
     while True:
         service.explore(service.epsilon)
+        service.give_up(time.monotonic())
         await asyncio.sleep(_LOOK_S)
 
 
@@ -79,6 +81,7 @@ async def serve(settings: AgentSettings, host: str, port: int) -> None:
             ws="none",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             log_level="warning",
             limit_concurrency=_MOST_AT_ONCE,
             timeout_graceful_shutdown=_DRAIN_S,

@@ -30,6 +30,7 @@ from marlserve.serving.experience.stream import Delivery
 from marlserve.serving.policy_store import PolicyStore
 from marlserve.serving.replica_state import checked, encoded, plain, reward
 
+OVERDUE_S = 300.0  # an outcome is
 _RECENT = 10  # rewards in `stats`
 _log = logging.getLogger(__name__)
 
@@ -161,13 +162,20 @@ class Service:
         self.log.put(Event(identity, OUTCOME, body))
         self.recent.append(earned)
         if waiting is not None:
-            e2e_s, failed = said.latency_ms / 1e3, not said.success
-            if self.guard.add(waiting.arm, e2e_s, failed, waiting.decided_s):
-                _log.warning(
-                    "the guard gave alarm %d, about %s: the heuristic decides for now",
-                    *(self.guard.alarms, self.guard.why),
-                )
+            self._compare(waiting, said.latency_ms / 1e3, not said.success)
         return "recorded", earned
+
+    def give_up(self, now_s: float) -> int:
+        """Count decisions whose outcome is overdue as failed, as far as the guard is concerned; a
+        replica that swallows requests may be why. How many there are.
+
+        Args:
+            now_s: time.monotonic().
+        """
+        overdue = self.outcomes.overdue(now_s - OVERDUE_S)
+        for waiting in overdue:
+            self._compare(waiting, 0.0, failed=True)
+        return len(overdue)
 
     def stats(self) -> dict[str, Any]:
         """What `bodies.Stats` has, but for counts."""
@@ -199,6 +207,13 @@ class Service:
         if settings.epsilon != wanted:
             self.decider.settings = Settings(
                 settings.mode, wanted, settings.most_epsilon, 0.0, settings.oldest_policy_s
+            )
+
+    def _compare(self, waiting: Waiting, e2e_s: float, failed: bool) -> None:
+        if self.guard.add(waiting.arm, e2e_s, failed, waiting.decided_s):
+            _log.warning(
+                "the guard gave alarm %d, about %s: the heuristic decides for now",
+                *(self.guard.alarms, self.guard.why),
             )
 
     def _measured(self) -> tuple[list[float], list[float] | None]:

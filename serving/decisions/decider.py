@@ -22,7 +22,7 @@ from marlserve.serving.decisions.heuristics import Heuristic
 from marlserve.serving.decisions.player import Player, chances
 from marlserve.serving.decisions.question import Question
 
-_SLOWEST_FORGETS = 0.01  # share by which the longest time of the policy shrinks per decision
+_FORGETS = 0.99  # what is left after a decision of the longest time that the policy took
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +52,7 @@ class Decider:
         self._random, self._now = Random(seed), now
         self._ids = ids
         self._slowest_s = 0.0  # of what the policy took lately
+        self._complained_of = ""
 
     def decide(self, question: Question) -> Decision:
         """What to do with one request.
@@ -113,17 +114,19 @@ class Decider:
         if len(question.allowed) != player.num_replicas:
             return None, "replica_count"
         start_s = time.perf_counter()
-        if question.deadline_s - start_s < self._slowest_s:
+        slowest_s, self._slowest_s = self._slowest_s, _FORGETS * self._slowest_s
+        if question.deadline_s - start_s < slowest_s:
             return None, "deadline"
         if not player.in_range(observation):
             return None, "out_of_range"
         try:
             values = player.values(observation)
         except Exception:  # whatever it is, a request must be answered
-            _log.exception("policy %s raised an error", player.version)
+            if self._complained_of != player.version:  # once, not with every request
+                self._complained_of = player.version
+                _log.exception("policy %s raised an error", player.version)
             return None, "error"
-        took_s = time.perf_counter() - start_s
-        self._slowest_s = max(took_s, (1.0 - _SLOWEST_FORGETS) * self._slowest_s)
+        self._slowest_s = max(time.perf_counter() - start_s, self._slowest_s)
         return (values, "") if all(map(isfinite, values)) else (None, "not_finite")
 
     def _drawn(self, shares: list[float]) -> int:

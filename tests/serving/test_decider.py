@@ -71,6 +71,26 @@ def test_the_heuristic_decides_where_the_policy_cannot(reason):
     assert not decision.explored
 
 
+def test_one_slow_answer_does_not_silence_the_policy_for_good():
+    made = decider()
+    ask = made.player.values
+    made.player.values = lambda observation: time.sleep(0.2) or ask(observation)
+    made.decide(question())
+    made.player.values = ask
+    reasons = [
+        made.decide(question(deadline_s=time.perf_counter() + 0.1)).reason for _ in range(1000)
+    ]
+    assert reasons[0] == "deadline"
+    assert "policy" in reasons
+
+
+def test_a_policy_that_raises_says_so_once(caplog):
+    made = decider()
+    made.player.values = lambda observation: 1 / 0
+    assert {made.decide(question()).reason for _ in range(10)} == {"error"}
+    assert caplog.text.count("policy 1 raised an error") == 1
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
 def test_one_bad_number_is_enough(bad):
     observation = OBSERVATION.copy()

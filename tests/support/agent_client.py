@@ -121,8 +121,9 @@ def to_bytes(body: Any) -> bytes:
 
 @contextmanager
 def agent(folder: Path, **settings: Any) -> Iterator[Client]:
-    """Within this process; it does not train unless it is told to."""
-    given = {"model_path": folder, "num_replicas": 3, "trainer": False} | settings
+    """Within this process; it neither trains nor explores unless it is told to."""
+    quiet = {"num_replicas": 3, "trainer": False, "exploration": False}
+    given = {"model_path": folder} | quiet | settings
     with asyncio.Runner() as runner:
         context = running(AgentSettings(**given))
         client = Client(runner, runner.run(context.__aenter__()))
