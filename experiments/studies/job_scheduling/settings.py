@@ -26,7 +26,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "inspector": _PPO,
 }
 ENV_RUNNERS: dict[str, Any] = {"num_envs_per_env_runner": 64, "rollout_fragment_length": 128}
-ENV_STEPS = 200_000
+ENV_STEPS = {"ppo": 150_000, "ppo_backfill": 300_000, "inspector": 200_000}
 EVALUATIONS, EVALUATION_EPISODES = 6, 256  # in the course of a training; slowdowns vary much
 
 
@@ -56,7 +56,7 @@ def check_files(preset: str, problem: Config) -> None:
 
 def settings(candidate: str, env_steps: int | None) -> Settings:
     """How a candidate is trained, with evaluations on the way."""
-    steps = ENV_STEPS if env_steps is None else env_steps
+    steps = ENV_STEPS[candidate] if env_steps is None else env_steps
     return Settings(
         steps,
         training=in_steps(TRAINING[candidate], steps),
