@@ -40,7 +40,15 @@ from marlserve.traces.longbench import Sample
 SHELVES = 24
 PER_SHELF = 12  # samples of each set
 _CHARACTERS = (2_000, 7_600)  # of a context, some 4 in a token of English and 3 in one of code
-_PACKAGES = ("asyncio", "collections", "concurrent/futures", "ctypes", "email", "html", "http")
+_PACKAGES: tuple[str, ...] = (
+    "asyncio",
+    "collections",
+    "concurrent/futures",
+    "ctypes",
+    "email",
+    "html",
+    "http",
+)
 _PACKAGES += ("importlib", "json", "logging", "multiprocessing", "sqlite3", "tkinter", "unittest")
 _PACKAGES += ("urllib", "wsgiref", "xml/dom", "xml/etree", "xml/sax", "xmlrpc", "zoneinfo")
 _NAMED = range(0x00A1, 0x3000)  # characters that have a name, most of them
