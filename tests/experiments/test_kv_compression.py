@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from marlserve.envs.kv_compression import PRESETS, Config, table
 from marlserve.envs.kv_compression.baselines import BANDITS
-from marlserve.envs.kv_compression.config import TUNING_PROMPTS
+from marlserve.envs.kv_compression.config import PROMPTS, TUNING_PROMPTS
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_experiment, read_progress
 from marlserve.experiments.kv_compression import main
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 ARMS = ("h2o", "sigmoid_0.1_16", "window_4")
 FEW = ["--num-prompts=24", "--arms", *ARMS, "--episodes-per-update=8", "--eval-frequency=2"]
 TINY = [x for x in FEW if not x.startswith(("--episodes", "--eval"))]
-CONFIG = Config(num_prompts=24, arms=ARMS)
+CONFIG = Config(num_prompts=24, arms=ARMS, prompt_seed=PROMPTS)
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +165,9 @@ def test_tables_are_named_by_what_they_depend_on(tmp_path):
     folder = settings.table_folder(tmp_path, CONFIG)
     assert folder.parent == tmp_path / "kv_compression" / "tables"
     assert "num_prompts=24" in folder.name
-    other = Config(num_prompts=24, arms=ARMS, reward="cosine", context=("hidden",), split="test")
+    other = replace(CONFIG, reward="cosine", context=("hidden",), split="test")
     assert settings.table_folder(tmp_path, other) == folder
-    other = Config(num_prompts=24, arms=ARMS, budgets=(32,))
+    other = replace(CONFIG, budgets=(32,))
     assert settings.table_folder(tmp_path, other) != folder
 
 
