@@ -82,7 +82,10 @@ class Config:
         checks.numbers(self, "sustainable_per_s", 0.001, 1e5)
         paired = len(self.sustainable_per_s) == len(self.traffic)
         checks.require(self, "sustainable_per_s", paired, "one number for each kind of traffic")
-        checks.number(self, "phase_s", 0.0, 3600.0)
+        one = self.trace != "file" or len(self.traffic) == 1
+        checks.require(self, "traffic", one, "one kind for trace='file', which has its own")
+        long = self.phase_s == 0 or checks.is_number(self.phase_s, 1.0, 3600.0)
+        checks.require(self, "phase_s", long, "0, or a number from 1 to 3600")
         checks.number(self, "round_s", 0.0, 60.0)
         checks.number(self, "scrape_s", 0.0, 3600.0)
         checks.number(self, "change_every_s", 0.0, 1e6)
@@ -118,7 +121,7 @@ class Config:
 
 
 # A load of 1 is the highest rate at which the better of kv_cost and prefix_affinity keeps the mean
-# time to first token of training episodes under 1.5 s, by bisection.
+# time to first token of training episodes under 1.5 s, by bisection; LARGE has 16 times MIXED's.
 LONG = Config()
 MIXED = replace(LONG, speeds=(2.0, 1.0, 1.0, 0.5), sustainable_per_s=(11.8,))
 UNKNOWN = replace(MIXED, told_speeds=False)

@@ -48,20 +48,36 @@ def episode(config: Config, rng: np.random.Generator) -> tuple[LLMRequests, int]
     """The requests of one episode with its warm-up, from time 0 on, and the number of its window.
 
     It is one phase after the other, each a window of a recording that is sped up until its mean
-    rate is the phase's load. Windows are numbered by whole lengths from the start of their
-    recording: those of one number overlap. An episode has the number of its first phase's.
+    rate is the phase's load; phases of the same traffic go on where the one before ended. Windows
+    are numbered by the length of an episode at the mean load, each kind of traffic from another
+    million on; an episode has the number of its first phase.
 
     Raises:
         ValueError: if a recording is too short.
     """
-    lengths_s = _lengths_s(config, rng)
-    several = len(config.traffic) > 1
-    chosen = [int(rng.integers(len(config.traffic))) if several else 0 for _ in lengths_s]
-    phases = [
-        _phase(config, rng, one, length_s) for one, length_s in zip(chosen, lengths_s, strict=True)
-    ]
-    windows, numbers = zip(*phases, strict=True)
-    return windows[0] if len(windows) == 1 else joined(windows, chosen), numbers[0]
+    every = recordings(config)
+    phases = []  # kind of traffic, seconds of its recording, speed-up
+    for length_s in _lengths_s(config, rng):
+        kind = int(rng.integers(len(every))) if len(every) > 1 else 0
+        speedup = rng.uniform(*config.load) * _at_load_1(config, every, kind)
+        phases.append((kind, length_s * speedup, speedup))
+    now_s = {}  # in each recording
+    for kind in dict.fromkeys(kind for kind, *_ in phases):
+        needed_s = sum(recorded_s for other, recorded_s, _ in phases if other == kind)
+        now_s[kind] = _start_s(config, every[kind], needed_s, rng)
+    first = phases[0][0]
+    whole_s = (config.warm_up_s + config.episode_s) * float(np.mean(config.load))
+    whole_s *= _at_load_1(config, every, first)
+    number = int((now_s[first] - every[first].start_s) // whole_s) + 10**6 * first
+    windows = []
+    for kind, recorded_s, speedup in phases:
+        start_s = min(now_s[kind], every[kind].end_s - recorded_s)  # by rounding
+        window = cast(LLMRequests, every[kind].window(start_s, recorded_s))
+        windows.append(window.sped_up(speedup))
+        now_s[kind] += recorded_s
+    if len(windows) == 1:
+        return windows[0], number
+    return joined(windows, [kind for kind, *_ in phases]), number
 
 
 def _lengths_s(config: Config, rng: np.random.Generator) -> list[float]:
@@ -76,20 +92,19 @@ def _lengths_s(config: Config, rng: np.random.Generator) -> list[float]:
     return [*found, left_s]
 
 
-def _phase(
-    config: Config, rng: np.random.Generator, one: int, length_s: float
-) -> tuple[LLMRequests, int]:
-    """A window of the recording of one setting, and its number."""
-    setting, sustainable_per_s = config.traffic[one], config.sustainable_per_s[one]
-    every = recording(config.trace, setting, config.trace_path, config.split)
-    speedup = rng.uniform(*config.load) * sustainable_per_s / every.rate_per_s
-    recorded_s = length_s * speedup
-    if every.duration_s < recorded_s:
+def _at_load_1(config: Config, every: list[LLMRequests], kind: int) -> float:
+    """How many times faster than it was recorded."""
+    return config.sustainable_per_s[kind] / every[kind].rate_per_s
+
+
+def _start_s(
+    config: Config, recorded: LLMRequests, needed_s: float, rng: np.random.Generator
+) -> float:
+    """Anywhere in a recording, so that so much of it is left."""
+    if recorded.duration_s < needed_s:
         raise ValueError(
-            f"with load {config.load}, sustainable_per_s {sustainable_per_s}, warm_up_s "
-            f"{config.warm_up_s} and episode_s {config.episode_s} an episode takes {recorded_s:.3g}"
-            f" s of the recording; it lasts {every.duration_s:.3g} s"
+            f"with load {config.load}, sustainable_per_s {config.sustainable_per_s}, warm_up_s "
+            f"{config.warm_up_s} and episode_s {config.episode_s} an episode takes {needed_s:.3g} "
+            f"s of a recording; it lasts {recorded.duration_s:.3g} s"
         )
-    start_s = rng.uniform(every.start_s, every.end_s - recorded_s)
-    window = cast(LLMRequests, every.window(start_s, recorded_s)).sped_up(speedup)
-    return window, int((start_s - every.start_s) // recorded_s)
+    return float(rng.uniform(recorded.start_s, recorded.end_s - needed_s))

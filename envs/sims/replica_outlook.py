@@ -11,15 +11,18 @@ import numpy as np
 from numba import njit
 
 from marlserve.envs.sims.replica_arrays import DECODE_RUN, IDLE, NONE, PASS
-from marlserve.envs.sims.replica_timing import pass_ns
+from marlserve.envs.sims.replica_timing import TABLE, in_table, pass_ns
 
 
 @njit(cache=True)
 def _run_ns(timing, slowness, passes, sequences, context):
     """That many passes of decoding alone, whose context grows by `sequences` each."""
     n, m = float(passes), float(sequences)
-    x0, step = context / timing[10], m / timing[10]
     ones, squares = n * (n - 1) / 2, (n - 1) * n * (2 * n - 1) / 6
+    if timing[TABLE] > 0:
+        ms = n * in_table(timing, m) + timing[6] * (n * context + m * ones)
+        return 1e6 * slowness * ms
+    x0, step = context / timing[10], m / timing[10]
     ms = n * (timing[5] + timing[8] * m) + timing[6] * (n * x0 + step * ones)
     ms += timing[7] * (n * x0 * x0 + 2 * x0 * step * ones + step * step * squares)
     return 1e6 * slowness * ms

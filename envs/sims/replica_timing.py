@@ -79,7 +79,8 @@ class TableTiming:
     Beyond the last point the table goes on as before it.
 
     Raises:
-        ValueError: for tokens that do not rise, as many times as not, and negative numbers.
+        ValueError: for tokens that do not rise, another number of times, negative numbers, and a
+            last piece that falls.
     """
 
     tokens: tuple[float, ...]
@@ -93,29 +94,35 @@ class TableTiming:
                 f"there are {len(self.tokens)} tokens and {len(self.ms)} ms; expected as many, "
                 "one at least"
             )
-        if (np.diff(self.tokens, prepend=0.0) <= 0).any():
-            raise ValueError(f"tokens are {self.tokens}; they must rise from above 0")
+        if not (np.diff(self.tokens, prepend=0.0) > 0).all() or np.isinf(self.tokens[-1]):
+            raise ValueError(
+                f"tokens are {self.tokens}; they must rise from above 0, and be finite"
+            )
         for name in ("ms", "per_context_ms", "per_attention_ms"):
             value = np.asarray(getattr(self, name), float)
             if not (np.isfinite(value) & (value >= 0)).all():
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.ms[-1] < self.ms[-2:][0]:
+            raise ValueError(
+                f"ms are {self.ms}; they must not fall at last, where the table goes on"
+            )
 
     def row(self) -> np.ndarray:
         """For the kernel, in the places that a `Timing` has."""
-        numbers = np.zeros(_TABLE + 1)
+        numbers = np.zeros(TABLE + 1)
         numbers[_ATTENTION], numbers[_CONTEXT] = self.per_attention_ms, self.per_context_ms
-        numbers[_TABLE] = len(self.tokens)
+        numbers[TABLE] = len(self.tokens)
         return np.concatenate((numbers, self.tokens, self.ms))
 
 
 # Places in a row: of two coefficients, and how many points a table has, which come after it.
-_ATTENTION, _CONTEXT, _TABLE = 3, 6, len(fields(Timing))
+_ATTENTION, _CONTEXT, TABLE = 3, 6, len(fields(Timing))
 
 
 @njit(cache=True)
-def _in_table(timing, tokens):
-    size = int(timing[_TABLE])
-    first, last = _TABLE + 1, _TABLE + size
+def in_table(timing, tokens):
+    size = int(timing[TABLE])
+    first, last = TABLE + 1, TABLE + size
     at = first
     while at < last and timing[at + 1] < tokens:
         at += 1
@@ -129,8 +136,8 @@ def _in_table(timing, tokens):
 @njit(cache=True)
 def pass_ns(timing, slowness, new, attention, sequences, context):
     """The length of a pass by the row of its timing, each part in whole nanoseconds."""
-    if timing[_TABLE] > 0:
-        ms = _in_table(timing, new + sequences)
+    if timing[TABLE] > 0:
+        ms = in_table(timing, new + sequences)
         ms += timing[_CONTEXT] * context + timing[_ATTENTION] * attention
         return np.int64(np.rint(ms * slowness * 1e6))
     total = np.int64(0)

@@ -217,8 +217,11 @@ def with_components(
     """The same spaces with another M, all of whose components are like the first.
 
     Raises:
-        ValueError: if the observation does not describe components, see `describes_components`.
+        ValueError: if the observation does not describe components, see `describes_components`, and
+            for no positive number of them.
     """
+    if isinstance(num_components, bool) or num_components < 1:
+        raise ValueError(f"num_components is {num_components!r}; it must be at least 1")
     if not describes_components(observation_space, action_space):
         raise ValueError(
             f"observations of {observation_space} and actions of {action_space} have no "

@@ -14,6 +14,8 @@ from marlserve.envs.replica_routing import (
     SHIFTING,
     UNKNOWN,
     Config,
+    Measured,
+    rules,
     traffic,
 )
 
@@ -168,14 +170,51 @@ def test_phases_differ_in_load_and_in_who_asks():
     steady, _ = traffic.episode(replace(MIXED, episode_s=340.0), np.random.default_rng(3))
     level, _ = np.histogram(steady.time_s, np.arange(0.0, 401.0, 20.0))
     assert counts.std() / counts.mean() > 1.5 * level.std() / level.mean()
-    families = set(requests["session"] >> 40)
-    assert families == {0, 1}
+    family = requests["session"] >> 40
+    assert set(family) == {0, 1}
+    # A kind of traffic goes on where it was left: conversations that began are continued.
+    changes = np.flatnonzero(np.diff(family))
+    later = requests["session"][changes[1] + 1 :]
+    assert np.isin(later, requests["session"][: changes[0] + 1]).sum() > 5
+
+
+def measured(**known):
+    """One gateway's view of three replicas at rest, but for what is known."""
+    zeros = dict.fromkeys(Measured._fields, np.zeros(3))
+    single = {"scrape_age_s": 0.0, "home": -1, "gateway": 0}
+    single |= {"request_prompt_tokens": np.array(100.0), "request_output_tokens": np.array(0.0)}
+    given = {name: np.array(values, float) for name, values in known.items()}
+    return Measured(**{**zeros, **single, "up": np.ones(3), **given})
+
+
+def test_scorers_are_weighed():
+    seen = measured(waiting=[4, 0, 2], kv_usage=[0.0, 0.5, 1.0], matched_tokens=[100, 50, 0])
+    found = rules.scorers(seen, MIXED, prefix=3.0, queue=2.0, cache=2.0)
+    np.testing.assert_allclose(-found, [3 + 0 + 2, 1.5 + 2 + 1, 0 + 1 + 0])
+    level = rules.scorers(measured(kv_usage=[0.0, 0.5, 1.0]), MIXED)
+    np.testing.assert_allclose(-level, [2 + 2, 2 + 1, 2 + 0])  # no queue is longer than others
+
+
+@pytest.mark.parametrize(("tokens", "chosen"), [(100.0, 2), (50_000.0, 1)])
+def test_long_prompts_have_the_fastest_replica_to_themselves(tokens, chosen):
+    busy = measured(
+        requests=[5, 9, 3], speed=[1.0, 2.0, 1.0], request_prompt_tokens=np.array(tokens)
+    )
+    assert rules.size_split(busy, MIXED).argmin() == chosen
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"traffic": ("long", "chat"), "sustainable_per_s": (1.0, 1.0)}, "blocks of"),
+        ({"phase_s": 0.5}, "phase_s is 0.5"),
+        (
+            {
+                **{"trace": "file", "trace_path": "x"},
+                **{"traffic": ("long", "chat"), "sustainable_per_s": (1.0, 1.0)},
+            },
+            "traffic is",
+        ),
         ({"trace": "file"}, "trace_path is ''"),
         ({"episode_s": 3600.0, "warm_up_s": 3600.0, "load": (10.0, 10.0)}, "load"),
     ],

@@ -22,24 +22,37 @@ def test_numbers_are_spread_over_their_ranges_by_factors_where_they_are_positive
     assert 50.0 < points["factor"].median() < 200.0
 
 
-def test_the_best_of_each_rule_plays_once_and_says_what_it_is_best_at():
+def test_the_best_of_each_rule_plays_with_its_numbers(monkeypatch):
+    played = []
+    monkeypatch.setattr(tuning, "policy", lambda name, numbers: played.append((name, numbers)))
     found = pd.DataFrame(
         {
-            "rule": ["kv_cost", "kv_cost", "size_split"],
-            "prefill_weight": [np.nan, 7.0, np.nan],
-            "speed_power": [np.nan, 1.5, np.nan],
+            "rule": ["adaptive_kv_cost", "adaptive_kv_cost", "size_split"],
+            "prefill_weight": [1.0, 7.0, np.nan],
+            "speed_power": [1.0, 1.5, np.nan],
             "long_tokens": [np.nan, np.nan, 5.0],
             "e2e": [2.0, 1.0, 3.0],
             "ttft": [0.1, 0.2, 0.3],
             "cost": [2.3, 1.6, 3.9],
         }
     )
-    best = tuning.best(found, MIXED)
-    assert [x.name for x in best] == [
-        "kv_cost, tuned for e2e and cost",
-        "kv_cost, tuned for ttft",
-        "size_split, tuned for e2e and ttft and cost",
+    names = [x.name for x in tuning.best(found, MIXED)]
+    assert names[:3] == [
+        f"adaptive_kv_cost, best of 2 for {aim}" for aim in ("e2e", "ttft", "cost")
     ]
+    first, second = ({"prefill_weight": x, "speed_power": y} for x, y in ((1.0, 1.0), (7.0, 1.5)))
+    assert played[:3] == [("adaptive_kv_cost", x) for x in (second, first, second)]
+    assert played[3:] == [("size_split", {"long_tokens": 5.0})] * 3
+
+
+def test_what_failed_counts():
+    rows = pd.DataFrame(
+        {"mean_e2e_s": [2.0, 0.0], "mean_ttft_s": [1.0, 0.0], "completed": [3, 0], "failed": [1, 4]}
+    )
+    config = replace(MIXED, failure_s=50.0, e2e_weight=1.0, ttft_weight=3.0)
+    found = {name: aim(rows, config) for name, aim in tuning.AIMS.items()}
+    assert found["e2e"] == pytest.approx(((3 * 2.0 + 50.0) / 4 + 50.0) / 2)
+    assert found["cost"] == pytest.approx(found["e2e"] + 3.0 * found["ttft"])
 
 
 def test_numbers_change_what_is_chosen():
@@ -48,7 +61,7 @@ def test_numbers_change_what_is_chosen():
     for companions in (0.0, 100.0):
         problem = Problem(config, 4)
         observations = problem.reset(range(4))
-        act = tuning.policy(config, "marginal_cost", {"companions": companions})(problem)
+        act = tuning.policy("marginal_cost", {"companions": companions})(problem)
         moves = []
         for _ in range(10):
             actions = act({"gateway_0": observations[:, 0]})["gateway_0"]
@@ -58,27 +71,26 @@ def test_numbers_change_what_is_chosen():
     assert (chosen[0] != chosen[1]).any()
 
 
-def test_where_speeds_are_not_told_rules_estimate_them():
-    """Two replicas of equal load, one of which takes ten times as long for a token."""
-    config = replace(UNKNOWN, speeds=(1.0, 1.0), **SHORT)
-    problem = Problem(config)
+def test_adaptive_rules_estimate_speeds():
+    """Of two replicas of equal load, one of which takes ten times as long for a token."""
+    problem = Problem(replace(UNKNOWN, speeds=(1.0, 1.0), **SHORT))
     problem.reset([0])
     seen = problem.measured()._replace(tpot_s=np.array([[[0.1, 0.01]]]))
     problem.measured = lambda: seen
-    for told, choice in ((False, 1), (True, 0)):
-        act = tuning.policy(replace(config, told_speeds=told), "kv_cost", {})(problem)
-        assert act({})["gateway_0"] == choice
+    for name, choice in (("adaptive_kv_cost", 1), ("kv_cost", 0)):
+        assert tuning.policy(name, {"prefill_weight": 2.0})(problem)({})["gateway_0"] == choice
 
 
 @pytest.mark.slow
 def test_tune_adds_the_best_to_the_results(tmp_path, capsys):
-    flags = ["--preset", "mixed", "--episode-s", "5", "--warm-up-s", "2", "--out", str(tmp_path)]
-    sizes = ["--trials", "2", "--training-episodes", "2", "--episodes", "2"]
+    flags = ["--preset", "unknown", "--episode-s", "5", "--warm-up-s", "2", "--out", str(tmp_path)]
+    sizes = ["--trials", "1", "--training-episodes", "2", "--episodes", "2"]
     assert replica_routing.main(["tune", *flags, *sizes]) == 0
-    folder = tmp_path / "replica_routing" / "mixed,episode_s=5.0,warm_up_s=2.0"
+    folder = tmp_path / "replica_routing" / "unknown,episode_s=5.0,warm_up_s=2.0"
     trials = pd.read_csv(folder / "trials.csv")
-    assert trials["rule"].tolist() == [name for name in tuning.RANGES for _ in range(2)]
+    assert trials["rule"].tolist() == [*tuning.RANGES, "adaptive_kv_cost", "adaptive_marginal_cost"]
+    assert trials["companions"].dropna().tolist() == [1.5, 1.5]
     played = set(pd.read_csv(folder / "results.csv")["policy"])
-    assert {name.split(", tuned for ")[0] for name in played} == set(tuning.RANGES)
+    assert {name.split(", best of 1 for ")[0] for name in played} == set(trials["rule"])
     assert replica_routing.main(["tune", "--preset", "mixed", "--trials", "0"]) == 2
     assert "trials is 0" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_rows_may_come_in_any_order(reference, capsys):
         (lambda folder: (folder / "runs.json").unlink(), "there is no"),
         (
             lambda folder: (folder / "runs.json").write_text("{}"),
-            "is no list of runs, and has none",
+            "is no list of runs",
         ),
         (
             lambda folder: (folder / "runs.json").write_text(json.dumps([RUN | {"timing": "x"}])),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from plain_engine import PlainEngine, Request
 
 from marlserve.envs.sims import replica_arrays as has
-from marlserve.envs.sims.replica import Engine, Replicas, Timing
+from marlserve.envs.sims.replica import Engine, Replicas, TableTiming, Timing
+from marlserve.envs.sims.replica_timing import pass_ns
 
 LINEAR = Timing.linear(prefill_ms=2.0, per_new_ms=0.01, decode_ms=5.0, per_context_ms=0.001)
 
@@ -200,3 +201,26 @@ def test_passes_of_constant_length_without_limits_serve_each_as_if_alone():
     e2e_s = in_seconds(replicas, "last_token_ns") - in_seconds(replicas, "arrival_ns")
     assert abs(e2e_s.mean() / (0.005 * (tokens.mean() + 0.5)) - 1) < 0.005
     assert abs(np.corrcoef(e2e_s, tokens)[0, 1] - 1) < 1e-3
+
+
+def test_a_table_goes_on_beyond_its_last_point():
+    timing = TableTiming((2.0, 4.0, 10.0), (5.0, 5.0, 11.0), 0.1, 0.01)
+    for tokens, ms in ((1, 5.0), (3, 5.0), (7, 8.0), (10, 11.0), (16, 17.0)):
+        assert pass_ns(timing.row(), 1.0, tokens, 0, 0, 0) == pytest.approx(1e6 * ms)
+    assert pass_ns(timing.row(), 2.0, 2, 300, 1, 40) == pytest.approx(2e6 * (5.0 + 4.0 + 3.0))
+    assert pass_ns(TableTiming((1.0,), (3.0,)).row(), 1.0, 50, 0, 2, 9) == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("tokens", "ms", "message"),
+    [
+        ((), (), "there are 0 tokens and 0 ms"),
+        ((1.0, 1.0), (1.0, 2.0), "must rise"),
+        ((1.0, np.nan), (1.0, 2.0), "must rise"),
+        ((1.0, 2.0), (1.0, -2.0), "ms is"),
+        ((1.0, 2.0, 3.0), (1.0, 3.0, 2.0), "must not fall at last"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(tokens, ms, message):
+    with pytest.raises(ValueError, match=message):
+        TableTiming(tokens, ms)

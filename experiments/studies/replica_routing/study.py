@@ -13,6 +13,7 @@ from marlserve.experiments.reports import plot
 from marlserve.experiments.reports.pareto import pareto
 from marlserve.experiments.studies.replica_routing.settings import settings
 from marlserve.experiments.studies.study import Candidate, Settings, Study
+from marlserve.policies.checkpoint import CheckpointPolicy
 
 _FAR = 2.0  # times the best mean
 _PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -45,6 +46,9 @@ class ReplicaRouting(Study):
     ) -> Settings:
         return settings(candidate, env_steps)
 
+    def check_run(self, folder: Path, problem: Any) -> None:
+        CheckpointPolicy(folder, num_components=problem.num_replicas)
+
     def draw(self, out: Path, folder: Path, problem: Any, policies: Sequence[str]) -> list[Path]:
         drawn = []
         if plot.knows(folder, self.metrics[0]):
@@ -59,9 +63,10 @@ class ReplicaRouting(Study):
 
 
 def _near(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Without the policies that are far from the best one in one of the metrics."""
+    """Without the policies that are far from the best deployable one in one of the metrics."""
     means = rows.groupby("policy")[list(metrics)].mean()
-    near = (means <= _FAR * means.min()).all(axis=1)
+    best = means[~rows.groupby("policy")["oracle"].any()].min()
+    near = (means <= _FAR * best).all(axis=1)
     return rows[rows["policy"].isin(means.index[near])]
 
 

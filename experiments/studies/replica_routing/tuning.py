@@ -1,12 +1,13 @@
 """Rules with the best numbers: as hard a search for them as for what learns.
 
-The same trials serve all that is asked for: the mean time to the last token ("e2e"), to the first
-("ttft"), and the two weighted as the reward weighs them ("cost").
+The same trials serve all aims: the mean time to the last token ("e2e"), to the first ("ttft"), and
+the two weighted as the reward weighs them ("cost").
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "speed_power": (0.5, 3.0),
     },
 }
-METRICS: dict[str, Callable[[pd.DataFrame, Config], float]] = {
-    "e2e": lambda rows, config: rows["mean_e2e_s"].mean(),
-    "ttft": lambda rows, config: rows["mean_ttft_s"].mean(),
+ADAPTIVE = ("kv_cost", "marginal_cost")  # searched also with speeds that they estimate
+AIMS: dict[str, Callable[[pd.DataFrame, Config], float]] = {
+    "e2e": lambda rows, config: _mean_s(rows, "e2e", config),
+    "ttft": lambda rows, config: _mean_s(rows, "ttft", config),
     "cost": lambda rows, config: (
-        config.e2e_weight * rows["mean_e2e_s"].mean()
-        + config.ttft_weight * rows["mean_ttft_s"].mean()
+        config.e2e_weight * _mean_s(rows, "e2e", config)
+        + config.ttft_weight * _mean_s(rows, "ttft", config)
     ),
 }
 
@@ -54,7 +56,7 @@ class Tune:
     """Search the numbers of rules on training traffic, and play the best on held-out episodes.
 
     Adds to results.csv and table.md, and writes all trials to trials.csv. Where gateways are not
-    told the replicas' speeds, the rules estimate them.
+    told the replicas' speeds, the rules that have them are searched with estimated ones, too.
     """
 
     preset: str = ""
@@ -81,43 +83,61 @@ class Tune:
 
 
 def searched(config: Config, trials: int, episodes: int) -> pd.DataFrame:
-    """One row per rule and trial: rule, its numbers, and what METRICS make of them."""
-    asked_for: list[tuple[str, Numbers]] = [
-        (rule, numbers)
-        for rule, ranges in RANGES.items()
-        for numbers in [{}, *drawn(ranges, trials - 1)]
+    """One row per rule and trial: rule, its numbers, and what AIMS make of them."""
+    names = [*RANGES, *(f"adaptive_{name}" for name in ADAPTIVE if not config.told_speeds)]
+    asked_for = [
+        (name, numbers)
+        for name in names
+        for numbers in [_defaults(name), *drawn(_ranges(name), trials - 1)]
     ]
     contestants = [
-        Contestant(f"{rule}, trial {i % trials}", policy(config, rule, numbers), config)
-        for i, (rule, numbers) in enumerate(asked_for)
+        Contestant(f"{name}, trial {i % trials}", policy(name, numbers), config)
+        for i, (name, numbers) in enumerate(asked_for)
     ]
     rows = play_all(contestants, Problem.name, episodes)
     found = []
-    for contestant, (rule, numbers) in zip(contestants, asked_for, strict=True):
+    for contestant, (name, numbers) in zip(contestants, asked_for, strict=True):
         of_trial = rows[rows["policy"] == contestant.name]
-        scores = {name: score(of_trial, config) for name, score in METRICS.items()}
-        found.append({"rule": rule, **numbers, **scores})
+        scores = {aim: score(of_trial, config) for aim, score in AIMS.items()}
+        found.append({"rule": name, **numbers, **scores})
     return pd.DataFrame(found)
 
 
 def best(found: pd.DataFrame, config: Config) -> list[Contestant]:
-    """Of each rule the best of its trials, for each of METRICS."""
+    """Of each rule the best of its trials, for each of AIMS."""
     contestants = []
-    for rule, trials in found.groupby("rule", sort=False):
-        good_for: dict[int, list[str]] = {}
-        for name in METRICS:
-            good_for.setdefault(trials[name].idxmin(), []).append(name)
-        for trial, names in good_for.items():
-            numbers = trials.loc[trial, list(RANGES[rule])].dropna().astype(float).to_dict()
-            name = f"{rule}, tuned for {' and '.join(names)}"
-            contestants.append(Contestant(name, policy(config, rule, numbers), config))
+    for name, trials in found.groupby("rule", sort=False):
+        for aim in AIMS:
+            row = trials.loc[trials[aim].idxmin(), list(_ranges(name))]
+            numbers = row.astype(float).to_dict()
+            label = f"{name}, best of {len(trials)} for {aim}"
+            contestants.append(Contestant(label, policy(name, numbers), config))
     return contestants
 
 
-def policy(config: Config, rule: str, numbers: Numbers) -> Callable[[Any], Any]:
-    """What plays a rule with these numbers; the others are its defaults."""
-    formula = partial(getattr(rules, rule), **numbers)
-    return partial(ruled, formula if config.told_speeds else adaptive(formula))
+def policy(name: str, numbers: Numbers) -> Callable[[Any], Any]:
+    """What plays a rule with these numbers."""
+    formula = partial(_rule(name), **numbers)
+    return partial(ruled, adaptive(formula) if name.startswith("adaptive_") else formula)
+
+
+def _rule(name: str) -> rules.Rule:
+    return getattr(rules, name.removeprefix("adaptive_"))
+
+
+def _ranges(name: str) -> dict[str, tuple[float, float]]:
+    return RANGES[name.removeprefix("adaptive_")]
+
+
+def _defaults(name: str) -> Numbers:
+    known = signature(_rule(name)).parameters
+    return {number: float(known[number].default) for number in _ranges(name)}
+
+
+def _mean_s(rows: pd.DataFrame, name: str, config: Config) -> float:
+    """The mean over requests, of which a failed one counts as `failure_s`, over episodes."""
+    total_s = rows[f"mean_{name}_s"] * rows["completed"] + config.failure_s * rows["failed"]
+    return float((total_s / (rows["completed"] + rows["failed"]).clip(lower=1.0)).mean())
 
 
 def drawn(ranges: dict[str, tuple[float, float]], count: int) -> list[Numbers]:

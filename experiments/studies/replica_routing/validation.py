@@ -85,8 +85,9 @@ def described_in(folder: Path) -> Any:
     if not path.exists():
         raise ValueError(f"there is no {path}; a folder of references has one")
     found = json.loads(path.read_text())
-    if not (found.get("runs") if isinstance(found, dict) else isinstance(found, list) and found):
-        raise ValueError(f"{path} is no list of runs, and has none")
+    runs = found.get("runs") if isinstance(found, dict) else found
+    if not (isinstance(runs, list) and runs and all(isinstance(run, dict) for run in runs)):
+        raise ValueError(f"{path} is no list of runs, nor an engine's description with such a list")
     return found
 
 
