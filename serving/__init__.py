@@ -11,6 +11,7 @@ there whenever a policy is not: see `decisions`. What was decided and what came 
 - `experience`: the log, its delivery to Redis, and estimates of what other policies would have got
 - `policy_store`: versions of policy files on disk
 - `training`: from the log to a new version
+- `off_policy`: what versions would have got, estimated from the log
 - `agent`: the service over HTTP
 """
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from http.client import HTTPException
 from math import isfinite
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -30,6 +31,7 @@ QUERIES = {
     "rps": _ALL,
     "success_rate": f'sum(rate(api_gateway_queries_total{{status="success"}}[1m])) / {_ALL}',
 }
+_NO_ANSWER = (OSError, HTTPException)
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +103,7 @@ class Inputs:
                 most = 1.0 if name == "success_rate" else MOST
                 try:
                     self._keep(name, _checked(self._asked(query), most))
-                except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+                except (*_NO_ANSWER, KeyError, IndexError, TypeError, ValueError) as error:
                     self._miss(name, error)
 
     def _asked(self, query: str) -> object:

@@ -52,7 +52,7 @@ class Policies:
                     f"policy {version} reads {[name for name, _ in player.features]}; expected are "
                     f"{[name for name, _ in self._features]}"
                 )
-        except ValueError as error:
+        except Exception as error:  # whatever a broken file may raise, looking goes on
             if str(error) != self.why:
                 _log.warning("a policy is refused: %s", error)
                 self.refused, self.why = self.refused + 1, str(error)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,38 +90,16 @@ class Service:
             asked: what the caller knows; None: what was measured.
             received_s: when it came, on the clock of `time.perf_counter`.
         """
-        state: list[float] | None
         if asked is None:
-            loads, state = self._measured()
-            question = self._question(loads, state)
+            question, state = self._measured()
         else:
-            loads = asked.replica_loads
-            state = plain(
-                loads,
-                asked.queue_depth,
-                asked.recent_latency_ms / 1e3,
-                asked.current_rps,
-                asked.success_rate,
-                asked.memory,
-                asked.cpu,
-                asked.time_of_day,
-            )
-            question = self._question(loads, state)
-            if asked.unavailable:
-                allowed = question.allowed.copy()
-                allowed[list(asked.unavailable)] = False
-                question = question._replace(allowed=allowed)
-            if asked.session:
-                question = question._replace(session=asked.session)
-            if asked.deadline_ms is not None:
-                deadline_s = received_s + asked.deadline_ms / 1e3
-                question = question._replace(deadline_s=deadline_s)
+            question, state = self._told(asked, received_s)
         decision = self.decider.decide(question)
         self.outcomes.expect(decision.id, Waiting(decision.arm, time.monotonic()))
         body = {
             "time_s": decision.time_s,
-            "num_replicas": len(loads),
-            "state": state or [],
+            "num_replicas": len(question.allowed),
+            "state": state,
             "unavailable": asked.unavailable if asked is not None else (),
             "arm": decision.arm,
             "reason": decision.reason,
@@ -130,7 +109,7 @@ class Service:
             "policy_action": decision.policy_action,
         }
         self.log.put(Event(decision.id, DECISION, body))
-        return decision, state or []
+        return decision, state
 
     async def record(self, said: Record) -> tuple[str, float]:
         """Log what came of a request: "recorded", or "duplicate", and the reward.
@@ -203,11 +182,8 @@ class Service:
     def explore(self, epsilon: float) -> None:
         """With this epsilon from now on, within the bound; not at all without exploration."""
         wanted = epsilon if self.settings.exploration else 0.0
-        settings = self.decider.settings
-        if settings.epsilon != wanted:
-            self.decider.settings = Settings(
-                settings.mode, wanted, settings.most_epsilon, 0.0, settings.oldest_policy_s
-            )
+        if self.decider.settings.epsilon != wanted:
+            self.decider.settings = replace(self.decider.settings, epsilon=wanted)
 
     def _compare(self, waiting: Waiting, e2e_s: float, failed: bool) -> None:
         if self.guard.add(waiting.arm, e2e_s, failed, waiting.decided_s):
@@ -216,17 +192,41 @@ class Service:
                 *(self.guard.alarms, self.guard.why),
             )
 
-    def _measured(self) -> tuple[list[float], list[float] | None]:
-        """Loads, all 0 if they are unknown, and the state if all of it is known."""
+    def _measured(self) -> tuple[Question, list[float]]:
+        """By what was measured: loads, all 0 if they are unknown, and the state if all of it is."""
         loads, rest = self.inputs.loads(), self.inputs.rest()
-        state = None if loads is None or rest is None else plain(loads, **rest)
-        return loads or [0.0] * self.settings.num_replicas, state
+        state = [] if loads is None or rest is None else plain(loads, **rest)
+        return self._question(loads or [0.0] * self.settings.num_replicas, state), state
 
-    def _question(self, loads: list[float], state: list[float] | None) -> Question:
+    def _told(self, asked: Select, received_s: float) -> tuple[Question, list[float]]:
+        """By what the caller knows."""
+        loads = asked.replica_loads
+        state = plain(
+            loads,
+            asked.queue_depth,
+            asked.recent_latency_ms / 1e3,
+            asked.current_rps,
+            asked.success_rate,
+            asked.memory,
+            asked.cpu,
+            asked.time_of_day,
+        )
+        question = self._question(loads, state)
+        if asked.unavailable:
+            allowed = question.allowed.copy()
+            allowed[list(asked.unavailable)] = False
+            question = question._replace(allowed=allowed)
+        if asked.session:
+            question = question._replace(session=asked.session)
+        if asked.deadline_ms is not None:
+            question = question._replace(deadline_s=received_s + asked.deadline_ms / 1e3)
+        return question, state
+
+    def _question(self, loads: list[float], state: list[float]) -> Question:
         number = len(loads)
         if number not in self._everywhere:
             self._everywhere[number] = np.ones(number, bool)
-        observation = None if state is None else encoded(state)
+        observation = encoded(state) if state else None
         return Question(measured(loads), observation, self._everywhere[number])
 
     def _decided_elsewhere(self, said: Record) -> str:

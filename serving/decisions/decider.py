@@ -68,7 +68,7 @@ class Decider:
         if not allowed.any():
             allowed = np.ones_like(allowed)
         mode, identity = self.settings.mode, next(self._ids)
-        arm, reason = self._arm(question.session or identity)
+        arm, reason = self._arm(question.session)
         values, trouble = None, ""
         if arm == POLICY or mode.name == "shadow":
             values, trouble = self._asked(question)
@@ -97,7 +97,7 @@ class Decider:
         mode = self.settings.mode
         if not (wanted := mode.policy_share):
             return HEURISTIC, "mode"
-        place = mode.place(session)
+        place = mode.place(session) if session else self._random.random()
         if place >= wanted:
             return HEURISTIC, "control"
         return (POLICY, POLICY) if place < self.guard.share(wanted) else (HEURISTIC, "guard")

@@ -45,6 +45,7 @@ NEEDS = {
     "from marlserve.envs.sims.kv_compression import language_model": "kv_compression",
     "from marlserve.envs.sims.text_encoder import TextEncoder; TextEncoder('name')": "text",
     "from marlserve.serving.experience import stream": "serve",
+    "from marlserve.serving import agent": "serve",
     "from marlserve.experiments.benchmarks.simulator import interpreted; interpreted(2, True)()": (
         "benchmark"
     ),

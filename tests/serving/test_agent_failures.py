@@ -7,7 +7,7 @@ import pytest
 import redis_server
 from agent_client import EXPERIENCE, README, agent, free_port
 from policies_to_serve import publish
-from prometheus_answers import answering, silent
+from prometheus_answers import answering, babbling, silent
 from serving_cases import policy_file
 
 from marlserve.serving.agent.app import MOST_BYTES
@@ -63,15 +63,18 @@ def test_redis_comes_back(tmp_path):
             connection.close()
 
 
-@pytest.mark.parametrize("how", ["down", "hangs"])
+@pytest.mark.parametrize("how", ["down", "hangs", "babbles"])
 def test_prometheus_is_away(how, tmp_path):
-    with silent() as port:
-        url = f"http://127.0.0.1:{free_port() if how == 'down' else port}"
+    with silent() as quiet, babbling() as loud:
+        port = {"down": free_port(), "hangs": quiet, "babbles": loud}[how]
+        url = f"http://127.0.0.1:{port}"
         publish(tmp_path)
         with agent(tmp_path, prometheus_url=url, mode=ALL) as client:
             answers_as_ever(client)
             assert client.select().body["reason"] == "policy"
             assert client.post("/select_replica").body["reason"] == "no_input"
+            gaps = client.service.inputs.gaps
+            client.until(lambda: gaps["success_rate"] > 1)  # it asks again
 
 
 @pytest.mark.parametrize("values", [["NaN"], ["+Inf"], ["-1"], ["many"], []])

@@ -1,4 +1,4 @@
-"""A server that gives one answer to every query, or none; and one that never answers anything."""
+"""Servers: of one answer to every query, of none ever, and of nonsense."""
 
 import json
 import socket
@@ -41,3 +41,27 @@ def silent() -> Iterator[int]:
     """A port where connections are taken, and nothing is ever said."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@contextmanager
+def babbling() -> Iterator[int]:
+    """A port where whoever asks is told something that is no HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def babble() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # it was closed
+                    return
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"how do you do?\r\n\r\n")
+
+        thread = threading.Thread(target=babble, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
