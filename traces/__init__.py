@@ -5,7 +5,8 @@ A module `traces/x.py` is the trace "x". Its `load(rng, **options)` gives a `Tra
 the calendar matters, at seconds since the Unix epoch, UTC. "kv_profile" has no time: it gives a
 `KVProfile`. The constant `COLUMNS` of a module names what it can give.
 
-What is read here and is no trace has a module too: "longbench", prompts with questions and answers.
+What is read here and is no trace has a module too: "longbench", prompts with questions and answers,
+and "python_texts", which makes some.
 """
 
 if __name__ != "marlserve.traces":
@@ -22,16 +23,7 @@ from marlserve.traces.base import Trace
 
 __all__ = ["Trace", "load", "names"]
 
-_NOT_TRACES = {
-    "base",
-    "csv_file",
-    "job_log",
-    "longbench",
-    "noise",
-    "python_texts",
-    "recording",
-    "utc",
-}
+_NOT_TRACES = {"base", "csv_file", "longbench", "noise", "python_texts", "recording", "utc"}
 
 
 def names(column: str = "") -> list[str]:

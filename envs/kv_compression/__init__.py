@@ -21,8 +21,8 @@ format, by any model that transformers loads.
 
 Presets: UNTAGGED and TAGGED, whose prompts do not name their type, or do; and with a model that
 talks and prompts of real text, smollm2_5, smollm2_10 and smollm2_25, where so many percent of the
-entries may stay, and smollm2 with the arms of all three. With config.table_path, outcomes are looked
-up in a table that was made before. `costs` measures what answers cost.
+entries may stay, and smollm2 with the arms of all three. With config.table_path, outcomes are
+looked up in a table that was made before. `costs` measures what answers cost.
 """
 
 from functools import partial
