@@ -23,7 +23,16 @@ from marlserve.traces.base import Trace
 
 __all__ = ["Trace", "load", "names"]
 
-_NOT_TRACES = {"base", "csv_file", "longbench", "noise", "python_texts", "recording", "utc"}
+_NOT_TRACES = {
+    "base",
+    "csv_file",
+    "job_log",
+    "longbench",
+    "noise",
+    "python_texts",
+    "recording",
+    "utc",
+}
 
 
 def names(column: str = "") -> list[str]:
