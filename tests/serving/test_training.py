@@ -1,8 +1,6 @@
 """From a log to a policy that is served: learned, sound, saved, and in a process of its own."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ from marlserve.serving.experience.events import DECISION, joined
 from marlserve.serving.experience.log import ExperienceLog
 from marlserve.serving.policy_store import Current, PolicyStore
 from marlserve.serving.replica_state import encoded, features, plain
-from marlserve.serving.training.process import run
+from marlserve.serving.training.process import answer, run
 from marlserve.serving.training.soundness import refusal
 from marlserve.serving.training.trainer import Settings, Trainer
 from marlserve.serving.training.transitions import stacked, transition
@@ -134,30 +132,19 @@ def test_a_store_has_one_trainer(log, tmp_path):
         run(tmp_path, log)
 
 
-def test_the_process_does_what_it_is_told(log, tmp_path):
-    store = tmp_path / "models"
-    command = [sys.executable, "-m", "marlserve.serving.training", "--store", str(store)]
-    command += ["--log", str(log), "--num-replicas", "3"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+def test_commands_are_answered(log, tmp_path):
+    trainer = trainer_of(log, tmp_path)
 
-        def said() -> dict:
-            return json.loads(process.stdout.readline())
+    def told(**command) -> dict:
+        return json.loads(json.dumps(answer(trainer, json.dumps(command)), allow_nan=False))
 
-        def told(line: str) -> dict:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-            return said()
-
-        assert said()["steps_done"] == 0
-        done = told('{"command": "train", "batch_size": 64, "iterations": 150}')
-        assert done["steps_done"] == 150
-        assert told('{"command": "epsilon", "value": 0.5}')["epsilon"] == 0.5
-        assert "allowed is a number" in told('{"command": "epsilon", "value": 2}')["error"]
-        assert "is 'dance'" in told('{"command": "dance"}')["error"]
-        assert "error" in told("no JSON")
-        saved = told('{"command": "save"}')
-        assert saved["refused"] == ""
-        assert saved["version"] == PolicyStore(store).current().version != ""
-        process.stdin.close()
-        assert process.wait(60) == 0
+    assert told(command="train", batch_size=64, iterations=150)["steps_done"] == 150
+    assert told(command="epsilon", value=0.5)["epsilon"] == 0.5
+    assert "allowed is a number from 0 to 1" in told(command="epsilon", value=2)["error"]
+    assert "is 'dance'" in told(command="dance")["error"]
+    assert "error" in told(command="train")
+    assert "error" in answer(trainer, "no JSON")
+    saved = told(command="save")
+    assert saved["refused"] == ""
+    assert saved["version"] == trainer.store.current().version != ""
+    assert told(command="progress")["steps_done"] == 150
