@@ -8,7 +8,7 @@ from marlserve.envs.job_scheduling.config import Config
 from marlserve.traces import lublin, swf
 from marlserve.traces.job_log import JobLog
 
-# Many to train on: of 10,000 jobs, which are 39 episodes apart, policies learn the log by heart.
+# Many to train on: 10,000 jobs are but 39 episodes that share none.
 _DRAWN_JOBS = {"train": 100_000, "test": 10_000}
 _SEEDS = {"train": 1, "test": 2}  # of drawn logs: no episode of one split is in the other
 _ORDER = ("time_s", "run_s", "requested_s", "processors", "user")
