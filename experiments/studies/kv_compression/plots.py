@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from marlserve.envs.kv_compression import BASELINES, Config, Problem
-from marlserve.envs.kv_compression.baselines import ARMS
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
 from marlserve.experiments.reports.regret_plot import cumulative_regret
@@ -31,7 +30,7 @@ def draw(study: Study, folder: Path, problem: Config) -> list[Path]:
     if (folder / "results.csv").exists():
         results, copy = read_results(folder / "results.csv"), Problem(problem)
         drawn.append(plot.panels(folder, study.shown(problem), "comparison", larger_is_better=True))
-        learned = _learned(results, by)
+        learned = _learned(results, by, copy.arm_names)
         shown = [name for name in (*learned, *_BESIDE) if name in set(results["policy"])]
         drawn.append(reward_by_type(folder, results, by, copy.types, shown))
         chosen = [name for name in (*learned[:1], "best_per_type") if name in shown]
@@ -79,9 +78,9 @@ def arms_by_type(
     return plot.save(figure, folder, "arms_by_type.png")
 
 
-def _learned(results: pd.DataFrame, by: str) -> list[str]:
+def _learned(results: pd.DataFrame, by: str, arms: Sequence[str]) -> list[str]:
     """What was trained, the best first; no constant, and nothing of the baselines."""
-    names = [x for x in results["policy"].unique() if x not in BASELINES and x not in ARMS]
+    names = [x for x in results["policy"].unique() if x not in BASELINES and x not in arms]
     ranked = []
     while names:
         ranked.append(best(results, names, by, larger_is_better=True))
