@@ -1,5 +1,7 @@
 """Where requests were sent, written for other engines."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,14 +12,16 @@ from marlserve.experiments import replica_routing
 from marlserve.traces import llm_requests
 
 
-@pytest.mark.parametrize("preset", ["long", "shifting"])
-def test_an_engine_that_replays_them_serves_as_the_episode_did(preset, tmp_path, capsys):
-    """One of speed 1, that is; shown are means of what came after the warm-up."""
-    flags = ["--preset", preset, "--episode-s", "20", "--warm-up-s", "0", "--phase-s", "9"]
+@pytest.mark.parametrize("preset", ["long", "shifting", "chat"])
+def test_an_engine_that_replays_them_serves_as_the_episode_did(preset, tmp_path):
+    flags = ["--preset", preset, "--episode-s", "10", "--warm-up-s", "0", "--phase-s", "4"]
     same = ["--speeds", "1", "1", "1", "1"]
     done = replica_routing.main(["assign", *flags, *same, "--to", str(tmp_path)])
     assert done == 0
-    requests = llm_requests.load(path=tmp_path / "requests.jsonl")
+    about = json.loads((tmp_path / "episode.json").read_text())
+    assert about["speeds"] == [1.0] * 4
+    block_tokens = about["block_tokens"]
+    requests = llm_requests.load(path=tmp_path / "requests.jsonl", block_tokens=block_tokens)
     rows = pd.read_csv(tmp_path / "assignments.csv")
     assert rows["request"].tolist() == list(range(len(requests)))
     assert set(rows["worker"]) == {0, 1, 2, 3}
@@ -33,7 +37,7 @@ def test_an_engine_that_replays_them_serves_as_the_episode_did(preset, tmp_path,
     replicas.play(rows["worker"].to_numpy()[None], arrival_ns[None])
     served = replicas.requests[0]
     e2e_s = ((served["last_token_ns"] - served["arrival_ns"]) / 1e9).mean()
-    assert f"mean_e2e_s {e2e_s:.4g}," in capsys.readouterr().out
+    assert e2e_s == pytest.approx(about["metrics"]["mean_e2e_s"], rel=1e-9)
 
 
 def test_one_policy_is_asked_for(capsys):

@@ -1,5 +1,6 @@
 """Which replica each request of an episode was sent to, for other engines to replay."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ class Assign:
     """Play a held-out episode, and write its requests and where they were sent.
 
     requests.jsonl has the requests in Mooncake's form, those of the warm-up too, and
-    assignments.csv the columns request (row of it, from 0 on) and worker.
+    assignments.csv the columns request (row of it, from 0 on) and worker. episode.json says what
+    one must know to replay them: block_tokens, the prompt tokens that an id stands for, and the
+    speeds of the workers; where replicas change, it is another episode without these changes.
     """
 
     policy: str = "marginal_cost"  # a heuristic by name, or the folder of a run
@@ -45,5 +48,12 @@ class Assign:
         llm_requests.save(requests, self.to / "requests.jsonl")
         rows = pd.DataFrame({"request": np.arange(len(requests)), "worker": workers})
         write(self.to / "assignments.csv", rows.to_csv(index=False))
+        about = {
+            "policy": found[0].name,
+            "block_tokens": requests.block_tokens,
+            "speeds": problem.speeds[0].tolist(),
+            "metrics": {name: float(played[name].iloc[0]) for name in study.metrics},
+        }
+        write(self.to / "episode.json", json.dumps(about, indent=1))
         shown = ", ".join(f"{name} {played[name].iloc[0]:.4g}" for name in study.metrics)
         print(f"{found[0].name}, {len(requests)} requests: {shown}\nwritten: {self.to}")
