@@ -76,9 +76,9 @@ class Config:
         file = (self.trace == "file") == bool(self.trace_path)
         checks.require(self, "trace_path", file, "a file for trace='file', and only then")
         checks.interval(self, "load", 0.01, 10.0)
-        for setting in self.traffic:
-            allowed = f"of {', '.join(SETTINGS)}"
-            checks.require(self, "traffic", setting in SETTINGS, allowed)
+        known = isinstance(self.traffic, tuple) and len(self.traffic) > 0
+        known = known and all(isinstance(x, str) and x in SETTINGS for x in self.traffic)
+        checks.require(self, "traffic", known, f"a tuple of at least one of {tuple(SETTINGS)}")
         checks.numbers(self, "sustainable_per_s", 0.001, 1e5)
         paired = len(self.sustainable_per_s) == len(self.traffic)
         checks.require(self, "sustainable_per_s", paired, "one number for each kind of traffic")
