@@ -174,7 +174,7 @@ def test_others_meet_what_the_policy_of_one_balancer_was_trained_on(tmp_path):
     ("algorithm", "expected"),
     [
         ("qmix", {"hidden_size": 8}),
-        ("dqn", {"hidden_sizes": [8, 8]}),
+        ("dqn", {"hidden_size": 8, "hidden_sizes": [8, 8]}),
         ("ppo", {"hidden_size": 8, "hidden_sizes": [8, 8]}),
     ],
 )
