@@ -40,14 +40,14 @@ def test_the_loss_of_dqn_is_that_of_a_plain_reference(td_lambda, double_q):
     module, sequences = learner.module["shared"], make_sequences("dqn", "discrete")
 
     def next_value(*step):
-        target = module.target(observed(sequences, *step))
-        chooser = module.network(observed(sequences, *step)) if double_q else target
+        target = module.target(observed(sequences, *step)[None])[0]
+        chooser = module.network(observed(sequences, *step)[None])[0] if double_q else target
         return float(target[max(legal(sequences, *step), key=lambda a: chooser[a])])
 
     targets = returns_of(sequences, td_lambda, next_value, lambda *step: 0.0)
     losses = []
     for step, target in targets.items():
-        values = module.network(observed(sequences, *step))
+        values = module.network(observed(sequences, *step)[None])[0]
         error = abs(float(values[sequences["actions"][step]]) - target)
         losses.append(0.5 * error**2 if error < 1 else error - 0.5)
     assert loss_terms(learner, sequences)[0] == pytest.approx(np.mean(losses), rel=1e-4)
