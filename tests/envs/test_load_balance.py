@@ -46,6 +46,7 @@ def test_presets_are_busy_but_stable(preset, balancers, cores):
     assert np.all(metrics["completed"] > 0.98 * (metrics["completed"] + left))
 
 
+@pytest.mark.slow
 def test_the_order_of_the_baselines():
     """On the same traffic; told more, or told the cores, a rule is faster."""
     latency_s = {}

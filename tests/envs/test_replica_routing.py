@@ -94,6 +94,7 @@ def test_rewards_are_minus_the_weighted_seconds_that_requests_take():
     np.testing.assert_allclose(-total * config.reward_unit_s, seconds, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_rules_on_mixed_speeds():
     e2e_s = {
         name: played(replace(MIXED, episode_s=60.0), name)[0].metrics()["mean_e2e_s"].mean()

@@ -30,6 +30,7 @@ def compared(ray_session, tmp_path_factory) -> Path:
     return out / "contextual_bandit" / LABEL
 
 
+@pytest.mark.slow
 def test_compare_leaves_curves_a_table_and_a_plot(compared):
     assert {x.name for x in compared.iterdir()} == {*TRAINED, "regret.csv", "regret.md", "plots"}
     curves = regret.by_seed(regret.read(compared / "regret.csv"))

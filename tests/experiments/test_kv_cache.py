@@ -39,6 +39,7 @@ def trained(ray_session, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_run_leaves_models_logs_and_a_summary(trained):
     folder = trained / "kv_cache" / LABEL
     assert {run.name for run in folder.iterdir()} == NAMES
@@ -87,6 +88,7 @@ def test_evaluate_plays_all_models_below_a_folder(trained, tmp_path):
     assert {path.stem for path in (folder / "plots").iterdir()} == drawn
 
 
+@pytest.mark.slow
 def test_compare_does_all_of_it(ray_session, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(settings.ENV_RUNNERS, "a2c", FEW)
     given = ["compare", "--algorithms", "a2c", "--seeds", "0", *TINY, "--out", str(tmp_path)]

@@ -100,6 +100,7 @@ def test_a_mistake_is_one_line(arguments, message, tmp_path, capsys):
 # Policies that are saved, and read ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_policy_is_trained_saved_and_evaluated_by_name(ray_session, quick, tmp_path, capsys):
     path, out = tmp_path / "checkpoints" / "best", ["--out", str(tmp_path / "runs")]
     words = [*NAMED.split(), "--episodes", "10", "--save-path", str(path), *out]

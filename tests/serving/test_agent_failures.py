@@ -63,6 +63,7 @@ def test_redis_comes_back(tmp_path):
             connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["down", "hangs", "babbles"])
 def test_prometheus_is_away(how, tmp_path):
     with silent() as quiet, babbling() as loud:

@@ -68,6 +68,7 @@ def accuracies(**settings) -> tuple[list[float], object]:
     return [accuracy for _, _, accuracy in heard], model
 
 
+@pytest.mark.slow
 def test_a_short_training():
     """A fiftieth of the whole, from random weights: which values a prompt makes likely.
 
@@ -81,6 +82,7 @@ def test_a_short_training():
     assert not model.training
 
 
+@pytest.mark.slow
 def test_a_model_that_forgot_its_words_learns_them_again():
     """The shipped one with a new last layer: all lookups and copies are right after 80 steps."""
     model, family = copy.deepcopy(language_model.load().model), Family(length=64, num_facts=6)

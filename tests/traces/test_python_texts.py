@@ -22,6 +22,7 @@ def of(samples, dataset: str):
     return [sample for sample in samples if sample.dataset == dataset]
 
 
+@pytest.mark.slow
 def test_a_file_holds_them(samples, tmp_path):
     file = tmp_path / "new" / "prompts.jsonl"
     python_texts.write(file, samples)
@@ -33,6 +34,7 @@ def test_a_file_holds_them(samples, tmp_path):
     assert 1_000 < min(lengths) < 3_000 < 6_000 < max(lengths) < 12_000
 
 
+@pytest.mark.slow
 def test_a_seed_says_what_is_asked(samples):
     assert python_texts.samples(seed=3) == samples
 
