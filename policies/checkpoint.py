@@ -253,21 +253,14 @@ def _module(folder: Path, num_components: int | None) -> RLModule:
     try:
         args, kwargs = constructor["ctor_args_and_kwargs"]
         if num_components is not None:
-            kwargs = {**kwargs, **_with_components(num_components, **kwargs)}
+            spaces = kwargs["observation_space"], kwargs["action_space"]
+            seen, chosen = with_components(*spaces, num_components)
+            kwargs = {**kwargs, "observation_space": seen, "action_space": chosen}
         module = constructor["class"](*args, **{**kwargs, "inference_only": True})
         module.set_state(weights)
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{folder} does not hold a policy that can act: {error!r}") from error
     return module.eval()
-
-
-def _with_components(
-    count: int, observation_space: Any, action_space: Any, **others: Any
-) -> dict[str, Any]:
-    """The spaces of a module with so many components; its own if it has as many."""
-    if observation_space.shape[:1] != (count,):
-        observation_space, action_space = with_components(observation_space, action_space, count)
-    return {"observation_space": observation_space, "action_space": action_space}
 
 
 def _unpickled(file: Path) -> Any:

@@ -36,9 +36,7 @@ class Problem(base.Problem):
             scrape_s=config.scrape_s,
             slo_s=(config.slo_ttft_s, config.slo_tpot_s),
             chain_tokens=recorded[0].block_tokens,
-            max_tokens=max(
-                int((one["prompt_tokens"] + one["output_tokens"]).max()) for one in recorded
-            ),
+            max_tokens=max(one.max_tokens for one in recorded),
         )
         self.step_cost_s = np.zeros(num_envs)
         self._cost_s = np.zeros(num_envs)

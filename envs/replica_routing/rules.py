@@ -38,7 +38,7 @@ def prefix_affinity(
 
     So do Preble's exploit and explore, and Ray Serve's prefix-aware router.
     """
-    share = seen.matched_tokens / np.maximum(seen.request_prompt_tokens[..., None], 1)
+    share = _matched_share(seen)
     spare = seen.requests - seen.requests.min(axis=-1, keepdims=True) <= imbalance
     goes = (share >= least_share) & spare
     return least_requests(seen, config) - 1e6 * share * goes
@@ -53,7 +53,7 @@ def cache_aware(
     """
     most, fewest = (f(seen.requests, axis=-1, keepdims=True) for f in (np.max, np.min))
     unequal = (most - fewest > absolute) & (most > relative * fewest)
-    matched = seen.matched_tokens / np.maximum(seen.request_prompt_tokens[..., None], 1)
+    matched = _matched_share(seen)
     matches = matched.max(axis=-1, keepdims=True) > share
     return np.where(unequal, seen.requests, np.where(matches, -matched, seen.prompt_tokens))
 
@@ -66,7 +66,7 @@ def scorers(
     free; the last two as last scraped. It has no speeds."""
     least, most = (f(seen.waiting, axis=-1, keepdims=True) for f in (np.min, np.max))
     short = (most - seen.waiting + (most == least)) / np.maximum(most - least, 1)
-    matched = seen.matched_tokens / np.maximum(seen.request_prompt_tokens[..., None], 1)
+    matched = _matched_share(seen)
     return -(prefix * matched + queue * short + cache * (1.0 - seen.kv_usage))
 
 
@@ -113,6 +113,10 @@ def marginal_cost(
     both = np.minimum(output, output_tokens / 2)
     own_s = about.wait_s + output * about.token_s
     return own_s + companions * (about.delay_s + both * about.drag_s)
+
+
+def _matched_share(seen: Measured) -> np.ndarray:
+    return seen.matched_tokens / np.maximum(seen.request_prompt_tokens[..., None], 1)
 
 
 def _speed(seen: Measured) -> np.ndarray:

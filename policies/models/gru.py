@@ -214,7 +214,8 @@ def describes_components(
 def with_components(
     observation_space: gymnasium.spaces.Box, action_space: gymnasium.Space, num_components: int
 ) -> tuple[gymnasium.spaces.Box, gymnasium.Space]:
-    """The same spaces with another M, all of whose components are like the first.
+    """The same spaces with another M, all of whose components are like the first; those that have
+    so many already are left as they are.
 
     Raises:
         ValueError: if the observation does not describe components, see `describes_components`, and
@@ -222,6 +223,8 @@ def with_components(
     """
     if isinstance(num_components, bool) or num_components < 1:
         raise ValueError(f"num_components is {num_components!r}; it must be at least 1")
+    if observation_space.shape[:1] == (num_components,):
+        return observation_space, action_space
     if not describes_components(observation_space, action_space):
         raise ValueError(
             f"observations of {observation_space} and actions of {action_space} have no "

@@ -88,6 +88,11 @@ class LLMRequests(Trace):
         the steps of a trace agree; those of a `window` are its own, 0 to the number of nodes."""
         return _read_only(chains.nodes(self.block_ids, self.block_starts))
 
+    @property
+    def max_tokens(self) -> int:
+        """Of the longest request, prompt and output."""
+        return int((self["prompt_tokens"] + self["output_tokens"]).max())
+
     def prefix_hit_tokens(self, engine_block_tokens: int = 1) -> np.ndarray:
         """Tokens of each prompt, [n] int64, that some earlier row of this trace has too.
 

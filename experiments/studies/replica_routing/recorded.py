@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 
 from marlserve.envs.sims.replica import Engine, Replicas, TableTiming
-from marlserve.experiments.studies.replica_routing import calibration
-from marlserve.traces import llm_requests
+from marlserve.experiments.studies.replica_routing import calibration, replaying
+from marlserve.traces.llm_requests import LLMRequests
 
 # The most that a mean or a 95th percentile may be off, and a share of prompt tokens in the cache.
 BOUNDS = {"driven": {"mean": 0.02}, "scaled": {"mean": 0.10, "p95": 0.15}, "fitted": {}}
@@ -56,7 +56,7 @@ class Recorded:
     engine: Engine
     requests: pd.DataFrame
     passes: pd.DataFrame
-    trace: llm_requests.LLMRequests
+    trace: LLMRequests
     to_engine_ms: float
     to_client_ms: float
     factor: float
@@ -75,29 +75,37 @@ def compared(folder: Path, described: dict[str, Any]) -> tuple[list[dict[str, st
     rows, beyond = [], []
     for run in described["runs"]:
         recorded = read(folder, described, run, timing)
-        for way, bounds in BOUNDS.items():
-            served = replayed(recorded, way)
-            row = {"run": recorded.name, "requests": str(len(served)), "served": way}
-            for name, field in _TIMES.items():
-                theirs = recorded.requests[f"{field}_ms"] - recorded.requests["sent_ms"]
-                ours = (served[f"{field}_ns"] - served["arrival_ns"]) / 1e6
-                ours = ours + recorded.to_engine_ms + recorded.to_client_ms
-                for what, measure in (("mean", np.mean), ("p95", _p95)):
-                    off = float(measure(ours) / measure(theirs) - 1.0)
-                    row[f"{name}: {what}"] = f"{off:+.1%}"
-                    if not abs(off) <= bounds.get(what, np.inf):
-                        beyond.append(f"{recorded.name}, {way}: {what} {name} is off by {off:+.1%}")
-            hits = served["hit_tokens"].sum() / served["prompt_tokens"].sum()
-            apart_ms = served["admitted_ns"] / 1e6 - recorded.requests["admitted_ms"].to_numpy()
-            alike = float((np.abs(apart_ms) < _SAME_MS).mean())
-            row["admitted in that pass, %"] = f"{100.0 * alike:.1f}" if way == "driven" else ""
-            if way == "driven" and alike < ADMITTED:
-                beyond.append(f"{recorded.name}, {way}: {alike:.1%} are admitted in that pass")
-            row["cached share: ours, theirs"] = f"{hits:.4f}, {recorded.hit_share:.4f}"
-            if way == "driven" and abs(hits - recorded.hit_share) > HITS:
-                beyond.append(f"{recorded.name}, {way}: cached is {hits:.4f}")
+        for way in BOUNDS:
+            row, wrong = _judged(recorded, way)
             rows.append(row)
+            beyond += [f"{recorded.name}, {way}: {what}" for what in wrong]
     return rows, beyond
+
+
+def _judged(recorded: Recorded, way: str) -> tuple[dict[str, str], list[str]]:
+    """The row of one run that is served in one way, and what is beyond its bounds."""
+    served, bounds, beyond = replayed(recorded, way), BOUNDS[way], []
+    row = {"run": recorded.name, "requests": str(len(served)), "served": way}
+    for name, field in _TIMES.items():
+        theirs = recorded.requests[f"{field}_ms"] - recorded.requests["sent_ms"]
+        ours = (served[f"{field}_ns"] - served["arrival_ns"]) / 1e6
+        ours = ours + recorded.to_engine_ms + recorded.to_client_ms
+        for what, measure in (("mean", np.mean), ("p95", _p95)):
+            off = float(measure(ours) / measure(theirs) - 1.0)
+            row[f"{name}: {what}"] = f"{off:+.1%}"
+            if not abs(off) <= bounds.get(what, np.inf):
+                beyond.append(f"{what} {name} is off by {off:+.1%}")
+    hits = served["hit_tokens"].sum() / served["prompt_tokens"].sum()
+    apart_ms = served["admitted_ns"] / 1e6 - recorded.requests["admitted_ms"].to_numpy()
+    alike = float((np.abs(apart_ms) < _SAME_MS).mean())
+    driven = way == "driven"
+    row["admitted in that pass, %"] = f"{100.0 * alike:.1f}" if driven else ""
+    row["cached share: ours, theirs"] = f"{hits:.4f}, {recorded.hit_share:.4f}"
+    if driven and alike < ADMITTED:
+        beyond.append(f"{alike:.1%} are admitted in that pass")
+    if driven and abs(hits - recorded.hit_share) > HITS:
+        beyond.append(f"cached is {hits:.4f}")
+    return row, beyond
 
 
 def read(
@@ -133,11 +141,7 @@ def read(
     for name in ("start_ms", "waiting"):
         passes[name] = calibration.numbers(file, passes, name)
     tokens = described["trace_block_tokens"]
-    trace = llm_requests.load(path=folder / run["trace"], block_tokens=tokens)
-    if len(trace) != len(requests):
-        raise ValueError(
-            f"{run['trace']} has {len(trace)} requests, {run['run']}.csv {len(requests)}"
-        )
+    trace = replaying.read(folder, run["trace"], f"{run['run']}.csv", len(requests), tokens)
     for name, column in (("input_tokens", "prompt_tokens"), ("output_tokens", "output_tokens")):
         other = requests[name].to_numpy() != trace[column]
         if other.any():
@@ -164,21 +168,15 @@ def read(
 
 def replayed(recorded: Recorded, way: str) -> np.ndarray:
     """The requests as the simulator serves them, [N] (dtype `replica_arrays.REQUEST`)."""
-    trace = recorded.trace
     engine = recorded.engine if way != "driven" else replace(recorded.engine, timing=_UNIT)
-    longest = int((trace["prompt_tokens"] + trace["output_tokens"]).max())
-    replicas = Replicas(1, [engine], chain_tokens=trace.block_tokens, max_tokens=longest)
-    replicas.reset(
-        *(0, trace["prompt_tokens"], trace["output_tokens"]),
-        *(trace.block_starts, trace.chain_nodes),
-        slowness=recorded.factor if way == "scaled" else 1.0,
-    )
+    slowness = recorded.factor if way == "scaled" else 1.0
+    replicas = replaying.waiting(recorded.trace, [engine], slowness)
     sent_ms = recorded.requests["sent_ms"].to_numpy(float)
     arrival_ns = np.rint((sent_ms + recorded.to_engine_ms) * 1e6).astype(np.int64)
     if way == "driven":
         _drive(replicas, _engine_has_ns(recorded, arrival_ns), recorded.passes)
     else:
-        replicas.play(np.zeros((1, len(trace)), np.int64), arrival_ns[None])
+        replicas.play(np.zeros((1, len(arrival_ns)), np.int64), arrival_ns[None])
     return replicas.requests[0]
 
 

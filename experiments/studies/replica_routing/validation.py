@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marlserve.envs.sims.replica import Engine, Replicas, Timing
+from marlserve.envs.sims.replica import Engine, Timing
 from marlserve.experiments.reports.markdown import markdown_lines
-from marlserve.experiments.studies.replica_routing import recorded
+from marlserve.experiments.studies.replica_routing import recorded, replaying
 from marlserve.experiments.studies.study import Study
-from marlserve.traces import llm_requests
 
 TIMINGS: dict[str, Callable[[int], Timing]] = {  # by the tokens that the cache holds
     "polynomial": Timing.of_cache,  # of NVIDIA Dynamo's mock engine
@@ -150,11 +149,7 @@ def compared(folder: Path, run: dict[str, Any]) -> dict[str, str]:
 
 def replayed(folder: Path, run: dict[str, Any], workers: np.ndarray) -> np.ndarray:
     """The requests of a run as the simulator serves them, [N] (dtype `replica_arrays.REQUEST`)."""
-    trace = llm_requests.load(path=folder / run["trace"])
-    if len(trace) != len(workers):
-        raise ValueError(
-            f"{run['trace']} has {len(trace)} requests, {run['name']}.csv {len(workers)}"
-        )
+    trace = replaying.read(folder, run["trace"], f"{run['name']}.csv", len(workers))
     engine = Engine(
         run["block_size"],
         run["num_blocks"],
@@ -163,14 +158,7 @@ def replayed(folder: Path, run: dict[str, Any], workers: np.ndarray) -> np.ndarr
         run["prefix_caching"],
         TIMINGS[run["timing"]](run["num_blocks"] * run["block_size"]),
     )
-    longest = int((trace["prompt_tokens"] + trace["output_tokens"]).max())
-    replicas = Replicas(
-        1, [engine] * run["workers"], chain_tokens=trace.block_tokens, max_tokens=longest
-    )
+    replicas = replaying.waiting(trace, [engine] * run["workers"])
     arrival_ns = np.rint((trace.time_s - trace.time_s[0]) / run["arrival_speedup"] * 1e9)
-    replicas.reset(
-        *(0, trace["prompt_tokens"], trace["output_tokens"]),
-        *(trace.block_starts, trace.chain_nodes),
-    )
     replicas.play(workers[None], arrival_ns[None])
     return replicas.requests[0]
