@@ -53,15 +53,8 @@ MANIFEST, WEIGHTS = "policy.json", "policy.safetensors"
 _INNERMOST = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 
 
-def save(policy: PolicyFile, to: str | Path) -> Path:
-    """Write a folder with both files; it appears at once, or not at all.
-
-    Raises:
-        ValueError: if there is something already.
-    """
-    to = Path(to)
-    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise ValueError(f"{to} exists; a policy file needs a new folder")
+def encoded(policy: PolicyFile) -> tuple[bytes, bytes]:
+    """The contents of both files, `policy.json` and `policy.safetensors`."""
     arrays = {
         f"{name}/{key}": np.ascontiguousarray(array)
         for name, network in policy.networks.items()
@@ -79,11 +72,36 @@ def save(policy: PolicyFile, to: str | Path) -> Path:
     text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     # What holds nothing but values is one line: no string of JSON has a line's end in it.
     text = _INNERMOST.sub(lambda part: re.sub(r"\n\s*", " ", part.group()), text)
+    return text.encode(), weights
+
+
+def decoded(manifest: bytes, weights: bytes) -> PolicyFile:
+    """What `encoded` wrote.
+
+    Raises:
+        ValueError: if it is broken, of an unknown version, changed, or does not fit together.
+    """
+    try:
+        return _from_manifest(json.loads(manifest, parse_constant=_refused), weights)
+    except (ValueError, SafetensorError) as error:  # also of JSON and of Unicode
+        raise ValueError(str(error)) from error
+
+
+def save(policy: PolicyFile, to: str | Path) -> Path:
+    """Write a folder with both files; it appears at once, or not at all.
+
+    Raises:
+        ValueError: if there is something already.
+    """
+    to = Path(to)
+    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise ValueError(f"{to} exists; a policy file needs a new folder")
+    manifest, weights = encoded(policy)
     unfinished = to.absolute().parent / f".{to.name}.{uuid4().hex}"
     unfinished.mkdir(parents=True)
     try:
         (unfinished / WEIGHTS).write_bytes(weights)
-        (unfinished / MANIFEST).write_text(text, encoding="utf-8")
+        (unfinished / MANIFEST).write_bytes(manifest)
         os.rename(unfinished, to)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -104,8 +122,8 @@ def read(path: str | Path) -> PolicyFile:
     except OSError as error:
         raise ValueError(f"{folder} is no policy file: {error}") from error
     try:
-        return _from_manifest(json.loads(text, parse_constant=_refused), data)
-    except (ValueError, SafetensorError) as error:  # also of JSON and of Unicode
+        return decoded(text, data)
+    except ValueError as error:
         raise ValueError(f"{folder} is no policy file that can be read: {error}") from error
 
 

@@ -39,6 +39,9 @@ LAYERS = (
     "serving.replica_state",
     "serving.training",
     "serving.agent",
+    "serving.wire",
+    "serving.client",
+    "serving.trainer",
     "serving",
 )
 APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other
@@ -268,7 +271,9 @@ def test_every_file_has_its_manual():
 
 def test_no_file_is_longer_than_300_lines():
     lengths = {relative(path): len(path.read_text().splitlines()) for path in FILES}
-    assert {path: length for path, length in lengths.items() if length > 300} == {}
+    made = "_pb2"  # by protoc
+    long = {path: length for path, length in lengths.items() if length > 300 and made not in path}
+    assert long == {}
 
 
 def test_no_file_is_named_for_nothing():

@@ -1,0 +1,11 @@
+"""The client: for programs that own their own main loop, without torch and without Ray.
+
+    from marlserve.serving.client.agent import Agent            # and its manual
+    from marlserve.serving.client.settings import ClientSettings
+
+- `settings`: where the trainer is, and what happens when it is not
+- `agent`: what a program holds; `episode`, `decision`: of one agent; `books`: counts and times
+- `playing`: the policy; `recording`: what is made of its steps; `outbox`, `spill`: what waits
+- `link`: the threads that speak with the trainer, by `marlserve.serving.wire`
+- `rl4sys`: the same by RL4Sys's names
+"""

@@ -1,0 +1,143 @@
+"""What waits to be sent: a bounded queue between the program and the network, and its losses.
+
+Fragments leave in the order in which they came, once their rewards are known or due. Why steps are
+never sent:
+
+    full        there was no room, or none on the disk either
+    stale       too many versions behind to be learned from
+    other_run   of a policy of another run of the trainer, for an on-policy learner
+    refused     the trainer did not take them
+    unreadable  fragments on the disk that are broken, or of other spaces; they count as one step
+    unsent      the client was closed before the trainer said that it has them
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from itertools import islice
+from math import inf
+from threading import Condition
+
+from marlserve.serving.client.recording import Recording
+from marlserve.serving.client.settings import ClientSettings
+from marlserve.serving.client.spill import Spill
+from marlserve.serving.wire import trainer_pb2 as pb
+from marlserve.serving.wire.contract import Contract
+
+_MOST_FRAGMENTS = 64  # that go at once
+_LOOK_S = 0.1  # between two looks for rewards
+LINGER_S = 1.0  # what is complete waits no longer for more of its kind
+
+
+class Outbox:
+    """See the module.
+
+    Attributes:
+        lost: steps that were never sent, by reason.
+        defaulted: steps whose reward was not known in time.
+
+    Args:
+        forget: is told the ids of decisions that cannot be told a reward any more.
+    """
+
+    def __init__(self, settings: ClientSettings, forget: Callable[[list[int]], None]):
+        self._settings, self._forget = settings, forget
+        self.lost: Counter[str] = Counter()
+        self.defaulted = 0
+        self._changed = Condition()
+        self._queue: deque[Recording] = deque()
+        self._steps, self._is_closed = 0, False
+        folder = settings.spill_folder
+        self._spill = None if folder is None else Spill(folder, settings.spill_bytes)
+
+    def put(self, recording: Recording) -> None:
+        """Queue a fragment that is closed; waits for room if the settings say so."""
+        most = self._settings.buffer_steps
+        with self._changed:
+            if self._settings.when_full == "wait":
+                self._changed.wait_for(
+                    lambda: self._steps + recording.count <= most or self._is_closed
+                )
+            while self._queue and self._steps + recording.count > most:
+                self._make_room()
+            self._queue.append(recording)
+            self._steps += recording.count
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float, contract: Contract) -> list[pb.Fragment]:
+        """What is to be sent next, without numbers; nothing if nothing is ready after this time."""
+        until_s = time.monotonic() + timeout_s
+        with self._changed:
+            while not (count := self._ready()) and not self._has_spilled():
+                now_s = time.monotonic()
+                if now_s >= until_s or self._is_closed:
+                    break
+                self._changed.wait(min(until_s, self._next_s(now_s)) - now_s)
+            recordings = [self._popped() for _ in range(count)]
+        if self._spill is not None and self._has_spilled():
+            spilled, unreadable = self._spill.take(self._settings.most_steps, contract)
+            if unreadable:
+                self.lost["unreadable"] += unreadable
+            return [*spilled, *map(self._sealed, recordings)]
+        return [self._sealed(recording) for recording in recordings]
+
+    def close(self) -> None:
+        """Let what is there go at once; rewards that are not known are the default."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def give_up(self) -> None:
+        """Nothing more is sent."""
+        with self._changed:
+            if self._queue:
+                self.lost["unsent"] += self._steps
+            self._queue.clear()
+            self._steps = 0
+
+    @property
+    def waiting_steps(self) -> int:
+        """How many are queued in memory."""
+        return self._steps
+
+    def _has_spilled(self) -> bool:
+        return self._spill is not None and len(self._spill) > 0
+
+    def _ready(self) -> int:
+        """How many fragments may go now, from the first one on."""
+        now_s, count = time.monotonic(), 0
+        for recording in islice(self._queue, _MOST_FRAGMENTS):
+            if not (self._is_closed or recording.due_s <= now_s or recording.is_complete):
+                break
+            count += 1
+        if not count or self._is_closed or count >= self._settings.send_frequency:
+            return count
+        return count if self._queue[0].closed_s + LINGER_S <= now_s else 0
+
+    def _next_s(self, now_s: float) -> float:
+        """When to look again, if nothing comes in the meantime."""
+        if not self._queue:
+            return inf
+        first = self._queue[0]
+        if not first.is_complete:  # nobody says when its rewards are told
+            return min(max(first.due_s, now_s + 0.001), now_s + _LOOK_S)
+        return max(first.closed_s + LINGER_S, now_s + 0.001)
+
+    def _popped(self) -> Recording:
+        recording = self._queue.popleft()
+        self._steps -= recording.count
+        self._changed.notify_all()
+        return recording
+
+    def _sealed(self, recording: Recording) -> pb.Fragment:
+        steps, unknown = recording.seal(self._settings.default_reward)
+        self.defaulted += unknown
+        self._forget(recording.ids)
+        return steps.message(0)
+
+    def _make_room(self) -> None:
+        """The oldest fragment goes to the disk, or is lost."""
+        recording = self._popped()
+        fragment = self._sealed(recording)
+        if self._spill is None or not self._spill.put(fragment):
+            self.lost["full"] += recording.count

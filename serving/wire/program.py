@@ -1,0 +1,99 @@
+"""The file that a program and its trainer share: JSON, or YAML, in the shape that RL4Sys gave it.
+
+    {
+      "client_id": "luna-landing",               the name of the policy, and of its clients
+      "algorithm_name": "PPO",                   see `trainer.algorithms`
+      "algorithm_parameters": {"input_size": 8, "act_dim": 4, "seed": 0, "gamma": 0.99, ...},
+      "type": "onpolicy",                        or "offpolicy", as the algorithm is
+      "train_server_address": "localhost:50051",
+      "send_frequency": 10,                      trajectories that are sent together
+      "max_traj_length": 1000,                   steps; longer episodes are sent in parts
+      "act_limit": 1.0                           of numbers as actions, which there are none
+    }
+
+All but `client_id` may be left out. Beyond that there are the fields of `Program`: `token`, `ca`,
+`certificate` and `key` for connections beyond this machine, `observation_space` and `action_space`
+in place of `input_size` and `act_dim`, where the trainer saves itself (`folder`), and how a client
+behaves (see `client.settings`). Unknown keys are errors.
+"""
+
+import json
+from dataclasses import dataclass, field, fields
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from marlserve.envs import checks
+
+TYPES = {"onpolicy": True, "offpolicy": False}
+
+
+@dataclass(frozen=True)
+class Program:
+    """See the module.
+
+    Raises:
+        ValueError: on construction, naming the field, its value and what is allowed.
+    """
+
+    client_id: str
+    algorithm_name: str = "PPO"
+    algorithm_parameters: dict[str, Any] = field(default_factory=dict)
+    act_limit: float = 1.0
+    max_traj_length: int = 1_000
+    type: str = ""
+    train_server_address: str = "127.0.0.1:50051"
+    send_frequency: int = 1
+    observation_space: dict[str, Any] | None = None
+    action_space: dict[str, Any] | None = None
+    token: str = field(default="", repr=False)
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    folder: str = ""
+    save_every_s: float = 60.0
+    buffer_steps: int = 20_000
+    when_full: str = "drop"
+    spill_folder: str | None = None
+    reward_deadline_s: float = 0.0
+    default_reward: float = 0.0
+    fallback_action: int | tuple[int, ...] = 0
+    evaluator: str = "numba"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.tuples(self, "fallback_action")
+        checks.require(self, "client_id", 0 < len(self.client_id) <= 200, "1 to 200 letters")
+        for name in ("algorithm_name", "train_server_address"):
+            checks.kind(self, name, str)
+        checks.kind(self, "algorithm_parameters", dict)
+        checks.number(self, "act_limit", 0.0, inf)
+        checks.whole(self, "max_traj_length", 1, 1_000_000)
+        checks.choice(self, "type", ("", *TYPES))
+        checks.number(self, "save_every_s", 0.1, 1e7)
+
+
+def read(path: str | Path) -> Program:
+    """What the file says.
+
+    Raises:
+        ValueError: if it is missing or broken, for unknown keys, with those that are known, and for
+            bad values.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        said = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    known = [each.name for each in fields(Program)]
+    if not isinstance(said, dict) or "client_id" not in said:
+        raise ValueError(f"{path} has no client_id; it may have {known}")
+    if unknown := sorted(set(map(str, said)) - set(known)):
+        raise ValueError(f"{path} has the unknown keys {unknown}; known are {known}")
+    try:
+        return Program(**said)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,180 @@
+"""What is lost between a program and its trainer, and why; and that nothing else is."""
+
+import threading
+
+import numpy as np
+import pytest
+from external_cases import agent_of, contract, fronted, inlet_of, play, policy, steps, until
+
+SEEN = np.zeros(4, np.float32)
+STEP_S = 0.5  # that a learner waits for steps
+
+
+@pytest.fixture
+def front():
+    with fronted() as front:
+        yield front
+
+
+@pytest.fixture
+def inlet(front):
+    inlet = inlet_of(front)
+    inlet.publish(policy(), 0.0)
+    yield inlet
+    inlet.close()
+
+
+@pytest.fixture
+def agent(front, inlet):
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        yield agent
+
+
+def everything(inlet) -> list:
+    """All that has arrived so far."""
+    return inlet.take(1_000_000, STEP_S)
+
+
+def test_what_is_too_old_is_not_handed_out(front):
+    inlet = inlet_of(front, contract(on_policy=True, most_staleness=1))
+    inlet.publish(policy(), 0.0)
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        play(agent, 2)
+        until(lambda: agent.link.sent == 10)
+        for _ in range(2):
+            inlet.publish(policy(), 0.0)
+        assert inlet.take(10, 0.1) == []
+        assert front.intakes["policy"].dropped["stale"] == 10
+        until(lambda: agent.link.newest.version == 3)
+        play(agent, 1)
+        assert sum(map(len, inlet.take(5, 60.0))) == 5
+    assert front.intakes["policy"].taken == 5
+
+
+def test_what_the_trainer_refuses_is_counted_and_the_rest_is_taken(agent, front, inlet):
+    agent.act(np.full(4, 20.0, np.float32)).reward(1.0)  # beyond the space
+    agent.end(terminated=True)
+    play(agent, 1)
+    agent.close()
+    assert [len(x) for x in everything(inlet)] == [5]
+    assert agent.outbox.lost == {"refused": 1}
+    assert "outside of Box" in agent.link.refused
+    assert front.intakes["policy"].dropped == {"invalid": 1}
+
+
+def test_a_full_queue_makes_a_simulator_wait_and_nothing_is_lost(front):
+    inlet = inlet_of(front, contract(capacity_steps=10))
+    inlet.publish(policy(), 0.0)
+    agent = agent_of(front, most_steps=5, buffer_steps=10, when_full="wait")
+    assert agent.wait_for_policy(60)
+    thread = threading.Thread(target=play, args=(agent, 40))
+    thread.start()
+    got = 0
+    while got < 200:
+        got += sum(map(len, inlet.take(5, 60.0)))
+    thread.join()
+    agent.close()
+    assert got == agent.link.sent == 200
+    assert agent.outbox.lost.total() == front.intakes["policy"].dropped.total() == 0
+
+
+def test_a_full_queue_loses_the_oldest_unless_told_otherwise(front):
+    inlet = inlet_of(front, contract(capacity_steps=5))
+    inlet.publish(policy(), 0.0)
+    agent = agent_of(front, most_steps=5, buffer_steps=20)
+    assert agent.wait_for_policy(60)
+    play(agent, 100)
+    agent.close(timeout_s=0.5)
+    lost = agent.outbox.lost
+    assert lost["full"] > 0
+    assert agent.link.sent + lost.total() == 500
+
+
+def test_what_does_not_fit_goes_to_the_disk_and_is_sent_later(front, tmp_path):
+    inlet = inlet_of(front, contract(capacity_steps=5))
+    inlet.publish(policy(), 0.0)
+    spill = {"when_full": "spill", "spill_folder": tmp_path / "spill"}
+    agent = agent_of(front, most_steps=5, buffer_steps=10, **spill)
+    assert agent.wait_for_policy(60)
+    play(agent, 50)
+    assert len(list((tmp_path / "spill").iterdir())) > 20
+    got = 0
+    while got < 250:
+        got += sum(map(len, inlet.take(5, 60.0)))
+    agent.close()
+    assert got == 250
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert agent.outbox.lost.total() == 0
+
+
+def test_a_client_finds_a_front_that_was_started_anew():
+    """Nothing of what was sent before or after it is lost, but for what lay in the queue."""
+    with fronted() as front:
+        inlet = inlet_of(front)
+        inlet.publish(policy(), 0.0)
+        agent = agent_of(front)
+        assert agent.wait_for_policy(60)
+        play(agent, 2)
+        assert sum(map(len, inlet.take(10, 60.0))) == 10
+    play(agent, 2)  # while it is away
+    first_run = agent.link.newest.run
+    with fronted(address=front.address) as again:
+        inlet = inlet_of(again)
+        inlet.publish(policy((9.0, 0.0, 0.0)), 0.0)
+        assert sum(map(len, inlet.take(10, 60.0))) == 10
+        until(lambda: agent.link.newest.run != first_run)
+        assert agent.act(SEEN).action == 0
+        agent.close()
+    assert agent.outbox.lost.total() == 0
+
+
+def test_a_learner_finds_a_front_that_was_started_anew():
+    """It offers its contract again, and publishes again; an answer for its port is awaited."""
+    with fronted() as front:
+        inlet = inlet_of(front)
+        inlet.publish(policy(), 0.0)
+        front.intakes.clear()  # as a new one has none
+        assert inlet.take(1, 0.1) == []
+        assert front.intakes["policy"].newest_version == 1
+
+
+def test_what_is_sent_twice_is_taken_once(front, inlet):
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        fragment = steps(run=front.run).message(1)
+        for _ in range(2):  # as after an answer that was lost
+            agent.link._push([fragment])
+    assert sum(map(len, everything(inlet))) == 3
+    assert front.intakes["policy"].dropped == {"duplicate": 3}
+
+
+def test_64_clients_at_once_lose_nothing(front, inlet):
+    agents = [agent_of(front, client_id=f"client-{i}") for i in range(64)]
+    assert all(agent.wait_for_policy(60) for agent in agents)
+    threads = [threading.Thread(target=play, args=(agent, 4)) for agent in agents]
+    for thread in threads:
+        thread.start()
+    got = []
+    while sum(map(len, got)) < 64 * 20:
+        got += inlet.take(20, 60.0)
+    for thread, agent in zip(threads, agents, strict=True):
+        thread.join()
+        agent.close()
+    assert sum(map(len, got)) == 64 * 20
+    assert len({(x.session, x.episode) for x in got}) == 64 * 4
+    assert front.intakes["policy"].dropped.total() == 0
+    assert all(agent.outbox.lost.total() == 0 for agent in agents)
+
+
+def test_a_decision_does_not_wait_for_a_trainer_that_is_stuck(front, inlet):
+    """The line is held, and nothing that a program does stands still for it."""
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        stuck = threading.Event()
+        agent.link._push = lambda fragments: stuck.wait(30)
+        play(agent, 100)
+        assert agent.books.last_id == 500
+        assert agent.link.sent == 0
+        stuck.set()
