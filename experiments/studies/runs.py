@@ -30,8 +30,9 @@ def experiment_of(folder: Path) -> Experiment:
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{str(folder)!r} is not a folder; expected one of a run")
+    file = "experiment.json"
     if is_policy_file(folder):
-        told = export.read(folder).training.get(EXPERIMENT)
+        file, told = MANIFEST, export.read(folder).training.get(EXPERIMENT)
         if not isinstance(told, dict):
             raise ValueError(f"{folder} is a policy file that does not tell its experiment")
     else:
@@ -39,7 +40,7 @@ def experiment_of(folder: Path) -> Experiment:
     try:
         return Experiment(**told)
     except TypeError as error:
-        raise ValueError(f"{folder} has a broken experiment: {error}") from error
+        raise ValueError(f"{folder} has a broken {file}: {error}") from error
 
 
 def is_policy_file(folder: Path) -> bool:
