@@ -67,6 +67,12 @@ docs: .venv/installed-docs typed  ## make the pages a site, in build/site
 	@$(uv) -e '.[docs]' || $(pip) -e '.[docs]'
 	@touch $@
 
+evidence: .venv/installed  ## make all published tables anew, for hours; it goes on if stopped
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/python experiments/evidence.py make $(ARGS)
+
+evidence-check: .venv/installed  ## play the published policy files again, and compare the means
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/python experiments/evidence.py check $(ARGS)
+
 setup: .venv/installed  ## install into .venv
 
 clean:  ## remove caches, numba's too, and builds
@@ -98,4 +104,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test test-llm lint types typed docs setup clean distclean
+.PHONY: help demo check test test-llm lint types typed docs evidence evidence-check setup clean distclean
