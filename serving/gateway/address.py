@@ -9,13 +9,31 @@ address.give_back(connection)
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from marlserve.serving.gateway.connection import Connection, Head, connected
 
 _MOST_IDLE = 256
 _CONNECT_S = 2.0
+
+
+class Addresses:
+    """Of all replicas, by their names, which are URLs."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Address] = {}
+
+    def __getitem__(self, name: str) -> "Address":
+        """Errors as of `Address`."""
+        if name not in self._known:
+            self._known[name] = Address(name)
+        return self._known[name]
+
+    def keep(self, names: Collection[str]) -> None:
+        """End what is idle of all others."""
+        for name in self._known.keys() - set(names):
+            self._known.pop(name).close()
 
 
 class Address:

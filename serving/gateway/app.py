@@ -106,16 +106,16 @@ class App:
                 return
             try:
                 if method == "POST":
-                    fleet.add(url, float(speed))
+                    fleet.add(self.gateway.addresses[url].url, float(speed))
                 else:
-                    fleet.drain(url)
+                    fleet.drain(url.rstrip("/"))
             except ValueError as error:
                 await caller.refuse(409 if "already" in str(error) else 422, str(error))
                 return
         now_s, caller.status = clock(), 200
         found = [
             {
-                "url": replica.url,
+                "url": replica.name,
                 "available": replica.is_available(now_s),
                 "up": replica.is_up,
                 "draining": replica.is_draining,

@@ -82,7 +82,7 @@ class Attempts:
         body: dict[str, Any] = {
             "time_s": decision.time_s,
             "num_replicas": len(allowed),
-            "replica": replica.url,
+            "replica": replica.name,
             "seen": {name: array.tolist() for name, array in seen._asdict().items()},
             "allowed": allowed.tolist(),
             "arm": decision.arm,

@@ -1,6 +1,6 @@
 """All replicas of a gateway, as its decisions see them; they come and go while it runs.
 
-    fleet = Fleet(settings)
+    fleet = Fleet(("http://127.0.0.1:8001", "http://127.0.0.1:8002"))
     seen = fleet.measured(prompt, session, now_s)             # Measured, [R]
     flight = fleet.sent(prompt, session, replica, matched_tokens, now_s)
 
@@ -33,12 +33,12 @@ class Fleet:
         gateway: which one of `num_gateways` this is.
 
     Raises:
-        ValueError: for what is no URL, and for one that comes twice.
+        ValueError: for a name that comes twice.
     """
 
     def __init__(
         self,
-        urls: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
         speeds: tuple[float, ...] = (),
         cache_tokens: float = 2.0**20,
         gateway: int = 0,
@@ -48,42 +48,40 @@ class Fleet:
         self.index = PrefixIndex(num_gateways)
         self._cache_tokens, self._gateway = cache_tokens, gateway
         self._homes: dict[str, Replica] = {}
-        for url, speed in zip(urls, speeds or (0.0,) * len(urls), strict=True):
-            self.add(url, speed)
+        for name, speed in zip(names, speeds or (0.0,) * len(names), strict=True):
+            self.add(name, speed)
 
-    def named(self, url: str) -> Replica | None:
-        """The replica of that URL."""
-        wanted = url.rstrip("/")
-        return next((replica for replica in self.replicas if replica.url == wanted), None)
+    def named(self, name: str) -> Replica | None:
+        """The replica of that name."""
+        return next((replica for replica in self.replicas if replica.name == name), None)
 
-    def add(self, url: str, speed: float = 0.0) -> Replica:
+    def add(self, name: str, speed: float = 0.0) -> Replica:
         """One more, the last; one that drains goes on.
 
         Raises:
-            ValueError: for what is no URL, one that is there, and one more than 1,024.
+            ValueError: for one that is there, and one more than 1,024.
         """
-        made = Replica(url, speed, self._cache_tokens)
-        found = self.named(url)
+        found = self.named(name)
         if found is not None and found.is_draining:
             found.is_draining = False
             return found
         if found is not None:
-            raise ValueError(f"replica {found.url} is there already")
+            raise ValueError(f"replica {found.name} is there already")
         if len(self.replicas) >= MOST_REPLICAS:
             raise ValueError(f"there are {MOST_REPLICAS} replicas; no more are allowed")
-        self.replicas.append(made)
-        return made
+        self.replicas.append(Replica(name, speed, self._cache_tokens))
+        return self.replicas[-1]
 
-    def drain(self, url: str) -> Replica:
+    def drain(self, name: str) -> Replica:
         """It gets nothing more, and goes once it is idle.
 
         Raises:
-            ValueError: if there is none of that URL.
+            ValueError: if there is none of that name.
         """
-        found = self.named(url)
+        found = self.named(name)
         if found is None:
-            known = [replica.url for replica in self.replicas]
-            raise ValueError(f"replica is {url!r}; allowed is one of {known}")
+            known = [replica.name for replica in self.replicas]
+            raise ValueError(f"replica is {name!r}; allowed is one of {known}")
         found.is_draining = True
         self.remove_idle()
         return found
@@ -92,7 +90,6 @@ class Fleet:
         """Those that drain, and have nothing under way."""
         for replica in [each for each in self.replicas if each.is_draining and not each.requests]:
             self.replicas.remove(replica)
-            replica.address.close()
 
     def available(self, now_s: float) -> list[bool]:
         """Which replicas may get requests, [R]."""

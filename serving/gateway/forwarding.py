@@ -15,6 +15,7 @@ import logging
 import random
 from typing import NamedTuple
 
+from marlserve.serving.gateway.address import Addresses
 from marlserve.serving.gateway.attempts import Attempt, Attempts
 from marlserve.serving.gateway.caller import Caller
 from marlserve.serving.gateway.connection import Connection, Head, Headers
@@ -52,9 +53,12 @@ class Forwarding:
         cut: replies that failed in the middle.
     """
 
-    def __init__(self, attempts: Attempts, settings: GatewaySettings, tokens: Tokens):
+    def __init__(
+        self, attempts: Attempts, addresses: Addresses, settings: GatewaySettings, tokens: Tokens
+    ):
         self.retries = self.refused = self.cut = 0
-        self._attempts, self._settings, self._tokens = attempts, settings, tokens
+        self._attempts, self._addresses = attempts, addresses
+        self._settings, self._tokens = settings, tokens
         self._budget = _STORE / 2
 
     async def complete(self, asked: Asked, caller: Caller) -> None:
@@ -63,11 +67,11 @@ class Forwarding:
         headers = to_replica(asked.headers, self._tokens)
         tried: list[Replica] = []
         while attempt := self._attempts.begin(asked.prompt, asked.session, tried):
-            replica, connection = attempt.replica, None
-            tried.append(replica)
+            address, connection = self._addresses[attempt.replica.name], None
+            tried.append(attempt.replica)
             try:
                 async with asyncio.timeout(self._settings.first_byte_s):
-                    connection, head = await replica.address.asked(
+                    connection, head = await address.asked(
                         asked.method, asked.target, headers, asked.body
                     )
                     reply = Reply(head.headers)
@@ -81,7 +85,7 @@ class Forwarding:
                 await self._pass(attempt, connection, head, reply, held, caller)
                 return
             except OSError as error:
-                _log.warning("%s failed: %r", replica.url, error)
+                _log.warning("%s failed: %r", address.url, error)
                 if not attempt.is_over:
                     attempt.failed()
                 if caller.status:
@@ -93,7 +97,7 @@ class Forwarding:
                 if not attempt.is_over:
                     attempt.left()
                 if connection is not None:
-                    replica.address.give_back(connection)
+                    address.give_back(connection)
         await caller.refuse(502 if tried else 503, "no replica answers")
 
     async def ask_any(self, asked: Asked, caller: Caller) -> None:
@@ -103,19 +107,17 @@ class Forwarding:
         replicas.sort(key=lambda replica: not replica.is_up)
         headers = to_replica(asked.headers, self._tokens)
         for replica in replicas[:_MOST_ATTEMPTS]:
-            connection = None
+            address, connection = self._addresses[replica.name], None
             try:
                 async with asyncio.timeout(self._settings.idle_s):
-                    connection, head = await replica.address.asked(
-                        asked.method, asked.target, headers
-                    )
+                    connection, head = await address.asked(asked.method, asked.target, headers)
                     body = await connection.rest()
             except OSError as error:
-                _log.warning("%s failed: %r", replica.url, error)
+                _log.warning("%s failed: %r", address.url, error)
                 continue
             finally:
                 if connection is not None:
-                    replica.address.give_back(connection)
+                    address.give_back(connection)
             await caller.start(head.status, end_to_end(head.headers))
             await caller.give(body, is_last=True)
             return
@@ -142,7 +144,7 @@ class Forwarding:
     ) -> None:
         """A reply that has begun, `chunk` of it."""
         marks = [
-            (b"x-replica", attempt.replica.url.encode()),
+            (b"x-replica", attempt.replica.name.encode()),
             (b"x-decision-id", attempt.decision.id.encode()),
         ]
         while True:

@@ -14,6 +14,7 @@ from marlserve.serving.decisions.modes import Mode
 from marlserve.serving.decisions.player import Player, warm_up
 from marlserve.serving.experience.events import new_ids
 from marlserve.serving.experience.log import ExperienceLog
+from marlserve.serving.gateway.address import Addresses
 from marlserve.serving.gateway.attempts import Attempts
 from marlserve.serving.gateway.fleet import Fleet
 from marlserve.serving.gateway.forwarding import Forwarding
@@ -40,8 +41,9 @@ class Gateway:
         self, settings: GatewaySettings, tokens: Tokens | None = None, seed: int | None = None
     ):
         self.settings, self.tokens = settings, tokens or Tokens()
+        self.addresses = Addresses()
         self.fleet = Fleet(
-            settings.replicas,
+            tuple(self.addresses[url].url for url in settings.replicas),
             settings.speeds,
             settings.cache_tokens,
             settings.gateway,
@@ -67,8 +69,8 @@ class Gateway:
             self.policies = Policies(store, self.decider, _check, agent)
         self.measures = Measures()
         self.attempts = Attempts(self.fleet, self.decider, settings.config, self.measures, self.log)
-        self.forwarding = Forwarding(self.attempts, settings, self.tokens)
-        self.watching = Watching(self.attempts, settings.scrape_s)
+        self.forwarding = Forwarding(self.attempts, self.addresses, settings, self.tokens)
+        self.watching = Watching(self.attempts, self.addresses, settings.scrape_s)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -86,8 +88,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for replica in self.fleet.replicas:
-                replica.address.close()
+            self.addresses.keep(())
             if self.log is not None:
                 await asyncio.to_thread(self.log.close)
 

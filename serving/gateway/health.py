@@ -39,10 +39,10 @@ class Health:
         if is_well and not replica.is_up:
             replica.is_up = True
             replica.forget()
-            _log.info("%s is up", replica.url)
+            _log.info("%s is up", replica.name)
         elif replica.checks >= _CHECKS and replica.is_up:
             replica.is_up = False
-            _log.warning("%s is down", replica.url)
+            _log.warning("%s is down", replica.name)
 
     def succeeded(self, replica: Replica, now_s: float) -> None:
         """A request came through."""
@@ -83,4 +83,4 @@ class Health:
         replica.failures = 0
         replica.forget()
         self.ejected[why] += 1
-        _log.warning("%s is ejected for %g s: %s", replica.url, for_s, why)
+        _log.warning("%s is ejected for %g s: %s", replica.name, for_s, why)

@@ -66,7 +66,7 @@ class Metrics(Collector):
         for name, values in told.items():
             family = GaugeMetricFamily(f"{PREFIX}_replica_{name}", "Now.", labels=["replica"])
             for replica, value in zip(replicas, values, strict=True):
-                family.add_metric([replica.url], value)
+                family.add_metric([replica.name], value)
             yield family
 
     def _of_policy(self) -> Iterator[Metric]:

@@ -11,8 +11,6 @@ Numbers are those of `envs.replica_routing.observation.Measured`, counted as sim
 import itertools
 from math import inf
 
-from marlserve.serving.gateway.address import Address
-
 _RECENT = 0.1  # weight of the newest latency in a mean
 _caches = itertools.count()
 
@@ -21,6 +19,7 @@ class Replica:
     """See the module.
 
     Args:
+        name: where it is.
         speed: that policies are told; 0: they are not.
         cache_tokens: that its cache holds; it may tell another number later.
 
@@ -34,8 +33,8 @@ class Replica:
         checks: health checks that failed since one came through.
     """
 
-    def __init__(self, url: str, speed: float = 0.0, cache_tokens: float = 2.0**20):
-        self.address, self.speed, self.cache_tokens = Address(url), speed, cache_tokens
+    def __init__(self, name: str, speed: float = 0.0, cache_tokens: float = 2.0**20):
+        self.name, self.speed, self.cache_tokens = name, speed, cache_tokens
         self.cache = next(_caches)
         self.requests = self.unanswered = 0
         self.prompt_tokens = self.generated_tokens = self.new_tokens = self.sent_tokens = 0
@@ -46,10 +45,6 @@ class Replica:
         self.is_up, self.is_draining = True, False
         self.ejected_until_s = -inf
         self.failures = self.ejections = self.checks = 0
-
-    @property
-    def url(self) -> str:
-        return self.address.url
 
     def is_available(self, now_s: float) -> bool:
         """Whether it may get requests."""

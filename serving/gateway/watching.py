@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 
 from marlserve.serving.gateway import engine_metrics
+from marlserve.serving.gateway.address import Address, Addresses
 from marlserve.serving.gateway.attempts import Attempts, clock
 from marlserve.serving.gateway.replica import Replica
 
@@ -24,9 +25,9 @@ class Watching:
         gaps: numbers that a replica did not tell, by name.
     """
 
-    def __init__(self, attempts: Attempts, every_s: float):
+    def __init__(self, attempts: Attempts, addresses: Addresses, every_s: float):
         self.gaps: Counter[str] = Counter()
-        self._attempts, self._every_s = attempts, every_s
+        self._attempts, self._addresses, self._every_s = attempts, addresses, every_s
 
     async def go_on(self) -> None:
         """Look, until cancelled."""
@@ -39,17 +40,18 @@ class Watching:
         replicas = list(self._attempts.fleet.replicas)
         await asyncio.gather(*map(self._look_at, replicas))
         self._attempts.fleet.remove_idle()
+        self._addresses.keep([replica.name for replica in self._attempts.fleet.replicas])
 
     async def _look_at(self, replica: Replica) -> None:
-        status, _ = await _asked(replica, b"/health")
+        status, _ = await _asked(self._addresses[replica.name], b"/health")
         self._attempts.health.checked(replica, 200 <= status < 300)
         if not replica.is_up:
             return
-        status, text = await _asked(replica, b"/metrics")
+        status, text = await _asked(self._addresses[replica.name], b"/metrics")
         try:
             said = engine_metrics.read(text.decode()) if status == 200 else {}
         except ValueError as error:
-            _log.debug("%s: %s", replica.url, error)
+            _log.debug("%s: %s", replica.name, error)
             said = {}
         for name in engine_metrics.NEEDED:
             if name in said:
@@ -63,16 +65,16 @@ class Watching:
             replica.prefix_hit_share = said.get("prefix_hits", 0.0) / queries
 
 
-async def _asked(replica: Replica, target: bytes) -> tuple[int, bytes]:
+async def _asked(address: Address, target: bytes) -> tuple[int, bytes]:
     """Status and body; 0 if there is no answer."""
     connection = None
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            connection, head = await replica.address.asked("GET", target)
+            connection, head = await address.asked("GET", target)
             return head.status, await connection.rest(_MOST_BYTES)
     except OSError as error:
-        _log.debug("%s does not answer: %r", replica.url, error)
+        _log.debug("%s does not answer: %r", address.url, error)
         return 0, b""
     finally:
         if connection is not None:
-            replica.address.give_back(connection)
+            address.give_back(connection)

@@ -39,6 +39,7 @@ def process(
     core: int | None = None,
     variables: Mapping[str, str] | None = None,
     output: Path | None = None,
+    says: str = "",
 ) -> Iterator[subprocess.Popen]:
     """A server, from when it answers at `ready` on.
 
@@ -46,6 +47,7 @@ def process(
         core: of the machine, that it is bound to.
         variables: of its environment, beside those of this one.
         output: where its words go.
+        says: what its answer has in it, once it is ready.
 
     Raises:
         ValueError: if it does not start.
@@ -60,7 +62,7 @@ def process(
             stderr=None if words is None else subprocess.STDOUT,
         ) as server:
             try:
-                _wait(ready, server)
+                _wait(ready, server, says.encode())
                 yield server
             finally:
                 server.terminate()
@@ -101,16 +103,18 @@ def cpu_s(process: int) -> float:
     return own_s + sum(map(cpu_s, map(int, children)))
 
 
-def _wait(url: str, server: subprocess.Popen) -> None:
+def _wait(url: str, server: subprocess.Popen, says: bytes) -> None:
     end_s = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            with urlopen(url, timeout=5.0):
-                return
+            with urlopen(url, timeout=5.0) as answer:
+                if says in answer.read():
+                    return
+            wrong: Exception = ValueError(f"it does not say {says!r}")
         except HTTPError as error:
-            if error.code < 500:
+            if error.code < 500 and not says:
                 return
-            wrong: Exception = error
+            wrong = error
         except OSError as error:
             wrong = error
         if server.poll() is not None:

@@ -20,11 +20,6 @@ from marlserve.serving.service.load import process
 
 BLOCK_TOKENS, NUM_BLOCKS = 16, 1_024  # of each engine's cache
 VOCABULARY = 2_000  # words w0, w1, ..., each one token
-ROUTERS = (
-    *("vllm round_robin", "vllm power_of_two", "vllm cache_aware", "vllm sticky_least_loaded"),
-    *("vllm consistent_hash", "sglang round_robin", "sglang power_of_two", "sglang cache_aware"),
-    "haproxy roundrobin",
-)
 _MODULES = {"vllm": "vllm_router.launch_router", "sglang": "sglang_router.launch_router"}
 _LOCAL = "127.0.0.1"
 _HAPROXY = """
@@ -32,6 +27,7 @@ global
   nbthread 1
 defaults
   mode http
+  option http-no-delay
   timeout client 300s
   timeout server 300s
   timeout connect 2s
@@ -85,13 +81,13 @@ class Others:
         output = self.folder / f"engine_{number}.log"
         with (
             process(front, f"{url}/health", variables=variables, output=output),
-            process(mocker, f"{url}/v1/models", variables=variables, output=output),
+            process(mocker, f"{url}/v1/models", variables=variables, output=output, says="tiny"),
         ):
             yield
 
     @contextmanager
     def router(self, name: str, urls: list[str], core: int | None = None) -> Iterator[tuple]:
-        """One of ROUTERS in front of engines; its URL, and its process."""
+        """A router in front of engines, such as "vllm cache_aware"; its URL, and its process."""
         kind, _, policy = name.partition(" ")
         port = free_port()
         url = f"http://{_LOCAL}:{port}"
@@ -148,6 +144,9 @@ class Others:
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "vocab_size": len(words),
+            "hidden_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
             "max_position_embeddings": 131_072,
             "bos_token_id": 1,
             "eos_token_id": 2,

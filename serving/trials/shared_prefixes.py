@@ -18,13 +18,18 @@ import numpy as np
 import tyro
 
 from marlserve.serving.service.load import process
-from marlserve.serving.trials.others import BLOCK_TOKENS, NUM_BLOCKS, ROUTERS, Others, free_port
+from marlserve.serving.trials.others import BLOCK_TOKENS, NUM_BLOCKS, Others, free_port
 from marlserve.serving.trials.traffic import Result, Traffic, drawn, played
 
 _ENGINES = 3
-OURS = ("least_requests", "session_affinity", "prefix_affinity", "cache_aware")
-_OF_IDS = (*(name for name in ROUTERS if name.startswith("vllm")), "haproxy roundrobin")
-_OF_TEXT = tuple(name for name in ROUTERS if name.startswith("sglang"))
+_ROUTERS = {  # by how they want prompts
+    "token ids": (
+        *("vllm round_robin", "vllm power_of_two", "vllm cache_aware"),
+        *("vllm sticky_least_loaded", "haproxy roundrobin"),
+    ),
+    "text": ("sglang round_robin", "sglang cache_aware"),
+}
+_OURS = ("least_requests", "session_affinity", "prefix_affinity", "cache_aware")
 
 
 @contextmanager
@@ -73,11 +78,11 @@ def main(
     learned = [] if models is None else ["learned"]
     with tempfile.TemporaryDirectory() as folder:
         found = Others(others, Path(folder))
-        for as_ids, names in ((True, _OF_IDS), (False, _OF_TEXT)):
-            print(f"\nPrompts are {'token ids' if as_ids else 'text'}\n")
-            print("| | cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed |")
+        for kind, names in _ROUTERS.items():
+            columns = "cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed"
+            print(f"| prompts are {kind} | {columns} |")
             print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-            for name in (*names, *(f"gateway {each}" for each in (*OURS, *learned))):
+            for name in (*names, *(f"gateway {each}" for each in (*_OURS, *learned))):
                 results = []
                 for seed in seeds:
                     with (
@@ -85,7 +90,7 @@ def main(
                         _front(found, name, urls, models, problem) as url,
                     ):
                         requests = drawn(traffic, seed)
-                        results.append(asyncio.run(played(url, requests, as_ids)))
+                        results.append(asyncio.run(played(url, requests, kind != "text")))
                 print(row(name, results), flush=True)
 
 
