@@ -16,6 +16,8 @@ there whenever a policy is not: see `decisions`. What was decided and what came 
 - `service`: what services share
 - `agent`: the service over HTTP
 - `gateway`: all requests pass through it, and it decides on each
+- `ray_router`: the same decisions in Ray Serve
+- `trials`: the gateway beside routers of others
 """
 
 if __name__ != "marlserve.serving":

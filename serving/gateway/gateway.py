@@ -66,7 +66,7 @@ class Gateway:
         self.policies = None
         if settings.models is not None:
             store, agent = PolicyStore(settings.models), f"gateway_{settings.gateway}"
-            self.policies = Policies(store, self.decider, _check, agent)
+            self.policies = Policies(store, self.decider, check_policy, agent)
         self.measures = Measures()
         self.attempts = Attempts(self.fleet, self.decider, settings.config, self.measures, self.log)
         self.forwarding = Forwarding(self.attempts, self.addresses, settings, self.tokens)
@@ -93,8 +93,12 @@ class Gateway:
                 await asyncio.to_thread(self.log.close)
 
 
-def _check(player: Player) -> None:
-    """A policy must read what the routing problem shows."""
+def check_policy(player: Player) -> None:
+    """A policy must read what the routing problem shows.
+
+    Raises:
+        ValueError: if it does not.
+    """
     names = tuple(name for name, _ in player.features)
     shape = (player.num_replicas, len(FEATURES))
     if player.shape != shape or names not in ((), FEATURES):

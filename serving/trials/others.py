@@ -15,6 +15,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 from marlserve.serving.service.load import process
 
@@ -53,18 +54,13 @@ class Others:
     @contextmanager
     def engines(self, number: int) -> Iterator[list[str]]:
         """So many mock engines; their URLs."""
-        model = self._model()
         with ExitStack() as stack:
-            urls = []
-            for i in range(number):
-                url = f"http://{_LOCAL}:{free_port()}"
-                stack.enter_context(self._engine(i, url, model))
-                urls.append(url)
-            yield urls
+            yield [stack.enter_context(self.engine(i))[0] for i in range(number)]
 
     @contextmanager
-    def _engine(self, number: int, url: str, model: Path) -> Iterator[None]:
-        """A mock engine, and the frontend that finds it."""
+    def engine(self, number: int) -> Iterator[tuple[str, list[Popen]]]:
+        """The mock engine of that number, and the frontend that finds it; its URL, and both."""
+        model, url = self._model(), f"http://{_LOCAL}:{free_port()}"
         planes = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
         store = self.folder / f"engine_{number}"
         variables = {
@@ -80,10 +76,12 @@ class Others:
         front += ["--kv-cache-block-size", str(BLOCK_TOKENS), *planes]
         output = self.folder / f"engine_{number}.log"
         with (
-            process(front, f"{url}/health", variables=variables, output=output),
-            process(mocker, f"{url}/v1/models", variables=variables, output=output, says="tiny"),
+            process(front, f"{url}/health", variables=variables, output=output) as one,
+            process(
+                mocker, f"{url}/v1/models", variables=variables, output=output, says="tiny"
+            ) as other,
         ):
-            yield
+            yield url, [one, other]
 
     @contextmanager
     def router(self, name: str, urls: list[str], core: int | None = None) -> Iterator[tuple]:

@@ -13,7 +13,7 @@ LIBRARIES = (
 NEED_ONE = (
     *("kv_compression", "serving.experience.stream", "serving.training.process"),
     *("serving.training.__main__", "serving.service", "serving.agent", "serving.gateway"),
-    "serving.trials",
+    *("serving.trials", "serving.ray_router"),
 )
 WITHOUT = f"""
 import sys
@@ -48,6 +48,7 @@ NEEDS = {
     "from marlserve.serving.experience import stream": "serve",
     "from marlserve.serving import agent": "serve",
     "from marlserve.serving import gateway": "serve",
+    "from marlserve.serving import ray_router": "ray_serve",
     "from marlserve.experiments.benchmarks.simulator import interpreted; interpreted(2, True)()": (
         "benchmark"
     ),

@@ -67,6 +67,7 @@ OWN = {
     "serving/service": "serve",
     "serving/agent": "serve",
     "serving/gateway": "serve",
+    "serving/ray_router.py": "ray_serve",
 }
 
 

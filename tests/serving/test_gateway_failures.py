@@ -2,14 +2,11 @@
 
 import asyncio
 
-import numpy as np
 import pytest
 from gateway_client import run
+from routing_policies import routing_policy
 from serving_cases import policy_file
 
-from marlserve.envs.replica_routing.observation import FEATURES
-from marlserve.policies.export.layers import Layer
-from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.serving.experience.events import DECISION, OUTCOME, joined, kinds_of
 from marlserve.serving.gateway import health
 from marlserve.serving.policy_store import PolicyStore
@@ -157,24 +154,6 @@ def test_what_an_engine_does_not_tell_is_a_gap(mode, monkeypatch):
         assert (await world.complete(max_tokens=1)).status == 200
 
     run(play, 1)
-
-
-def routing_policy(values, slope: float = 0.0) -> PolicyFile:
-    """A policy that thinks so of each replica, plus `slope` if it is up."""
-    flat = policy_file(values)
-    size, number = len(FEATURES), len(values)
-    bias = flat.networks["shared"].weights["q.bias"]
-    weights = {"q.weight": np.zeros((number, number * size), np.float32), "q.bias": bias}
-    up = FEATURES.index("up") + size * np.arange(number)
-    weights["q.weight"][np.arange(number), up] = slope
-    layers = (
-        Layer("flat", "flatten", ("observation",), (number * size,)),
-        Layer("q", "linear", ("flat",), (number,)),
-    )
-    space = type(flat.networks["shared"].observation_space)(0.0, 1.0, (number, size))
-    actions = flat.networks["shared"].action_space
-    network = Network(space, actions, layers, weights, "action values")
-    return PolicyFile({"shared": network}, {"*": "shared"})
 
 
 def test_a_policy_decides_and_a_broken_one_does_not(tmp_path):
