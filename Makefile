@@ -18,7 +18,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraint
 # folders leaves small files for the end, when processes run out of work.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve
+extras := test,text,kv_compression,gguf,benchmark,onnx,serve,balancers
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list

@@ -30,7 +30,12 @@ class Export:
         written = export.write(
             folder,
             self.to or self.model / "policy",
-            provenance={"preset": trained.preset, "name": trained.name, "seed": trained.seed},
+            provenance={
+                "preset": trained.preset,
+                "name": trained.name,
+                "seed": trained.seed,
+                "env_config": trained.env_config,
+            },
             features=dict.fromkeys(names, "1"),  # all of them are scaled to [-1, 1]
         )
         print(f"policy file: {written}")

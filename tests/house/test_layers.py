@@ -32,6 +32,7 @@ LAYERS = (
     "experiments.reports",
     "experiments.studies",
     "experiments.benchmarks",
+    "experiments.testbed",
     "experiments",  # the scripts
     "serving.decisions",
     "serving.experience",
@@ -39,6 +40,8 @@ LAYERS = (
     "serving.replica_state",
     "serving.training",
     "serving.agent",
+    "serving.shared_memory",
+    "serving.controller",
     "serving",
 )
 APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other
@@ -62,6 +65,7 @@ OWN = {
     "serving/experience/stream.py": "serve",
     "serving/training/process.py": "serve",
     "serving/agent": "serve",
+    "serving/controller": "serve",
 }
 
 
