@@ -13,7 +13,8 @@ there whenever a policy is not: see `decisions`. What was decided and what came 
 - `training`: from the log to a new version
 - `off_policy`: what versions would have got, estimated from the log
 - `agent`: the service over HTTP
-- `controller`: weights for a load balancer, docs/data_plane.md; `shared_memory`: for one in C
+- `controller`: weights for a load balancer, docs/data_plane.md; `shared_memory`: for one in C, such
+  as that of the folder native/
 """
 
 if __name__ != "marlserve.serving":

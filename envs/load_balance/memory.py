@@ -47,9 +47,8 @@ class Memory:
         self._reservoirs.add(lengths, log)
         self._reservoirs.add(lengths, log, first=pairs)  # the last of a flow's durations
         counts = (self._reservoirs.seen[:, :pairs] - seen)[copies]
-        kept = DISCOUNT_PER_S**self._step_s
-        self.completed_per_s[copies] *= kept
-        self.completed_per_s[copies] += (1.0 - kept) * counts / self._step_s
+        before = self.completed_per_s[copies]
+        self.completed_per_s[copies] = updated_rate(before, counts, self._step_s)
         playing = np.zeros(num_envs, np.int64)
         playing[copies] = 1
         lengths, flows = ongoing
@@ -59,3 +58,9 @@ class Memory:
         """Of completed flows, and of flows in progress, at now_s [B]: [B, 2, P, 5], seconds."""
         num_envs, pairs = self.completed_per_s.shape
         return self._reservoirs.features(now_s).reshape(num_envs, 2, pairs, len(FEATURES))
+
+
+def updated_rate(per_s: np.ndarray, counts: np.ndarray, step_s: float) -> np.ndarray:
+    """A mean rate after one step more, with so many events in it: weights are 0.9 ** age_s."""
+    kept = DISCOUNT_PER_S**step_s
+    return kept * per_s + (1.0 - kept) * counts / step_s

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from marlserve.experiments.harness.locks import taking_turns
+from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.statistics import of_draws
 from marlserve.experiments.reports.table import number, ratios
@@ -29,11 +31,9 @@ def read(file: Path) -> pd.DataFrame:
 
 def add(file: Path, row: dict[str, object]) -> None:
     """One more."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rows = pd.concat([read(file), pd.DataFrame([row])], ignore_index=True)
-    unfinished = file.with_suffix(".unfinished")
-    rows.to_csv(unfinished, index=False)
-    unfinished.replace(file)
+    with taking_turns(file.parent):
+        rows = pd.concat([read(file), pd.DataFrame([row])], ignore_index=True)
+        write(file, rows.to_csv(index=False))
 
 
 def table(rows: pd.DataFrame) -> str:

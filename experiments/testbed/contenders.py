@@ -37,36 +37,43 @@ class Contender:
         return {f"predicted_{name}": row[name] for name in problem.metrics()}
 
 
-def contenders(config: Config, learned: Path) -> dict[str, Contender]:
+def contenders(config: Config, learned: Path, slow_motion: float) -> dict[str, Contender]:
     """All, by name.
 
     Args:
         config: the problem.
         learned: the policy file of what was trained on it in simulation.
+        slow_motion: of the real ones.
 
     Raises:
         ValueError: if there is no such file, or it does not say what it was trained on.
     """
+
+    def arranged(balance: str, flags: tuple[str, ...] | None = None) -> Arrangement:
+        return Arrangement(balance, flags, slow_motion)
+
     by_rule = replace(config, dispatch=RULE, action="weights")
     adapting = ("--mode", "heuristic", "--heuristic", "adaptive_sed")
+    sed, adaptive = BASELINES["sed"].policy, BASELINES["adaptive_sed"].policy
+    playing = ("--policy", str(learned), "--mode", "policy", "--share", "1")
+    trained = _as_trained(config, learned)
     return {
-        REFERENCE: Contender(Arrangement("leastconn"), by_rule, BASELINES["sed"].policy),
-        "roundrobin": Contender(Arrangement("roundrobin"), config),
-        "random(2)": Contender(Arrangement("random(2)"), config),
-        "adaptive_sed": Contender(
-            Arrangement("leastconn", adapting), by_rule, BASELINES["adaptive_sed"].policy
-        ),
-        "ppo": _learned(config, learned),
+        REFERENCE: Contender(arranged("leastconn"), by_rule, sed),
+        "roundrobin": Contender(arranged("roundrobin"), config),
+        "random(2)": Contender(arranged("random(2)"), config),
+        "adaptive_sed": Contender(arranged("leastconn", adapting), by_rule, adaptive),
+        "ppo": Contender(arranged("leastconn", playing), trained, lambda _: export.load(learned)),
     }
 
 
-def _learned(config: Config, path: Path) -> Contender:
+def _as_trained(config: Config, path: Path) -> Config:
+    """The problem, with weights and rule as in the training of the policy at the path."""
     known = export.read(path).training.get("env_config")
     if known is None:
         raise ValueError(f"{path} does not say what it was trained on; export it anew")
     trained = Config(**known)
     if trained.dispatch != RULE:
         raise ValueError(f"{path} was trained with dispatch {trained.dispatch!r}, not {RULE!r}")
-    own = replace(config, dispatch=RULE, action=trained.action, weight_levels=trained.weight_levels)
-    flags = ("--policy", str(path), "--mode", "policy", "--share", "1")
-    return Contender(Arrangement("leastconn", flags), own, lambda problem: export.load(path))
+    return replace(
+        config, dispatch=RULE, action=trained.action, weight_levels=trained.weight_levels
+    )

@@ -36,21 +36,27 @@ class Arrangement:
     Attributes:
         balance: of HAProxy, see `haproxy.BALANCES`, with weights by cores.
         controller: flags of the controllers; None: there are none.
+        slow_motion: seconds that pass for one of the problem's.
     """
 
     balance: str = "leastconn"
     controller: tuple[str, ...] | None = None
+    slow_motion: float = 1.0
 
 
 def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float]:
     """One episode; the warm-up is left out of its metrics.
+
+    In slow motion all of it is slower alike: arrivals, work, slow servers and the controllers'
+    steps; what is measured is told in the problem's seconds. So a machine that has other things to
+    do, and is late by milliseconds, is late by less.
 
     Returns:
         metrics of `load_balance`, and failed: flows without an answer; way_s and way_p99_s: what
         was not spent at the server; decision_s: mean time of a controller's step; late_steps.
     """
     scene = traffic.episode(config, np.random.default_rng(seed))
-    jobs = drawn(scene.traffic, config)
+    jobs, slower = drawn(scene.traffic, config), arrangement.slow_motion
     measured: dict[str, float] = {}
     with TemporaryDirectory(prefix="testbed-") as folder, ExitStack() as stack:
         beneath, ports = stack.enter_context(servers(config))
@@ -62,15 +68,20 @@ def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float
             made = haproxy.HAProxy(own, ports, arrangement.balance, weights)
             balancers.append(stack.enter_context(made))
             if arrangement.controller is not None:
-                steering = Controller(made, config, number, arrangement.controller)
+                flags = (*arrangement.controller, "--slow-motion", str(slower))
+                steering = Controller(made, config, number, flags)
                 controllers.append(stack.enter_context(steering))
-        begin_s = time.monotonic() + _SOON_S + config.warm_up_s
+        begin_s = time.monotonic() + _SOON_S + slower * config.warm_up_s
         assert beneath.stdin is not None
-        said = {"begin_s": begin_s, "changes": scene.changes}
+        changes = [(slower * time_s, server, speed) for time_s, server, speed in scene.changes]
+        said = {"begin_s": begin_s, "changes": changes}
         beneath.stdin.write((json.dumps(said) + "\n").encode())
         beneath.stdin.flush()
         time_s, work_s, balancer, _ = jobs
-        flows = replay(time_s, work_s, balancer, [x.port for x in balancers], begin_s)
+        there = [x.port for x in balancers]
+        flows = replay(slower * time_s, slower * work_s, balancer, there, begin_s)
+        for name in ("sent_s", "latency_s", "spent_s"):
+            flows[name] /= slower
         if controllers:
             measured = _of_controllers(controllers)
     return {"load": scene.load, **metrics(flows[time_s >= 0.0], config), **measured}

@@ -24,8 +24,8 @@ defaults
     log global
     option dontlognull
     timeout connect 5s
-    timeout client 60s
-    timeout server 60s
+    timeout client 5m
+    timeout server 5m
 frontend flows
     bind 127.0.0.1:{port}
     http-request set-var(txn.began) date(0,us)

@@ -16,7 +16,7 @@ FLOW = np.dtype(
     [(name, "f8") for name in ("sent_s", "latency_s", "spent_s")]  # spent: at the server
     + [("server", "i8"), ("status", "i8")]  # server -1: none said so; status 0: no answer
 )
-_PATIENCE_S = 30.0  # with flows that are under way after the last one was sent
+_PATIENCE_S = 120.0  # with flows that are under way after the last one was sent
 
 
 def replay(

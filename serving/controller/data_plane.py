@@ -39,6 +39,21 @@ class Seen(NamedTuple):
     now_s: float
 
 
+class Summary(NamedTuple):
+    """The same of a data plane that has reservoirs of its own, [M].
+
+    Attributes:
+        ongoing: flows in progress.
+        completed: flows since the last look.
+        statistics_s: of completed flows, and of flows in progress: of `sims.reservoir.FEATURES`,
+            [2, M, 5].
+    """
+
+    ongoing: np.ndarray
+    completed: np.ndarray
+    statistics_s: np.ndarray
+
+
 class DataPlane(Protocol):
     """One balancer over M servers.
 
@@ -49,7 +64,7 @@ class DataPlane(Protocol):
     @property
     def lost(self) -> dict[str, int]: ...
 
-    def look(self) -> Seen:
+    def look(self) -> Seen | Summary:
         """What it saw.
 
         Raises:

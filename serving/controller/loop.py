@@ -14,7 +14,7 @@ import numpy as np
 
 from marlserve.envs.load_balance.observation import largest_weight
 from marlserve.serving.controller.chooser import Chooser
-from marlserve.serving.controller.data_plane import DataPlane, Seen, Unreachable
+from marlserve.serving.controller.data_plane import DataPlane, Seen, Summary, Unreachable
 from marlserve.serving.controller.metrics import Metrics
 from marlserve.serving.controller.player import Policies
 from marlserve.serving.controller.sight import Sight
@@ -47,7 +47,8 @@ class Controller:
         seen, observation = self._look(), None
         if seen is not None:
             self._sight.add(seen)
-            self._chooser.learn(seen, time.monotonic())
+            if isinstance(seen, Seen):
+                self._chooser.learn(seen, time.monotonic())
             self._metrics.saw(seen, self._sight.ongoing)
             observation = self._sight.observation(self.weights)
         chosen = self._chooser.choose(observation, self._policies.player, time.time())
@@ -57,12 +58,12 @@ class Controller:
         self._metrics.state(guard, self._plane.lost, has_policy, self._policies.refused)
 
     def run(self, stopped: Callable[[float], bool]) -> None:
-        """Every `step_s`; what is due while a step lasts is left out.
+        """Every `Sight.step_s`; what is due while a step lasts is left out.
 
         Args:
             stopped: waits for so many seconds, or less if it says True: the end.
         """
-        step_s, due_s = self._sight.config.step_s, time.monotonic()
+        step_s, due_s = self._sight.step_s, time.monotonic()
         while not stopped(max(due_s - time.monotonic(), 0.0)):
             begin_s = time.monotonic()
             self.step()
@@ -87,7 +88,7 @@ class Controller:
         self._is_reached = True
         return True
 
-    def _look(self) -> Seen | None:
+    def _look(self) -> Seen | Summary | None:
         try:
             return self._plane.look()
         except Unreachable as error:

@@ -6,7 +6,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from marlserve.serving.controller.chooser import Chosen
-from marlserve.serving.controller.data_plane import Seen
+from marlserve.serving.controller.data_plane import Seen, Summary
 from marlserve.serving.decisions.decision import REASONS
 from marlserve.serving.decisions.guard import Guard
 
@@ -47,14 +47,18 @@ class Metrics:
         """
         start_http_server(port, host, self.registry)
 
-    def saw(self, seen: Seen, ongoing: np.ndarray) -> None:
+    def saw(self, seen: Seen | Summary, ongoing: np.ndarray) -> None:
         """One look."""
+        self._each(self._ongoing, ongoing)
+        if isinstance(seen, Summary):
+            for name, number in zip(self._servers, seen.completed, strict=True):
+                self._completed.labels(name).inc(number)
+            return
         for counter, flows in ((self._completed, seen.completed), (self._failed, seen.failed)):
             for flow in flows:
                 counter.labels(self._servers[flow.server] if flow.server >= 0 else "none").inc()
         for flow in seen.completed:
             self._flow.observe(flow.duration_s)
-        self._each(self._ongoing, ongoing)
 
     def chose(self, chosen: Chosen) -> None:
         """One decision."""

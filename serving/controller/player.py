@@ -73,12 +73,15 @@ class Player:
 class Policies:
     """The policy at a path, read again whenever it changes; what cannot be read changes nothing.
 
+    Args:
+        path: None: there is none, and there will be none.
+
     Attributes:
         player: None until there is one.
         refused: how often one was not taken.
     """
 
-    def __init__(self, path: Path, config: Config, agent: str):
+    def __init__(self, path: Path | None, config: Config, agent: str):
         self.player: Player | None = None
         self.refused = 0
         self._path, self._config, self._agent = path, config, agent
@@ -98,6 +101,8 @@ class Policies:
 
     def look(self) -> None:
         """Take the policy if it is another one."""
+        if self._path is None:
+            return
         try:
             version = (self._path / "policy.json").stat().st_mtime_ns
         except OSError as error:

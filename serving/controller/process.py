@@ -9,12 +9,14 @@ from collections.abc import Callable
 import tyro
 
 from marlserve.serving.controller.chooser import Chooser
+from marlserve.serving.controller.data_plane import DataPlane
 from marlserve.serving.controller.haproxy import LOOPBACK, HAProxy
 from marlserve.serving.controller.heuristics import Heuristic
 from marlserve.serving.controller.loop import Controller
 from marlserve.serving.controller.metrics import Metrics
 from marlserve.serving.controller.player import Policies
 from marlserve.serving.controller.settings import Settings
+from marlserve.serving.controller.shm import SharedMemory
 from marlserve.serving.controller.sight import Sight, warm_up
 from marlserve.serving.decisions.guard import Guard, Limits
 from marlserve.serving.decisions.modes import Mode
@@ -30,13 +32,7 @@ def run(settings: Settings, stopped: Callable[[float], bool]) -> None:
     metrics = Metrics(settings.servers)
     if settings.metrics_port:
         metrics.serve(LOOPBACK, settings.metrics_port)
-    plane = HAProxy(
-        settings.socket,
-        settings.servers,
-        settings.proxy,
-        settings.log_port,
-        timeout_s=config.step_s / 2,
-    )
+    plane = data_plane(settings)
     chooser = Chooser(
         Mode(settings.mode, settings.share),
         Guard(Limits()),
@@ -46,7 +42,7 @@ def run(settings: Settings, stopped: Callable[[float], bool]) -> None:
         settings.oldest_policy_s,
     )
     policies = Policies(settings.policy, config, f"lb_{settings.balancer}")
-    sight = Sight(config, settings.balancer)
+    sight = Sight(config, settings.balancer, slow_motion=settings.slow_motion)
     warm_up()
     policies.start()
     gc.collect()
@@ -56,6 +52,24 @@ def run(settings: Settings, stopped: Callable[[float], bool]) -> None:
     finally:
         policies.close()
         plane.close()
+
+
+def data_plane(settings: Settings) -> DataPlane:
+    """What the settings name.
+
+    Raises:
+        OSError: if its port is taken.
+    """
+    step_s = settings.config.step_s * settings.slow_motion
+    if settings.backend == "shm":
+        return SharedMemory(settings.shm, len(settings.servers), patience_s=8 * step_s)
+    return HAProxy(
+        settings.socket,
+        settings.servers,
+        settings.proxy,
+        settings.log_port,
+        timeout_s=step_s / 2,
+    )
 
 
 def main() -> None:

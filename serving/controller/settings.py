@@ -23,8 +23,8 @@ class Settings:
         ValueError: on construction, naming the field, its value and what is allowed.
     """
 
-    policy: Path = Path("policy")  # a policy file; it is read again when it changes
-    backend: Literal["haproxy"] = "haproxy"  # what balances
+    policy: Path | None = None  # a policy file; it is read again when it changes
+    backend: Literal["haproxy", "shm"] = "haproxy"  # what balances
     balancer: int = 0  # which of the balancers of the problem this one is
     servers: tuple[str, ...] = ()  # their names there, in the order of the problem's
 
@@ -34,9 +34,13 @@ class Settings:
     weight_levels: tuple[float, ...] | None = None
     step_s: float | None = None
 
+    slow_motion: float = 1.0  # seconds for one of the problem's, in a testbed that is slower
+
     socket: Path = Path("haproxy.sock")  # HAProxy: its runtime socket
     proxy: str = "servers"  # HAProxy: the name of the backend
     log_port: int = 9514  # HAProxy: where its log goes to, on loopback
+
+    shm: str = "lb_rl_shm"  # shared memory: the name of the region
 
     mode: str = "policy"  # see serving.decisions.modes
     share: float | None = None  # of the time, the policy's; None: as is usual in the mode
@@ -59,6 +63,9 @@ class Settings:
         good = len(names) == len(set(names)) == number and all(name.isprintable() for name in names)
         good = good and not any(set(name) & set(" ;/\\") for name in names)
         checks.require(self, "servers", good, f"{number} different names, without ; / and spaces")
+        needed = self.mode != "heuristic"
+        checks.require(self, "policy", not needed or self.policy is not None, "a policy file")
+        checks.number(self, "slow_motion", 1.0, 1000.0)
         Mode(self.mode, self.share)  # says what is wrong with them
 
     @property

@@ -28,13 +28,16 @@ OBSERVATION = np.full((CONFIG.num_servers, len(FEATURES)), 0.5, np.float32)
 # What it sees ------------------------------------------------------------------------------------
 
 
-def flows(log: np.ndarray) -> list[Flow]:
+def flows(log: np.ndarray, slower: float) -> list[Flow]:
     """Of the simulator's log, whose clock began in 1970."""
-    return [Flow(int(x["pair"]), x["time_s"] - x["value_s"], float(x["value_s"])) for x in log]
+    times = slower * (log["time_s"] - log["value_s"]), slower * log["value_s"]
+    return [Flow(*flow) for flow in zip(log["pair"], *times, strict=True)]
 
 
-@pytest.mark.parametrize("rule", ["overwrite", "algorithm_r"])
-def test_the_simulator_and_the_controller_observe_the_same(rule):
+@pytest.mark.parametrize(
+    ("rule", "slower"), [("overwrite", 1), ("algorithm_r", 1), ("overwrite", 4)]
+)
+def test_the_simulator_and_the_controller_observe_the_same(rule, slower):
     """From one log, step by step. One balancer: several share a generator in the simulator."""
     config = Config(
         num_balancers=1,
@@ -49,14 +52,15 @@ def test_the_simulator_and_the_controller_observe_the_same(rule):
     problem, rng = Problem(config), np.random.default_rng(5)
     problem.reset([5])
     traffic.episode(config, rng)
-    sight = Sight(config, 0, seed=int(rng.integers(2**63)))
+    sight = Sight(config, 0, seed=int(rng.integers(2**63)), slow_motion=slower)
     actions = np.random.default_rng(0).integers(6, size=(config.num_steps, 1, 1, 3))
     for action in actions:
         observed, *_ = problem.step(action)
         (length,), (log,) = problem.cluster.completions()
         (number,), (ongoing,) = problem.cluster.flow_durations()
         now_s = float(problem.cluster.copies["clock_s"][0])
-        sight.add(Seen(flows(log[:length]), [], flows(ongoing[:number]), now_s))
+        completed, under_way = flows(log[:length], slower), flows(ongoing[:number], slower)
+        sight.add(Seen(completed, [], under_way, slower * now_s))
         seen = sight.observation(problem.weights[0, 0])
         np.testing.assert_allclose(seen, observed[0, 0], rtol=1e-5, atol=1e-6)
     assert (seen[:, FEATURES.index("completion_rate")] > 0.1).all()
@@ -221,6 +225,8 @@ def test_a_file_that_vanishes_or_breaks_leaves_the_policy_that_there_was(tmp_pat
         ("servers", ("a", "b", "b")),
         ("servers", ("a", "b", "c; shutdown")),
         ("balancer", 1),
+        ("policy", None),
+        ("slow_motion", 0.5),
         ("preset", "none"),
         ("heuristic", "wcmp"),
         ("fallback", "none"),
@@ -230,7 +236,7 @@ def test_a_file_that_vanishes_or_breaks_leaves_the_policy_that_there_was(tmp_pat
     ],
 )
 def test_bad_settings_are_named(field, value):
-    good = {"servers": ("a", "b", "c"), "cores": (2, 2, 4), "num_balancers": 1}
+    good = {"servers": ("a", "b", "c"), "cores": (2, 2, 4), "num_balancers": 1, "policy": "p"}
     assert Settings(**good).config.cores == (2, 2, 4)
     with pytest.raises(ValueError, match=field if field != "mode" else "name"):
         Settings(**good | {field: value})

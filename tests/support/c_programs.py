@@ -8,6 +8,7 @@ import pytest
 
 from marlserve.serving.shared_memory import HEADER
 
+NATIVE = HEADER.parents[1] / "native"
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
@@ -16,7 +17,7 @@ def compiled(source: Path, to: Path, *flags: str) -> Path:
     if (gcc := shutil.which("gcc")) is None:
         pytest.skip("gcc is not there; on Debian apt-get install gcc libc6-dev")
     program = to / source.stem
-    folders = ["-I", str(HEADER.parent)]
+    folders = ["-I", str(HEADER.parent), "-I", str(NATIVE)]
     command = [gcc, *_FLAGS, *flags, *folders, str(source), "-lm", "-pthread", "-o", str(program)]
     done = subprocess.run(command, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
