@@ -14,17 +14,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table as Shown
 
 from marlserve.experiments.harness.command_line import carry_out
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.harness.flags import with_choices
 from marlserve.experiments.studies.published import TABLES, Table
 
-Name = Literal[tuple(table.name for table in TABLES)]  # type: ignore[valid-type]
-NAMES: tuple[Name, ...] = tuple(table.name for table in TABLES)
+NAMES = tuple(table.name for table in TABLES)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class List:
 class Make:
     """Make tables anew."""
 
-    tables: tuple[Name, ...] = NAMES
+    tables: tuple[str, ...] = NAMES
     out: Path = RUNS  # where all runs are
 
     def run(self, _: object) -> None:
@@ -54,7 +53,7 @@ class Make:
 class Check:
     """Play what is published again, and end with an error if a mean differs."""
 
-    tables: tuple[Name, ...] = NAMES
+    tables: tuple[str, ...] = NAMES
     tolerance: float = 0.01  # relative, of the means of learned policies; a last digit may decide
 
     def run(self, _: object) -> None:
@@ -81,7 +80,10 @@ def _named(names: Sequence[str]) -> list[Table]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit status."""
-    commands = {"list": List, "make": Make, "check": Check}
+    commands = {
+        command.__name__.lower(): with_choices(command, {"tables": NAMES}, {}, {}, {})
+        for command in (List, Make, Check)
+    }
     return carry_out(commands, None, __doc__, sys.argv[1:] if argv is None else argv)
 
 
