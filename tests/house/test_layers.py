@@ -32,13 +32,19 @@ LAYERS = (
     "experiments.reports",
     "experiments.studies",
     "experiments.benchmarks",
+    "experiments.testbed",
     "experiments",  # the scripts
     "serving.decisions",
     "serving.experience",
     "serving.policy_store",
     "serving.replica_state",
     "serving.training",
+    "serving.service",
     "serving.agent",
+    "serving.gateway",
+    "serving.trials",
+    "serving.shared_memory",
+    "serving.controller",
     "serving.wire",
     "serving.client",
     "serving.trainer",
@@ -64,7 +70,11 @@ OWN = {
     "envs/sims/kv_compression": "kv_compression",
     "serving/experience/stream.py": "serve",
     "serving/training/process.py": "serve",
+    "serving/service": "serve",
     "serving/agent": "serve",
+    "serving/gateway": "serve",
+    "serving/ray_router.py": "ray_serve",
+    "serving/controller": "serve",
 }
 
 
