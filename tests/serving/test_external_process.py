@@ -152,7 +152,7 @@ def test_a_program_by_rl4syss_names_with_dqn(tmp_path):
             agent.mark_end_of_trajectory(trajectory, action, truncated=truncated, obs=seen)
         agent.close()
         assert agent.agent.link.newest.epsilon < 1.0
-        assert agent.agent.outbox.lost.total() == 0
+        assert agent.agent.outbox.lost.keys() <= {"unsent"}  # it was closed while it waited
         assert trainer.end() == 0
     finally:
         trainer.kill()

@@ -24,9 +24,10 @@ from pkgutil import walk_packages
 
 from marlserve import serving
 names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
-needs_them = ("marlserve.serving.training",) + tuple(
-    f"marlserve.serving.trainer.{name}"
-    for name in ("limits", "algorithms", "two_rates", "episodes", "env_runner", "learner")
+learns = ("limits", "algorithms", "two_rates", "episodes", "env_runner", "learner")
+needs_them = (
+    *("marlserve.serving.training", "marlserve.serving.ray_router"),
+    *(f"marlserve.serving.trainer.{name}" for name in learns),
 )
 asked = [name for name in names if not name.startswith(needs_them)]
 assert len(asked) > 5 and "marlserve.serving.decisions.decider" in asked
