@@ -53,7 +53,7 @@ class Episode:
             recording = self._begun(newest)
         action, chance = newest.choose(outputs, self._books.random)
         index = recording.add(observation, action, chance, outputs, newest.version)
-        chosen = action if recording.actions.ndim > 1 else action[0]
+        chosen = action if newest.has_components else action[0]
         decision = Decision(self._books, chosen, newest.version, chance, recording, index)
         recording.ids.append(decision.id)
         self._books.open[decision.id] = decision

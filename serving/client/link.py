@@ -157,6 +157,7 @@ class Link:
             )
             welcome = self._stub.Hello(request, timeout=_CALL_S, metadata=self._metadata)
             self.contract, self._run = Contract.of(welcome.contract), welcome.run
+            self._outbox.hold(self.contract)
 
     def _patiently(self, call: Callable[[], None], flushes: bool) -> bool:
         """Do it, again and again until it is done; false if there is no more time.

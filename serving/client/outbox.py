@@ -46,23 +46,26 @@ class Outbox:
         self.defaulted = 0
         self._changed = Condition()
         self._queue: deque[Recording] = deque()
-        self._steps, self._is_closed = 0, False
+        self._steps, self._most_steps, self._is_closed = 0, settings.buffer_steps, False
         folder = settings.spill_folder
         self._spill = None if folder is None else Spill(folder, settings.spill_bytes)
 
     def put(self, recording: Recording) -> None:
         """Queue a fragment that is closed; waits for room if the settings say so."""
-        most = self._settings.buffer_steps
+        count = recording.count
         with self._changed:
             if self._settings.when_full == "wait":
-                self._changed.wait_for(
-                    lambda: self._steps + recording.count <= most or self._is_closed
-                )
-            while self._queue and self._steps + recording.count > most:
+                self._changed.wait_for(lambda: not self._is_full(count) or self._is_closed)
+            while self._is_full(count):
                 self._make_room()
             self._queue.append(recording)
             self._steps += recording.count
             self._changed.notify_all()
+
+    def hold(self, contract: Contract) -> None:
+        """Hold no more than the trainer can use: what waits for long is too old for some."""
+        if contract.most_staleness < inf:
+            self._most_steps = min(self._most_steps, max(contract.capacity_steps // 2, 1))
 
     def take(self, timeout_s: float, contract: Contract) -> list[pb.Fragment]:
         """What is to be sent next, without numbers; nothing if nothing is ready after this time."""
@@ -99,6 +102,10 @@ class Outbox:
     def waiting_steps(self) -> int:
         """How many are queued in memory."""
         return self._steps
+
+    def _is_full(self, count: int) -> bool:
+        """Whether there is no room for so many steps more; one fragment has room in any case."""
+        return bool(self._queue) and self._steps + count > self._most_steps
 
     def _has_spilled(self) -> bool:
         return self._spill is not None and len(self._spill) > 0

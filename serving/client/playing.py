@@ -22,6 +22,7 @@ class Playing:
 
     Attributes:
         run, version: as published.
+        has_components: whether an action is of several choices.
 
     Raises:
         ValueError: if the file is broken, has a memory, or plays numbers.
@@ -38,6 +39,7 @@ class Playing:
         self.run, self.version = published.run, published.version
         self.epsilon = published.epsilon
         self.is_drawn = network.outputs == "logits"
+        self.has_components = bool(actions.shape)
         self._sizes = actions.legal.sum(-1).tolist()
         self._policy: NumbaPolicy | NumpyPolicy
         self._policy = NumbaPolicy(file) if evaluator == "numba" else NumpyPolicy(file)

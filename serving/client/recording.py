@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from math import nan
 from threading import Lock
 
 import numpy as np
@@ -34,7 +35,9 @@ class Recording:
 
     Attributes:
         count: of steps.
+        ids: of their decisions.
         is_sealed: whether rewards come too late.
+        version: of the latest step.
         closed_s: when it was closed, by the monotonic clock.
         due_s: when it is sealed at the latest.
     """
@@ -42,23 +45,19 @@ class Recording:
     def __init__(self, contract: Contract, life: Life, run: str, most_steps: int):
         self.life, self.run, self.most_steps = life, run, most_steps
         space, choices = contract.observation_space, actions_of(contract.action_space)
+        self._action_shape = choices.shape
+        # The program may change what it has shown, so that is copied; arrays are made of the rest
+        # when it is sent, by another thread.
         self.observations = np.empty((most_steps + 1, *space.shape), space.dtype)
-        self.actions = np.empty((most_steps, *choices.shape), np.int64)
-        self.outputs = np.empty((most_steps, int(np.prod(choices.heads))), np.float32)
-        self.chances = np.empty(most_steps, np.float32)
-        self.rewards = np.full(most_steps, np.nan, np.float32)  # until they are known
-        self.versions = np.empty(most_steps, np.int64)
-        self.times_s = np.empty(most_steps, np.float64)
-        self.count, self.ending, self.is_sealed = 0, GOES_ON, False
+        self._outputs: list[np.ndarray] = []
+        self._steps: list[tuple[list[int], float, int, float]] = []
+        self._rewards: list[float] = []  # NaN until they are known
+        self._known, self.count = 0, 0
+        self.ending, self.is_sealed = GOES_ON, False
         self.closed_s = self.due_s = 0.0
-        self.first_step = life.steps
+        self.first_step, self.version = life.steps, 0
         self.ids: list[int] = []  # of the decisions
         self._lock = Lock()
-
-    @property
-    def version(self) -> int:
-        """Of the latest step."""
-        return int(self.versions[self.count - 1])
 
     def add(
         self,
@@ -69,14 +68,12 @@ class Recording:
         version: int,
     ) -> int:
         """One step; its index."""
-        index = self.count
+        index, self.version = self.count, version
         self.observations[index] = observation
-        self.actions[index] = action if self.actions.ndim > 1 else action[0]
-        self.outputs[index] = outputs.ravel()
-        self.chances[index] = min(chance, 0.0)
-        self.versions[index] = version
-        self.times_s[index] = time.monotonic()
-        self.count += 1
+        self._outputs.append(outputs)
+        self._steps.append((action, chance, version, time.monotonic()))
+        self._rewards.append(nan)
+        self.count = index + 1
         return index
 
     def close(self, following: np.ndarray, ending: pb.Ending, deadline_s: float) -> None:
@@ -88,31 +85,38 @@ class Recording:
 
     def take_back(self) -> np.ndarray:
         """Leave the last step out; what was seen before it."""
-        self.count -= 1
+        with self._lock:
+            self.count -= 1
+            self._outputs.pop()
+            self._steps.pop()
+            reward = self._rewards.pop()
+            self._known -= reward == reward
         return self.observations[self.count].copy()
 
     def tell(self, index: int, reward: float) -> bool:
         """What came of a step; false if it is too late."""
         with self._lock:
-            if self.is_sealed:
+            if self.is_sealed or index >= self.count:
                 return False
-            self.rewards[index] = reward
+            before = self._rewards[index]
+            self._known += before != before  # NaN
+            self._rewards[index] = reward
             return True
 
     @property
     def is_complete(self) -> bool:
         """Whether all rewards are known."""
-        return not np.isnan(self.rewards[: self.count]).any()
+        return self._known == self.count
 
     def seal(self, default_reward: float) -> tuple[Steps, int]:
         """The steps, and how many of them have the default reward."""
         with self._lock:
             self.is_sealed = True
         n, life = self.count, self.life
-        rewards = self.rewards[:n]
-        unknown = np.isnan(rewards)
-        rewards[unknown] = default_reward
+        rewards = np.array(self._rewards, np.float32)
+        rewards[np.isnan(rewards)] = default_reward
         before, life.earned = life.earned, life.earned + float(rewards.sum(dtype=np.float64))
+        actions, chances, versions, times_s = zip(*self._steps, strict=True)
         steps = Steps(
             life.agent,
             life.episode,
@@ -121,11 +125,11 @@ class Recording:
             self.ending,
             self.run,
             self.observations[: n + 1],
-            self.actions[:n],
+            np.array(actions, np.int64).reshape(n, *self._action_shape),
             rewards,
-            self.chances[:n],
-            self.outputs[:n],
-            self.versions[:n],
-            self.times_s[:n],
+            np.minimum(np.array(chances, np.float32), 0.0),
+            np.stack(self._outputs).reshape(n, -1),
+            np.array(versions, np.int64),
+            np.array(times_s),
         )
-        return steps, int(unknown.sum())
+        return steps, n - self._known

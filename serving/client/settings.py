@@ -22,7 +22,8 @@ class ClientSettings:
         ca: a file with the certificate that the trainer's is held to, PEM; "": no TLS.
         send_frequency: fragments that are sent together, unless a second has passed.
         most_steps: of a fragment; episodes that are longer are sent in several.
-        buffer_steps: that may wait to be sent.
+        buffer_steps: that may wait to be sent; of an on-policy learner no more than a quarter of
+            its batch, since they would be too old.
         when_full: what happens to what is too much: "drop" loses the oldest fragments, "spill"
             writes them to files of `spill_folder`, at most `spill_bytes`, and "wait" lets the
             program wait, which suits a simulator.

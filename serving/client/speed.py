@@ -1,0 +1,182 @@
+"""What a client costs the program that holds it, beside the same loop without it.
+
+    python -m marlserve.serving.client.speed --seconds 60
+
+CartPole's loop, with a trainer that learns by PPO in other processes meanwhile:
+
+    no policy             the same action always
+    inference alone       a policy file, evaluated and drawn from, and nothing kept
+    client, send 1        all of it: decisions, steps, rewards, and sending every fragment at once,
+    client, send 3, ...   or several together
+
+The sides take turns, 200 steps each, in one thread of one process, so that they have the same share
+of a busy machine. CPU time is that of the thread that calls, for a step; `senders` adds what the
+client's other threads took, all clients together. Decisions are timed by the clock, waiting for the
+processor included.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import gymnasium
+import numpy as np
+import tyro
+
+from marlserve.serving.client.agent import Agent
+from marlserve.serving.client.playing import Playing
+from marlserve.serving.client.settings import ClientSettings
+
+_BLOCK = 200  # steps
+_SEND_FREQUENCIES = (1, 3, 5, 10)
+_PATIENCE_S = 180.0
+_PROGRAM = {"client_id": "cartpole", "algorithm_parameters": {"input_size": 4, "act_dim": 2}}
+
+
+@dataclass
+class Side:
+    """One way to go through the loop.
+
+    Attributes:
+        act: what to do, and whom to tell the reward.
+        cpu_us: of the calling thread per step, one for each block.
+        times_us: of decisions.
+    """
+
+    name: str
+    act: Callable[[np.ndarray], tuple[int, Callable[[float], object] | None]]
+    agent: Agent | None = None
+    cpu_us: list[float] = field(default_factory=list)
+    times_us: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._env = gymnasium.make("CartPole-v1", disable_env_checker=True)
+        self._seen, _ = self._env.reset(seed=0)
+
+    def block(self) -> None:
+        """So many steps."""
+        start_s = time.thread_time()
+        for _ in range(_BLOCK):
+            asked_s = time.perf_counter()
+            action, tell = self.act(self._seen)
+            self.times_us.append(1e6 * (time.perf_counter() - asked_s))
+            self._seen, reward, terminated, truncated, _ = self._env.step(action)
+            if tell is not None:
+                tell(float(reward))
+            if terminated or truncated:
+                if self.agent is not None:
+                    self.agent.end(terminated, truncated and not terminated, self._seen)
+                self._seen, _ = self._env.reset()
+        self.cpu_us.append(1e6 * (time.thread_time() - start_s) / _BLOCK)
+
+
+@contextmanager
+def trainer() -> Iterator[str]:
+    """The address of one that learns, in processes of its own."""
+    with TemporaryDirectory() as folder, socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+        found.close()
+        config = Path(folder) / "program.json"
+        config.write_text(
+            json.dumps(_PROGRAM | {"train_server_address": address, "folder": f"{folder}/run"})
+        )
+        command = [sys.executable, "-m", "marlserve.serving.trainer", "--config", str(config)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def asking(agent: Agent) -> Callable[[np.ndarray], tuple[int, Callable[[float], object]]]:
+    def act(seen: np.ndarray) -> tuple[int, Callable[[float], object]]:
+        decision = agent.act(seen)
+        return decision.action, decision.reward
+
+    return act
+
+
+def inferring(agent: Agent) -> Callable[[np.ndarray], tuple[int, None]]:
+    """By the policies that another client receives."""
+    random = Random(0)
+
+    def act(seen: np.ndarray) -> tuple[int, None]:
+        newest = agent.link.newest
+        assert isinstance(newest, Playing)
+        action, _ = newest.choose(newest.outputs(seen), random)
+        return action[0], None
+
+    return act
+
+
+def run(seconds: float = 60.0) -> None:
+    """Measure, and print a table.
+
+    Args:
+        seconds: of all sides together, once there is a policy.
+    """
+    if not 0.0 < seconds <= 36_000.0:
+        raise ValueError(f"seconds is {seconds}; allowed is a positive number, at most 36000")
+    with ExitStack() as stack:
+        address = stack.enter_context(trainer())
+        agents = {
+            frequency: stack.enter_context(
+                Agent(ClientSettings(address=address, policy="cartpole", send_frequency=frequency))
+            )
+            for frequency in _SEND_FREQUENCIES
+        }
+        for agent in agents.values():
+            if not agent.wait_for_policy(_PATIENCE_S):
+                raise ValueError(f"there is no policy after {_PATIENCE_S:g} s")
+        sides = [
+            Side("no policy", lambda seen: (0, None)),
+            Side("inference alone", inferring(agents[1])),
+            *(Side(f"client, send {n}", asking(agent), agent) for n, agent in agents.items()),
+        ]
+        for side in sides:
+            side.block()  # a warm-up
+            side.cpu_us.clear()
+            side.times_us.clear()
+        start_s, all_s, mine_s = time.monotonic(), time.process_time(), time.thread_time()
+        while time.monotonic() - start_s < seconds:
+            for side in sides:
+                side.block()
+        mine_s = time.thread_time() - mine_s
+        others_s = time.process_time() - all_s - mine_s
+        _show(sides, others_s)
+
+
+def _show(sides: list[Side], others_s: float) -> None:
+    print("| | CPU us per step | decision us: mean | p50 | p99 | p99.9 | max | lost, % |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    steps = 0
+    for side in sides:
+        times_us, agent = np.array(side.times_us), side.agent
+        lost = ""
+        if agent is not None:
+            steps += len(times_us)
+            lost = f"{100.0 * agent.outbox.lost.total() / agent.books.last_id:.1f}"
+        p50, p99, p999 = np.percentile(times_us, [50, 99, 99.9])
+        print(
+            f"| {side.name} | {np.median(side.cpu_us):.1f} | {times_us.mean():.1f} | {p50:.1f} "
+            f"| {p99:.1f} | {p999:.1f} | {times_us.max():,.0f} | {lost} |"
+        )
+    each = _BLOCK * len(sides[0].cpu_us)
+    print(f"\n{each:,} steps of each; senders {1e6 * others_s / steps:.1f} us")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(run, description=__doc__)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
