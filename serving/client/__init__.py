@@ -8,4 +8,5 @@
 - `playing`: the policy; `recording`: what is made of its steps; `outbox`, `spill`: what waits
 - `link`: the threads that speak with the trainer, by `marlserve.serving.wire`
 - `rl4sys`: the same by RL4Sys's names
+- `lander`: an example; `speed`: what a client costs the program
 """

@@ -3,7 +3,7 @@
     python -m marlserve.serving.trainer --config luna.json
     python -m marlserve.serving.client.lander --config luna.json --until-return 200
 
-It owns its main loop: Gymnasium's LunarLander-v3, which `pip install "gymnasium[box2d]"` brings.
+It owns its main loop: Gymnasium's LunarLander-v3, which `pip install "marlserve[lander]"` brings.
 A line every ten seconds has the steps so far, the mean return of the latest 100 episodes, and what
 decisions take.
 """

@@ -69,10 +69,11 @@ class Link:
         self._give_up_s = time.monotonic() + timeout_s
         self._closing.set()
         self._outbox.close()
-        self._sender.join(timeout_s + 1.0)
+        self._sender.join(timeout_s)
+        self._channel.close()  # what is under way ends
+        self._sender.join(_LONGEST_S)
+        self._receiver.join(_LONGEST_S)
         self._outbox.give_up()
-        self._channel.close()
-        self._receiver.join(1.0)
 
     def _send(self) -> None:
         while self._patiently(self._say_hello, flushes=True):

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -52,7 +53,7 @@ class Side:
     """
 
     name: str
-    act: Callable[[np.ndarray], tuple[int, Callable[[float], object] | None]]
+    act: Callable[[np.ndarray], tuple[Any, Callable[[float], object] | None]]
     agent: Agent | None = None
     cpu_us: list[float] = field(default_factory=list)
     times_us: list[float] = field(default_factory=list)
@@ -98,8 +99,10 @@ def trainer() -> Iterator[str]:
             process.wait()
 
 
-def asking(agent: Agent) -> Callable[[np.ndarray], tuple[int, Callable[[float], object]]]:
-    def act(seen: np.ndarray) -> tuple[int, Callable[[float], object]]:
+def asking(agent: Agent) -> Callable[[np.ndarray], tuple[Any, Callable[[float], object]]]:
+    """All that a client does."""
+
+    def act(seen: np.ndarray) -> tuple[Any, Callable[[float], object]]:
         decision = agent.act(seen)
         return decision.action, decision.reward
 

@@ -9,4 +9,7 @@
 - `algorithms`: from a program's file to RLlib's config; `two_rates`: an optimizer of RL4Sys
 - `learner`: a process that learns, saves itself and goes on; `process`: all of them, and the front
 - `env_runner`: programs under control, as an `EnvRunner` of RLlib; `episodes`: its samples
+- `metrics`: what is told to Prometheus; `speed`: how much is learned from
+
+The process needs what `pip install "marlserve[serve]"` installs.
 """

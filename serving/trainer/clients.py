@@ -5,7 +5,7 @@ what the contract says is refused by itself, and the others of the same push are
 """
 
 import asyncio
-import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +19,6 @@ from marlserve.serving.wire.contract import PROTOCOL
 
 MOST_CLIENTS = 10_000  # sessions; who was silent longest is forgotten, and says hello again
 _LONGEST_NAME = 200
-_logger = logging.getLogger(__name__)
 
 
 class Clients(trainer_pb2_grpc.TrainerServicer):
@@ -68,7 +67,7 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "say hello first")
         client = self.sessions[key]
         self.sessions.move_to_end(key)
-        client.report = request.report
+        client.report, client.heard_s = request.report, time.monotonic()
         intake = await self._intake(client.policy, context)
         refusals = []
         for fragment in request.fragments:

@@ -30,20 +30,21 @@ class Client:
     Attributes:
         through: the last of its fragments that was dealt with.
         report: what it said of itself.
-        seen_s: when it last said something, by the monotonic clock.
+        heard_s: when it last said something, by the monotonic clock.
     """
 
     policy: str
     through: int = 0
     report: pb.Report = field(default_factory=pb.Report)
-    seen_s: float = field(default_factory=time.monotonic)
+    heard_s: float = field(default_factory=time.monotonic)
+    _earned_s: float = field(default_factory=time.monotonic)
     _allowance: float = inf
 
     def is_within(self, steps: int, most_steps_per_s: float) -> bool:
         """Whether so many steps are within the rate; a second's worth may come at once."""
         now_s = time.monotonic()
-        earned = (now_s - self.seen_s) * most_steps_per_s
-        self.seen_s = now_s
+        earned = (now_s - self._earned_s) * most_steps_per_s
+        self._earned_s = now_s
         self._allowance = min(self._allowance + earned, max(most_steps_per_s, steps))
         if steps > self._allowance:
             return False

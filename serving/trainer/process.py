@@ -21,6 +21,7 @@ from pathlib import Path
 
 import tyro
 
+from marlserve.serving.trainer import metrics
 from marlserve.serving.trainer.front import ENVIRONMENT, Front, FrontSettings
 from marlserve.serving.wire.program import Program, read
 
@@ -76,17 +77,20 @@ def front_settings(programs: list[Program]) -> FrontSettings:
     return FrontSettings(address, token, certificate, key)
 
 
-def run(config: tuple[Path, ...]) -> None:
+def run(config: tuple[Path, ...], metrics_port: int = 0) -> None:
     """Learn for programs until a signal comes.
 
     Args:
         config: a file for each program, see `marlserve.serving.wire.program`.
+        metrics_port: where Prometheus asks, on loopback; 0: nowhere.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with Front(front_settings([read(file) for file in config])) as front:
+        if metrics_port:
+            metrics.serve(front, metrics_port)
         learners = [Learning(file, front) for file in config]
         for learner in learners:
             learner.start()

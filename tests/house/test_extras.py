@@ -15,6 +15,7 @@ NEED_ONE = (
     *("kv_compression", "serving.experience.stream", "serving.training.process"),
     *("serving.training.__main__", "serving.service", "serving.agent", "serving.gateway"),
     *("serving.trials", "serving.ray_router", "serving.controller"),
+    *("serving.trainer.process", "serving.trainer.__main__", "serving.trainer.metrics"),
 )
 WITHOUT = f"""
 import sys

@@ -72,6 +72,8 @@ OWN = {
     "serving/training/process.py": "serve",
     "serving/service": "serve",
     "serving/agent": "serve",
+    "serving/trainer/metrics.py": "serve",
+    "serving/trainer/process.py": "serve",
     "serving/gateway": "serve",
     "serving/ray_router.py": "ray_serve",
     "serving/controller": "serve",

@@ -24,7 +24,7 @@ from pkgutil import walk_packages
 
 from marlserve import serving
 names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
-learns = ("limits", "algorithms", "two_rates", "episodes", "env_runner", "learner")
+learns = ("limits", "algorithms", "two_rates", "episodes", "env_runner", "learner", "speed")
 needs_them = (
     *("marlserve.serving.training", "marlserve.serving.ray_router"),
     *(f"marlserve.serving.trainer.{name}" for name in learns),
