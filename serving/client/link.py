@@ -25,6 +25,7 @@ from marlserve.serving.wire.policy_parts import Assembly
 
 _FIRST_S, _LONGEST_S = 0.1, 5.0  # between two tries
 _CALL_S = 30.0  # a push waits that long for room in the queue, then it is tried again
+_PUSH_BYTES = channels.MOST_BYTES // 4  # unless a single fragment has more
 _REPORT_S = 2.0  # without anything to send
 _REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT)
 _logger = logging.getLogger(__name__)
@@ -85,9 +86,9 @@ class Link:
             for fragment in fragments:
                 self._number += 1
                 fragment.number = self._number
-            if not self._patiently(partial(self._push, fragments), flushes=True):
-                self._outbox.lost["unsent"] += sum(map(_steps, fragments))
-                return
+            for portion in _portions(fragments):
+                if not self._patiently(partial(self._push, portion), flushes=True):
+                    self._outbox.lost["unsent"] += sum(map(_steps, portion))
 
     def _push(self, fragments: list[pb.Fragment]) -> None:
         """Hand these fragments over."""
@@ -213,6 +214,19 @@ class Link:
         if reason:
             self._outbox.lost[reason] += _steps(fragment)
         return not reason
+
+
+def _portions(fragments: list[pb.Fragment]) -> list[list[pb.Fragment]]:
+    """Pushes that are not too large; a single one, of nothing, if there is nothing to be sent."""
+    portions: list[list[pb.Fragment]] = [[]]
+    size = 0
+    for fragment in fragments:
+        size += fragment.ByteSize()
+        if size > _PUSH_BYTES and portions[-1]:
+            portions.append([])
+            size = fragment.ByteSize()
+        portions[-1].append(fragment)
+    return portions
 
 
 def _steps(fragment: pb.Fragment) -> int:

@@ -23,6 +23,7 @@ from marlserve.serving.client.settings import ClientSettings
 from marlserve.serving.client.spill import Spill
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
+from marlserve.serving.wire.steps import Steps
 
 _MOST_FRAGMENTS = 64  # that go at once
 _LOOK_S = 0.1  # between two looks for rewards
@@ -81,8 +82,9 @@ class Outbox:
             spilled, unreadable = self._spill.take(self._settings.most_steps, contract)
             if unreadable:
                 self.lost["unreadable"] += unreadable
-            return [*spilled, *map(self._sealed, recordings)]
-        return [self._sealed(recording) for recording in recordings]
+        else:
+            spilled = []
+        return [*spilled, *(self._sealed(recording).message(0) for recording in recordings)]
 
     def close(self) -> None:
         """Let what is there go at once; rewards that are not known are the default."""
@@ -97,11 +99,6 @@ class Outbox:
                 self.lost["unsent"] += self._steps
             self._queue.clear()
             self._steps = 0
-
-    @property
-    def waiting_steps(self) -> int:
-        """How many are queued in memory."""
-        return self._steps
 
     def _is_full(self, count: int) -> bool:
         """Whether there is no room for so many steps more; one fragment has room in any case."""
@@ -136,15 +133,14 @@ class Outbox:
         self._changed.notify_all()
         return recording
 
-    def _sealed(self, recording: Recording) -> pb.Fragment:
+    def _sealed(self, recording: Recording) -> Steps:
         steps, unknown = recording.seal(self._settings.default_reward)
         self.defaulted += unknown
         self._forget(recording.ids)
-        return steps.message(0)
+        return steps
 
     def _make_room(self) -> None:
         """The oldest fragment goes to the disk, or is lost."""
-        recording = self._popped()
-        fragment = self._sealed(recording)
-        if self._spill is None or not self._spill.put(fragment):
-            self.lost["full"] += recording.count
+        steps = self._sealed(self._popped())
+        if self._spill is None or not self._spill.put(steps.message(0)):
+            self.lost["full"] += len(steps)

@@ -1,8 +1,7 @@
 """What a trainer takes, which is told to every client, and how a fragment is held to it.
 
 A fragment is refused, with a sentence that says why, unless all its columns have the right dtype,
-shape, length and range, and every number is finite. The step that the door takes is the only one:
-what is behind it is not looked at again.
+shape, length and range, and every number is finite.
 """
 
 import hashlib

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from external_cases import agent_of, contract, fronted, inlet_of, play, policy, steps, until
 
+from marlserve.serving.client.link import _PUSH_BYTES, _portions
+
 SEEN = np.zeros(4, np.float32)
 STEP_S = 0.5  # that a learner waits for steps
 
@@ -178,3 +180,21 @@ def test_a_decision_does_not_wait_for_a_trainer_that_is_stuck(front, inlet):
         assert agent.books.last_id == 500
         assert agent.link.sent == 0
         stuck.set()
+
+
+def test_much_is_sent_in_portions(front, inlet):
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        large = steps(1_000, run=front.run)
+        large = [large.message(number) for number in range(1, 200)]
+        assert sum(fragment.ByteSize() for fragment in large) > 2 * _PUSH_BYTES
+        portions = _portions(large)
+        assert [x.number for portion in portions for x in portion] == list(range(1, 200))
+        for portion in portions:
+            assert sum(fragment.ByteSize() for fragment in portion) <= _PUSH_BYTES
+        assert _portions([]) == [[]]
+        thread = threading.Thread(target=agent.link._push, args=(portions[0],))
+        thread.start()
+        while thread.is_alive():
+            inlet.take(1, 0.01)
+        assert agent.link.sent == 1_000 * len(portions[0])
