@@ -14,7 +14,7 @@ there whenever a policy is not: see `decisions`. What was decided and what came 
 - `off_policy`: what versions would have got, estimated from the log
 - `agent`: the service over HTTP
 - `controller`: weights for a load balancer, docs/data_plane.md; `shared_memory`: for one in C, such
-  as that of the folder native/
+  as that of `native`
 """
 
 if __name__ != "marlserve.serving":

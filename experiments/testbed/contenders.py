@@ -62,6 +62,8 @@ def contenders(config: Config, learned: Path, slow_motion: float) -> dict[str, C
         "roundrobin": Contender(arranged("roundrobin"), config),
         "random(2)": Contender(arranged("random(2)"), config),
         "adaptive_sed": Contender(arranged("leastconn", adapting), by_rule, adaptive),
+        "envoy": Contender(arranged("envoy"), config),
+        "envoy, ppo": Contender(arranged("envoy", playing), trained),
         "ppo": Contender(arranged("leastconn", playing), trained, lambda _: export.load(learned)),
     }
 

@@ -86,9 +86,10 @@ class HAProxy:
         self.socket, self._config = folder / "haproxy.sock", folder / "haproxy.cfg"
         self.process: subprocess.Popen[bytes] | None = None
         weights = [1] * len(ports) if weights is None else weights
+        self._servers = names(len(ports))
         lines = [
             f"    server {name} 127.0.0.1:{port} weight {weight}"
-            for name, port, weight in zip(names(len(ports)), ports, weights, strict=True)
+            for name, port, weight in zip(self._servers, ports, weights, strict=True)
         ]
         text = _CONFIG.format(
             socket=self.socket,
@@ -99,6 +100,17 @@ class HAProxy:
             servers="\n".join(lines),
         )
         self._config.write_text(text)
+
+    def flags(self) -> list[str]:
+        """Of a controller."""
+        given = {
+            "backend": "haproxy",
+            "socket": self.socket,
+            "proxy": BACKEND,
+            "log-port": self.log_port,
+        }
+        words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+        return [*words, "--servers", *self._servers]
 
     def start(self) -> None:
         """Begin, and wait until it takes connections.

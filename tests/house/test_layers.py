@@ -41,6 +41,7 @@ LAYERS = (
     "serving.training",
     "serving.agent",
     "serving.shared_memory",
+    "serving.native",
     "serving.controller",
     "serving",
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_programs import NATIVE, compiled
+from c_programs import compiled
 from shared_memory_cases import PATIENCE_S, region_name
 
 from marlserve.envs.sims.cluster_arrays import LOG
@@ -18,17 +18,16 @@ from marlserve.envs.sims.reservoir import Reservoirs
 from marlserve.serving.shared_memory.shared_memory import SharedMemoryRegion
 
 RULES = {"overwrite": 0, "algorithm_r": 1, "algorithm_l": 2}
-SOURCE = Path(__file__).parents[1] / "support/lb_reservoir.c"
 
 
 @pytest.fixture(scope="module")
 def reservoir(tmp_path_factory):
-    return compiled(SOURCE, tmp_path_factory.mktemp("reservoir"))
+    return compiled("reservoir", tmp_path_factory.mktemp("reservoir"))
 
 
 @pytest.fixture(scope="module")
 def data_plane(tmp_path_factory):
-    return compiled(NATIVE / "data_plane.c", tmp_path_factory.mktemp("data_plane"))
+    return compiled("data_plane", tmp_path_factory.mktemp("data_plane"))
 
 
 def played(program, rule: str, values, times_s, now_s: float, seed: int = 5):
@@ -162,7 +161,7 @@ def test_a_controller_steers_the_data_plane(data_plane):
 @pytest.mark.slow
 def test_sanitizers_find_nothing_in_the_data_plane(tmp_path):
     flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    program = compiled(NATIVE / "data_plane.c", tmp_path, *flags)
+    program = compiled("data_plane", tmp_path, *flags)
     with region_name() as name:
         command = [program, "bench", name, "--flows", "300000"]
         done = subprocess.run(command, text=True, capture_output=True, timeout=PATIENCE_S)
