@@ -7,6 +7,7 @@ from pathlib import Path
 from marlserve.envs.base import Policy
 from marlserve.envs.load_balance import BASELINES, Config, Problem
 from marlserve.experiments.harness.evaluate import play
+from marlserve.experiments.studies.runs import experiment_of
 from marlserve.experiments.testbed.episode import Arrangement
 from marlserve.policies import export
 
@@ -70,10 +71,7 @@ def contenders(config: Config, learned: Path, slow_motion: float) -> dict[str, C
 
 def _as_trained(config: Config, path: Path) -> Config:
     """The problem, with weights and rule as in the training of the policy at the path."""
-    known = export.read(path).training.get("env_config")
-    if known is None:
-        raise ValueError(f"{path} does not say what it was trained on; export it anew")
-    trained = Config(**known)
+    trained = experiment_of(path).problem_config()
     if trained.dispatch != RULE:
         raise ValueError(f"{path} was trained with dispatch {trained.dispatch!r}, not {RULE!r}")
     return replace(

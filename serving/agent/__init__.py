@@ -7,7 +7,7 @@ docs/serving.md has its routes, its settings, and what it does when something fa
 - `settings`: environment variables; `bodies`: what routes take
 - `service`: what routes do; `outcomes`: which decisions wait for theirs
 - `inputs`: what is measured when a request does not say; `metrics`: what is told to Prometheus
-- `trainer`: the process that trains; `policies`: the version that is played
+- `trainer`: the process that trains
 - `app`, `routes`, `answers`: HTTP; `server`: the process
 - `speed`: how fast it is
 

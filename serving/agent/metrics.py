@@ -1,26 +1,22 @@
 """What the agent service tells Prometheus."""
 
 import time
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from marlserve.serving.agent.service import Service
 from marlserve.serving.decisions.decision import REASONS, Decision
-
-_SECONDS = (2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1.0)
-_LATENCIES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_CHANCES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-_GUARD = ("trusted", "probation", "tripped")
+from marlserve.serving.service.exposition import (
+    CHANCES,
+    LATENCIES_S,
+    SECONDS,
+    Histogram,
+    counted,
+    guarded,
+)
 
 
 class Metrics(Collector):
@@ -30,9 +26,9 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         self._decisions = dict.fromkeys(REASONS, 0)
         self._outcomes = {"success": 0, "failure": 0}
-        self._seconds = _Buckets("decision_seconds", "Time to decide.", _SECONDS)
-        self._chance = _Buckets("propensity", "Chance of the action.", _CHANCES)
-        self._latency = _Buckets("request_seconds", "Time of requests.", _LATENCIES_S)
+        self._seconds = Histogram("rl_agent_decision_seconds", "Time to decide.", SECONDS)
+        self._chance = Histogram("rl_agent_propensity", "Chance of the action.", CHANCES)
+        self._latency = Histogram("rl_agent_request_seconds", "Time of requests.", LATENCIES_S)
         self._state = _State(service)
         for each in (self, self._seconds, self._chance, self._latency, self._state):
             self._registry.register(each)
@@ -68,27 +64,7 @@ class Metrics(Collector):
             ("decisions", "reason", self._decisions),
             ("outcomes", "result", self._outcomes),
         ):
-            yield _counted(name, label, counts)
-
-
-class _Buckets(Collector):
-    """A histogram that one thread fills: prometheus_client's takes a lock for each of its numbers,
-    which is a tenth of a decision."""
-
-    def __init__(self, name: str, meaning: str, bounds: tuple[float, ...]):
-        self._name, self._meaning, self._bounds = name, meaning, bounds
-        self._counts, self._sum = [0] * (len(bounds) + 1), 0.0
-
-    def add(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def collect(self) -> Iterator[Metric]:
-        names = [*map(str, self._bounds), "+Inf"]
-        upto = zip(names, accumulate(self._counts), strict=True)
-        made = HistogramMetricFamily(f"rl_agent_{self._name}", self._meaning)
-        made.add_metric([], list(upto), self._sum)
-        yield made
+            yield counted(f"rl_agent_{name}", label, counts)
 
 
 class _State(Collector):
@@ -100,7 +76,7 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         service = self._service
-        trainer, log, guard = service.trainer, service.log, service.guard
+        trainer, log = service.trainer, service.log
         progress, player = trainer.progress, service.decider.player
         gauges = {
             "epsilon": ("Of the trainer.", service.epsilon),
@@ -110,7 +86,6 @@ class _State(Collector):
             "trainer_up": ("Whether it takes commands.", float(trainer.is_up)),
             "log_waiting": ("Events that are not written yet.", log.num_waiting),
             "outcomes_waiting": ("Decisions without outcome.", len(service.outcomes)),
-            "guard_evidence": ("As a share of an alarm.", guard.evidence),
         }
         if progress.get("loss") is not None:
             gauges["loss"] = "Of the latest training.", progress["loss"]
@@ -126,12 +101,8 @@ class _State(Collector):
             gauges["redis_up"] = "Whether events are delivered.", up
         for name, (meaning, value) in gauges.items():
             yield GaugeMetricFamily(f"rl_agent_{name}", meaning, value=value)
-        states = GaugeMetricFamily("rl_agent_guard", "Its state is 1.", labels=["state"])
-        for state in _GUARD:
-            states.add_metric([state], float(guard.state == state))
-        yield states
+        yield from guarded("rl_agent", service.guard)
         counts = {
-            "guard_alarms": ("Of the guard.", guard.alarms),
             "policies_refused": ("Not taken.", service.policies.refused),
             "outcomes_forgotten": ("Decisions too old.", service.outcomes.forgotten),
             "trainer_starts": ("Of its process.", trainer.starts),
@@ -139,15 +110,8 @@ class _State(Collector):
         }
         for name, (meaning, count) in counts.items():
             yield CounterMetricFamily(f"rl_agent_{name}", meaning, value=count)
-        yield _counted("log_dropped", "why", log.dropped)
-        yield _counted("input_gaps", "name", service.inputs.gaps)
-
-
-def _counted(name: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(f"rl_agent_{name}", "So far.", labels=[label])
-    for key, count in dict(counts).items():
-        family.add_metric([key], count)
-    return family
+        yield counted("rl_agent_log_dropped", "why", log.dropped)
+        yield counted("rl_agent_input_gaps", "name", service.inputs.gaps)
 
 
 def _exploring(service: Service) -> float:

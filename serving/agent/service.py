@@ -17,19 +17,20 @@ from marlserve.envs.checks import is_number
 from marlserve.serving.agent.bodies import Record, Select
 from marlserve.serving.agent.inputs import Inputs
 from marlserve.serving.agent.outcomes import Outcomes, Waiting
-from marlserve.serving.agent.policies import Policies
 from marlserve.serving.agent.settings import AgentSettings
 from marlserve.serving.agent.trainer import Trainer
 from marlserve.serving.decisions.decider import Decider
 from marlserve.serving.decisions.decision import Decision, Settings
 from marlserve.serving.decisions.guard import Guard, Limits
 from marlserve.serving.decisions.heuristics import Heuristic
+from marlserve.serving.decisions.player import Player
 from marlserve.serving.decisions.question import Question, measured
 from marlserve.serving.experience.events import DECISION, OUTCOME, Event, kinds_of, new_ids
 from marlserve.serving.experience.log import ExperienceLog
 from marlserve.serving.experience.stream import Delivery
 from marlserve.serving.policy_store import PolicyStore
-from marlserve.serving.replica_state import checked, encoded, plain, reward
+from marlserve.serving.replica_state import checked, encoded, features, plain, reward
+from marlserve.serving.service.policies import Policies
 
 OVERDUE_S = 300.0  # an outcome is
 _RECENT = 10  # rewards in `stats`
@@ -70,7 +71,7 @@ class Service:
             Heuristic(settings.heuristic),
             seed,
         )
-        self.policies = Policies(self.store, self.decider, settings.num_replicas)
+        self.policies = Policies(self.store, self.decider, self._check)
         self.trainer = Trainer(settings, str(self.log.path))
         self.outcomes = Outcomes()
         self.recent: deque[float] = deque(maxlen=_RECENT)
@@ -184,6 +185,15 @@ class Service:
         wanted = epsilon if self.settings.exploration else 0.0
         if self.decider.settings.epsilon != wanted:
             self.decider.settings = replace(self.decider.settings, epsilon=wanted)
+
+    def _check(self, player: Player) -> None:
+        """A policy must read the state of so many replicas."""
+        expected = features(self.settings.num_replicas)
+        if player.features != expected:
+            raise ValueError(
+                f"policy {player.version} reads {[name for name, _ in player.features]}; expected "
+                f"are {[name for name, _ in expected]}"
+            )
 
     def _compare(self, waiting: Waiting, e2e_s: float, failed: bool) -> None:
         if self.guard.add(waiting.arm, e2e_s, failed, waiting.decided_s):

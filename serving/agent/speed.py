@@ -10,10 +10,8 @@ agent itself, from the moment that its application has a request.
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
@@ -26,8 +24,9 @@ from marlserve.policies.export.layers import Layer
 from marlserve.policies.export.network import ANYONE, Network, PolicyFile
 from marlserve.serving.policy_store import PolicyStore
 from marlserve.serving.replica_state import features
+from marlserve.serving.service import load
 
-_REPLICAS, _CONNECTIONS, _PATIENCE_S = 3, 64, 120.0
+_REPLICAS, _CONNECTIONS = 3, 64
 _SCRIPT = """wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 wrk.body = '{"replica_loads": [5, 3, 7], "queue_depth": 12, "recent_latency_ms": 280.5,' ..
@@ -74,57 +73,22 @@ def measured(command: list[str], port: int, ready: str, seconds: int, script: Pa
     """Requests per second, p50 and p99 in ms, CPU microseconds per request; what it tells itself.
 
     Raises:
-        ValueError: if the server does not start, or wrk is not there.
+        ValueError: if the server does not start, or an answer is none.
     """
-    with subprocess.Popen(["taskset", "-c", "0", *command]) as server:
-        try:
-            _wait(f"http://127.0.0.1:{port}{ready}")
-            before_s = _cpu_s(server.pid)
-            wrk = [
-                "wrk",
-                "-t1",
-                f"-c{_CONNECTIONS}",
-                f"-d{seconds}s",
-                "--latency",
-                "-s",
-                str(script),
-            ]
-            wrk = ["taskset", "-c", "1", *wrk, f"http://127.0.0.1:{port}/select_replica"]
-            said = subprocess.run(wrk, text=True, capture_output=True, check=True).stdout
-            took_s = _cpu_s(server.pid) - before_s
-            told = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-        finally:
-            server.terminate()
-    counts = re.search(r"(\d+) requests in", said)
-    if counts is None or "Non-2xx" in said:
-        raise ValueError(f"wrk says:\n{said}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    middle, late = (re.search(rf"{q}%\s+([\d.]+\w+)", said) for q in (50, 99))
-    shown = [found[1] if found else "" for found in (rate, middle, late)]
-    return [*shown, f"{1e6 * took_s / int(counts[1]):.0f}", _decisions(told)]
+    at = f"http://127.0.0.1:{port}"
+    with load.process(command, at + ready, core=0) as server:
+        before_s = load.cpu_s(server.pid)
+        said = load.wrk(f"{at}/select_replica", script, _CONNECTIONS, seconds, core=1)
+        took_s = load.cpu_s(server.pid) - before_s
+        told = urlopen(f"{at}/metrics").read().decode()
+    shown = [f"{said.per_s:,.0f}", f"{said.p50_ms:.1f}", f"{said.p99_ms:.1f}"]
+    return [*shown, f"{1e6 * took_s / said.requests:.0f}", _decisions(told)]
 
 
 def _decisions(metrics: str) -> str:
     """How many of a hundred decisions took at most a millisecond; nothing if it does not tell."""
     found = dict(re.findall(r'decision_seconds_bucket{le="([^"]+)"} (\S+)', metrics))
     return f"{100 * float(found['0.001']) / float(found['+Inf']):.2f}" if found else ""
-
-
-def _cpu_s(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _wait(url: str) -> None:
-    end_s = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            with urlopen(url):
-                return
-        except OSError as error:
-            if time.monotonic() > end_s:
-                raise ValueError(f"{url} does not answer: {error}") from error
-            time.sleep(0.1)
 
 
 def main(seconds: int = 5, port: int = 5080) -> None:
@@ -142,7 +106,9 @@ def main(seconds: int = 5, port: int = 5080) -> None:
         os.environ.update(given)
         agent = [sys.executable, "-m", "marlserve.serving.agent", "--port", str(port)]
         nothing = [sys.executable, "-c", _NOTHING, str(port + 1)]
-        print("| server | req/s | p50 | p99 | CPU us per request | decided within 1 ms, % |")
+        print(
+            "| server | req/s | p50, ms | p99, ms | CPU us per request | decided within 1 ms, % |"
+        )
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
         for name, command, at, ready in (
             ("uvicorn that does nothing", nothing, port + 1, "/"),

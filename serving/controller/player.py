@@ -48,7 +48,7 @@ class Player:
                 f"the policy's actions are {network.action_space}; action is {config.action!r}, "
                 f"with {config.num_servers} servers and levels {config.weight_levels}"
             )
-        known = dict(file.training.get("env_config") or {})
+        known = dict((file.training.get("experiment") or {}).get("env_config") or {})
         for name in INTERFACE:
             value, here = known.get(name), getattr(config, name)
             value = tuple(value) if isinstance(value, list) else value

@@ -28,6 +28,7 @@ class Player:
         version: as the store names it.
         published_s: when it was, in seconds since 1970.
         num_replicas: R.
+        shape: of what it reads.
         features: (name, unit) of what it reads, if the file says so.
         training: where it is from, as the file says.
 
@@ -50,11 +51,11 @@ class Player:
         self.features, self.training = network.features, file.training
         self._agent, self._policy = agent, NumbaPolicy(file)
         space = network.observation_space
-        self._shape, self._low, self._high = space.shape, space.low, space.high
+        self.shape, self._low, self._high = space.shape, space.low, space.high
 
     def in_range(self, observation: np.ndarray) -> bool:
         """Whether it is one of those that the policy knows; NaN is not."""
-        if observation.shape != self._shape:
+        if observation.shape != self.shape:
             return False
         return bool(((observation >= self._low) & (observation <= self._high)).all())
 

@@ -13,7 +13,8 @@ LIBRARIES = (
 )
 NEED_ONE = (
     *("kv_compression", "serving.experience.stream", "serving.training.process"),
-    *("serving.training.__main__", "serving.agent", "serving.controller"),
+    *("serving.training.__main__", "serving.service", "serving.agent", "serving.gateway"),
+    *("serving.trials", "serving.ray_router", "serving.controller"),
 )
 WITHOUT = f"""
 import sys
@@ -47,6 +48,8 @@ NEEDS = {
     "from marlserve.envs.sims.text_encoder import TextEncoder; TextEncoder('name')": "text",
     "from marlserve.serving.experience import stream": "serve",
     "from marlserve.serving import agent": "serve",
+    "from marlserve.serving import gateway": "serve",
+    "from marlserve.serving import ray_router": "ray_serve",
     "from marlserve.serving import controller": "serve",
     "from marlserve.experiments.testbed.haproxy import binary; binary()": "balancers",
     "from marlserve.experiments.benchmarks.simulator import interpreted; interpreted(2, True)()": (

@@ -39,7 +39,10 @@ LAYERS = (
     "serving.policy_store",
     "serving.replica_state",
     "serving.training",
+    "serving.service",
     "serving.agent",
+    "serving.gateway",
+    "serving.trials",
     "serving.shared_memory",
     "serving.native",
     "serving.controller",
@@ -65,7 +68,10 @@ OWN = {
     "envs/sims/kv_compression": "kv_compression",
     "serving/experience/stream.py": "serve",
     "serving/training/process.py": "serve",
+    "serving/service": "serve",
     "serving/agent": "serve",
+    "serving/gateway": "serve",
+    "serving/ray_router.py": "ray_serve",
     "serving/controller": "serve",
 }
 

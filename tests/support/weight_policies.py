@@ -30,4 +30,5 @@ def policy_file(levels=(2, 0, 1), slope: float = 0.0, config: Config = CONFIG) -
     interface = {
         name: getattr(config, name) for name in ("cores", "num_balancers", "weight_levels")
     }
-    return PolicyFile({"shared": network}, {"*": "shared"}, {"env_config": interface})
+    training = {"experiment": {"env_config": interface}}
+    return PolicyFile({"shared": network}, {"*": "shared"}, training)

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from marlserve.serving.decisions.decider import Decider
-from marlserve.serving.decisions.player import Player
+from marlserve.serving.decisions.player import AGENT, Player
 from marlserve.serving.policy_store import PolicyStore
-from marlserve.serving.replica_state import features
 
 _log = logging.getLogger(__name__)
 
@@ -14,14 +14,24 @@ _log = logging.getLogger(__name__)
 class Policies:
     """Gives the decider what the store serves.
 
+    Args:
+        check: raises a ValueError for a policy that does not play this service's problem.
+        agent: whom it plays for.
+
     Attributes:
         refused: how often a version was not taken, since it is broken or for something else.
         why: it was not the last time; "" if it was.
     """
 
-    def __init__(self, store: PolicyStore, decider: Decider, num_replicas: int):
+    def __init__(
+        self,
+        store: PolicyStore,
+        decider: Decider,
+        check: Callable[[Player], None],
+        agent: str = AGENT,
+    ):
         self.store, self._decider = store, decider
-        self._features = features(num_replicas)
+        self._check, self._agent = check, agent
         self.refused, self.why = 0, ""
         self._seen = ("", 0.0)  # version and when it was published
 
@@ -46,12 +56,8 @@ class Policies:
             if not version or found == self._seen:
                 return None
             self._seen = found
-            player = Player(self.store.read(version), *found)
-            if player.features != self._features:
-                raise ValueError(
-                    f"policy {version} reads {[name for name, _ in player.features]}; expected are "
-                    f"{[name for name, _ in self._features]}"
-                )
+            player = Player(self.store.read(version), *found, agent=self._agent)
+            self._check(player)
         except Exception as error:  # whatever a broken file may raise, looking goes on
             if str(error) != self.why:
                 _log.warning("a policy is refused: %s", error)

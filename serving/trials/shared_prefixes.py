@@ -1,0 +1,117 @@
+"""Cached share and latencies of requests whose prompts begin alike, by gateway and by routers.
+
+    python -m marlserve.serving.trials.shared_prefixes --seeds 0 1 2
+
+Everyone sends the same requests to three new mock engines of the same kind, in turn; prompts are
+token ids, as vllm-router's cache_aware wants them, or text, as sglang-router's does. The session of
+a request is its group. Rows are means over the seeds, the least and the largest in brackets.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from marlserve.serving.service.load import process
+from marlserve.serving.trials.others import BLOCK_TOKENS, NUM_BLOCKS, Others, free_port
+from marlserve.serving.trials.traffic import Result, Traffic, drawn, played
+
+_ENGINES = 3
+_ROUTERS = {  # by how they want prompts
+    "token ids": (
+        *("vllm round_robin", "vllm power_of_two", "vllm cache_aware"),
+        *("vllm sticky_least_loaded", "haproxy roundrobin"),
+    ),
+    "text": ("sglang round_robin", "sglang cache_aware"),
+}
+_OURS = ("least_requests", "session_affinity", "prefix_affinity", "cache_aware")
+
+
+@contextmanager
+def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[str]:
+    """Ours; its URL."""
+    port = free_port()
+    command = [sys.executable, "-m", "marlserve.serving.gateway", "--port", str(port)]
+    command += ["--replicas", *urls, "--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS), *flags]
+    url = f"http://127.0.0.1:{port}"
+    with process(command, f"{url}/ready", output=output):
+        yield url
+
+
+def row(name: str, results: list[list[Result]]) -> str:
+    """Of a table, over seeds."""
+    columns = [[_numbers(each)[i] for each in results] for i in range(6)]
+    shown = [f"{np.mean(x):.3f} [{min(x):.3f}, {max(x):.3f}]" for x in columns[:1]]
+    shown += [f"{np.mean(x):.0f} [{min(x):.0f}, {max(x):.0f}]" for x in columns[1:5]]
+    return f"| {name} | {' | '.join(shown)} | {sum(columns[5]):.0f} |"
+
+
+def _numbers(results: list[Result]) -> list[float]:
+    """Cached share; p50 and p99 of TTFT and e2e in ms; how many failed."""
+    ttft_ms = [1e3 * x.ttft_s for x in results if x.ttft_s is not None]
+    e2e_ms = [1e3 * x.e2e_s for x in results if x.e2e_s is not None]
+    prompts = sum(x.prompt_tokens for x in results)
+    share = sum(x.cached_tokens for x in results) / max(prompts, 1)
+    late = [*np.percentile(ttft_ms, (50, 99)), *np.percentile(e2e_ms, (50, 99))]
+    return [share, *late, len(results) - len(ttft_ms)]
+
+
+def main(
+    seeds: tuple[int, ...] = (0, 1, 2),
+    traffic: tyro.conf.OmitArgPrefixes[Traffic] = Traffic(),  # noqa: B008
+    models: Path | None = None,
+    problem: str = "chat",
+    others: Path = Path("build/others"),
+) -> None:
+    """Print the tables.
+
+    Args:
+        models: a store of policies; the gateway plays what it serves, too.
+        problem: that they were trained on.
+        others: the virtual environment of engines and routers.
+    """
+    learned = [] if models is None else ["learned"]
+    with tempfile.TemporaryDirectory() as folder:
+        found = Others(others, Path(folder))
+        for kind, names in _ROUTERS.items():
+            columns = "cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed"
+            print(f"| prompts are {kind} | {columns} |")
+            print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+            for name in (*names, *(f"gateway {each}" for each in (*_OURS, *learned))):
+                results = []
+                for seed in seeds:
+                    with (
+                        found.engines(_ENGINES) as urls,
+                        _front(found, name, urls, models, problem) as url,
+                    ):
+                        requests = drawn(traffic, seed)
+                        results.append(asyncio.run(played(url, requests, kind != "text")))
+                print(row(name, results), flush=True)
+
+
+@contextmanager
+def _front(
+    found: Others, name: str, urls: list[str], models: Path | None, problem: str
+) -> Iterator[str]:
+    kind, _, rule = name.partition(" ")
+    if kind != "gateway":
+        with found.router(name, urls) as (url, _):
+            yield url
+        return
+    flags = ["--mode", "heuristic", "--heuristic", rule]
+    if rule == "learned":
+        flags = ["--models", str(models), "--share", "1.0", "--problem", problem]
+    with gateway(urls, *flags, output=found.folder / "gateway.log") as url:
+        yield url
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main, description=__doc__)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
