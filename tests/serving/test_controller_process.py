@@ -129,8 +129,8 @@ def test_a_balancer_that_is_killed_loses_what_it_had_and_gets_its_weights_again(
         until(lambda: weights(balancer) == BY_POLICY)
         traffic = Traffic(balancer.port, 3.0)
         time.sleep(0.7)
-        balancer.stop()
         died_s = time.monotonic() - traffic.begin_s
+        balancer.stop()
         time.sleep(0.5)
         balancer.start()
         lives_s = time.monotonic() - traffic.begin_s
