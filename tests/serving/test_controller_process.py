@@ -12,6 +12,7 @@ from weight_policies import policy_file
 
 from marlserve.envs.load_balance import Config
 from marlserve.experiments.testbed import haproxy
+from marlserve.experiments.testbed.balancer import BACKEND
 from marlserve.experiments.testbed.controllers import Controller
 from marlserve.experiments.testbed.episode import servers
 from marlserve.experiments.testbed.replay import replay
@@ -28,7 +29,7 @@ def weights(balancer: haproxy.HAProxy) -> list[int]:
     """In force."""
     with socket.socket(socket.AF_UNIX) as runtime:
         runtime.connect(str(balancer.socket))
-        asked = (f"get weight {haproxy.BACKEND}/{name}" for name in haproxy.names(3))
+        asked = (f"get weight {BACKEND}/{name}" for name in haproxy.names(3))
         runtime.sendall(";".join(asked).encode() + b"\n")
         text = b""
         while part := runtime.recv(4096):
