@@ -13,13 +13,13 @@ from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.statistics import of_draws
 from marlserve.experiments.reports.table import number, ratios
-from marlserve.experiments.testbed.contenders import REFERENCE
+from marlserve.experiments.testbed.contenders import reference
 
 KEYS = ["preset", "policy", "episode_seed"]
 LATENCY = "mean_latency_s"
 _SERVED = "at_server_s"  # of the latency
 _HEADER = [
-    *("policy", "mean ms", f"vs {REFERENCE}, %", "p99 ms", "Jain", "rejected"),
+    *("policy", "mean ms", "against, %", "p99 ms", "Jain", "not served"),
     *("at the servers, ms", "simulator, ms", "simulator, %", "step ms"),
 ]
 
@@ -40,7 +40,7 @@ def table(rows: pd.DataFrame) -> str:
     """In Markdown, a part for each preset.
 
     Raises:
-        ValueError: if there are no rows, or none of the reference.
+        ValueError: if there are no rows, or none of a reference.
     """
     if rows.empty:
         raise ValueError("nothing was measured yet")
@@ -52,7 +52,8 @@ def table(rows: pd.DataFrame) -> str:
     parts = []
     for preset, of_preset in rows.groupby("preset", sort=False):
         policies = list(dict.fromkeys(of_preset["policy"]))
-        against = ratios(of_preset, LATENCY, [(name, REFERENCE) for name in policies])
+        pairs = [(name, reference(name)) for name in policies]
+        against = ratios(of_preset, LATENCY, pairs)
         cells = [
             _cells(of_preset[of_preset["policy"] == row.policy], row)
             for row in against.itertuples()
@@ -76,7 +77,7 @@ def _cells(own: pd.DataFrame, ratio) -> list[str]:
     return [
         ratio.policy,
         interval(own[LATENCY]),
-        "" if ratio.policy == REFERENCE else against,
+        "" if ratio.policy == ratio.reference else f"{against} vs {ratio.reference}",
         number(1e3 * own["p99_latency_s"].mean()),
         f"{own['jain_index'].mean():.3f}",
         number((own["rejected"] + own["failed"]).mean()),

@@ -15,6 +15,11 @@ RULE = "least_connections"  # the simulator's name for what `balance leastconn` 
 REFERENCE = "leastconn"
 
 
+def reference(name: str) -> str:
+    """With what a contender is compared: the same balancer alone, or HAProxy's leastconn."""
+    return "envoy" if name.startswith("envoy") else REFERENCE
+
+
 @dataclass(frozen=True)
 class Contender:
     """One way to balance.
