@@ -19,7 +19,7 @@ KEYS = ["preset", "policy", "episode_seed"]
 LATENCY = "mean_latency_s"
 _SERVED = "at_server_s"  # of the latency
 _HEADER = [
-    *("policy", "mean ms", "against, %", "p99 ms", "Jain", "not served"),
+    *("policy", "episodes", "mean ms", "against, %", "p99 ms", "Jain", "not served"),
     *("at the servers, ms", "simulator, ms", "simulator, %", "step ms"),
 ]
 
@@ -51,33 +51,31 @@ def table(rows: pd.DataFrame) -> str:
     )
     parts = []
     for preset, of_preset in rows.groupby("preset", sort=False):
-        policies = list(dict.fromkeys(of_preset["policy"]))
-        pairs = [(name, reference(name)) for name in policies]
-        against = ratios(of_preset, LATENCY, pairs)
-        cells = [
-            _cells(of_preset[of_preset["policy"] == row.policy], row)
-            for row in against.itertuples()
-        ]
-        seeds = of_preset["episode_seed"].nunique()
+        cells = [_cells(of_preset, name) for name in dict.fromkeys(of_preset["policy"])]
         align = ["---"] + ["---:"] * (len(_HEADER) - 1)
-        parts += [f"**{preset}**, {seeds} episodes:", markdown_lines(_HEADER, cells, align)]
+        parts += [f"**{preset}**:", markdown_lines(_HEADER, cells, align)]
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(own: pd.DataFrame, ratio) -> list[str]:
+def _cells(rows: pd.DataFrame, policy: str) -> list[str]:
+    own, standard = rows[rows["policy"] == policy], reference(policy)
+    pair = rows[rows["policy"].isin({policy, standard})]
+    ((_, ratio),) = ratios(pair, LATENCY, [(policy, standard)]).iterrows()
+
     def interval(values: pd.Series, scale: float = 1e3) -> str:
         found = of_draws(scale * values.to_numpy(float))
         return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
 
-    lines = [100.0 * (x - 1.0) for x in (ratio.ratio, ratio.ratio_low, ratio.ratio_high)]
-    against = f"{lines[0]:+.1f} [{lines[1]:+.1f}, {lines[2]:+.1f}]"
+    percent = [100.0 * (ratio[f"ratio{end}"] - 1.0) for end in ("", "_low", "_high")]
+    against = f"{percent[0]:+.1f} [{percent[1]:+.1f}, {percent[2]:+.1f}] vs {standard}"
     predicted = own[f"predicted_{LATENCY}"]
     has_one = predicted.notna().all()
     steps = own["decision_s"]
     return [
-        ratio.policy,
+        policy,
+        str(own["episode_seed"].nunique()),
         interval(own[LATENCY]),
-        "" if ratio.policy == ratio.reference else f"{against} vs {ratio.reference}",
+        "" if policy == standard else against,
         number(1e3 * own["p99_latency_s"].mean()),
         f"{own['jain_index'].mean():.3f}",
         number((own["rejected"] + own["failed"]).mean()),

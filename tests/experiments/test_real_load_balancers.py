@@ -85,8 +85,8 @@ def test_the_table_compares_on_the_same_episodes(tmp_path):
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     policies = {line[0].strip("| "): line for line in lines}
     assert "-10.0 [-10.0, -10.0] vs leastconn" in policies["ppo"]
-    assert policies["leastconn"][5] == "2"
-    assert policies["ppo"][8] == "+0.0"
+    assert policies["leastconn"][6] == "2"
+    assert policies["ppo"][9] == "+0.0"
     with pytest.raises(ValueError, match="nothing was measured"):
         comparison.table(pd.DataFrame())
 
@@ -126,4 +126,4 @@ def test_the_comparison_runs_and_goes_on_where_it_was(tmp_path, capfd):
     assert "leastconn 2147483648: mean" in capfd.readouterr().out
     assert real_load_balancers.main(words) == 0
     assert "leastconn 2147483648: mean" not in capfd.readouterr().out
-    assert (tmp_path / "table.md").read_text().startswith("**moderate**, 1 episodes")
+    assert (tmp_path / "table.md").read_text().startswith("**moderate**:")

@@ -1,5 +1,6 @@
 """A real HAProxy: by what key it chooses, what the controller learns from it, what it obeys."""
 
+import signal
 import socket
 import time
 
@@ -150,6 +151,17 @@ def test_a_balancer_that_is_killed_and_comes_again(balancer, held, plane):
     balancer.start()
     assert plane.look().ongoing == []
     plane.apply(np.ones(3))
+
+
+def test_a_balancer_that_hangs_is_not_waited_for(balancer):
+    hasty = HAProxy(balancer.socket, haproxy.names(3), BACKEND, free_port(), timeout_s=0.1)
+    balancer.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(Unreachable, match="does not answer"):
+            hasty.look()
+    finally:
+        balancer.process.send_signal(signal.SIGCONT)
+        hasty.close()
 
 
 def test_what_it_does_not_know_is_said(balancer, held):
