@@ -15,6 +15,7 @@ from shared_memory_cases import PATIENCE_S, region_name
 
 from marlserve.envs.sims.cluster_arrays import LOG
 from marlserve.envs.sims.reservoir import Reservoirs
+from marlserve.serving.native import speed
 from marlserve.serving.shared_memory.shared_memory import SharedMemoryRegion
 
 RULES = {"overwrite": 0, "algorithm_r": 1, "algorithm_l": 2}
@@ -155,6 +156,15 @@ def test_a_controller_steers_the_data_plane(data_plane):
         finally:
             controller.kill()
     assert said[0]["weights"][2] < said[0]["weights"][0]
+
+
+@pytest.mark.slow
+def test_the_speed_of_all_of_it_is_measured(tmp_path):
+    found = dict(speed.rows(tmp_path, reads=100_000, seconds=2.0, share=0.01))
+    assert found["torn"] == "0"
+    assert int(found["of so many"].replace(",", "")) > 100
+    numbers = [float(how.replace(",", "")) for what, how in found.items() if what != "torn"]
+    assert len(numbers) == 14
 
 
 @pytest.mark.slow
