@@ -15,7 +15,8 @@ how they act. Unlike a checkpoint, which is made of pickles, loading one runs no
 
 - `file`: the format, and how it is read and written; `layers`: what a network is made of;
   `network`: both in memory; `spaces`: spaces as JSON
-- `modules`: how each RLModule of ours is written; `from_checkpoint`: all that a checkpoint has
+- `modules`: how each RLModule of ours is written, `rllib_modules`: those of RLlib's own algorithms;
+  `from_checkpoint`: all that a checkpoint has
 - `numpy_policy`: many episodes at a time; `numba_policy`: one decision, compiled, from the arrays
   of `numba_program` by `numba_kernel`; `checked`: what both refuse
 - `onnx_file`: a network as ONNX, for other runtimes
