@@ -169,7 +169,7 @@ class Programs:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_env_runners"),
-    [("PPO", 0), ("APPO", 0), ("DQN", 0), ("SAC", 0), ("PPO", 1), ("DQN", 2)],
+    [("APPO", 0), ("SAC", 0), ("PPO", 1), ("DQN", 2)],  # PPO and DQN with 0: test_external_process
 )
 def test_algorithms_learn_from_programs_and_go_on_from_a_checkpoint(
     name, num_env_runners, ray_session, tmp_path
