@@ -127,7 +127,8 @@ class Attempt:
     def succeeded(self, reply: Reply) -> None:
         """All of the reply came."""
         attempts, flight, now_s = self._attempts, self._flight, clock()
-        used, output_tokens = reply.usage(), reply.output_tokens()
+        used = reply.usage()
+        output_tokens = reply.output_tokens(used)
         tpot_s = flight.end(now_s, output_tokens)
         prompt_tokens = used.get("prompt_tokens", 0)
         attempts.tokens_per_byte.add(self._prompt.num_bytes, prompt_tokens)
