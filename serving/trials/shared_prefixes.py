@@ -23,13 +23,10 @@ from marlserve.serving.trials.traffic import Result, Traffic, drawn, played
 
 _ENGINES = 3
 _ROUTERS = {  # by how they want prompts
-    "token ids": (
-        *("vllm round_robin", "vllm power_of_two", "vllm cache_aware"),
-        *("vllm sticky_least_loaded", "haproxy roundrobin"),
-    ),
+    "token ids": ("vllm round_robin", "vllm cache_aware", "vllm sticky_least_loaded"),
     "text": ("sglang round_robin", "sglang cache_aware"),
 }
-_OURS = ("least_requests", "session_affinity", "prefix_affinity", "cache_aware")
+_OURS = ("least_requests", "prefix_affinity", "cache_aware")
 
 
 @contextmanager
