@@ -15,10 +15,11 @@ bin := .venv/bin
 uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # Tests of a file share what is dear to make: problems, checkpoints, a running Ray. The order of the
-# folders leaves small files for the end, when processes run out of work.
-pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# folders leaves small files for the end, when processes run out of work. Much of what they do is to
+# wait for processes that they start, so three of them keep two cores busy.
+pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve
+extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -60,12 +61,29 @@ lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 
-# The checker finds marlserve.envs at marlserve/envs: a folder of links lays the package out so.
-types: .venv/installed-test  ## check types
-	rm -rf build/typed && mkdir -p build/typed/marlserve
-	ln -s $(CURDIR)/marlserve/* build/typed/marlserve
-	ln -s $(addprefix $(CURDIR)/,$(packages)) build/typed/marlserve
+types: .venv/installed-test typed  ## check types
 	cd build/typed && $(abspath $(bin))/mypy --config-file $(CURDIR)/setup.cfg
+
+# Readers of source find marlserve.envs at marlserve/envs: a folder of links lays the package out so.
+typed:
+	@rm -rf build/typed && mkdir -p build/typed/marlserve
+	@ln -s $(CURDIR)/marlserve/* $(addprefix $(CURDIR)/,$(packages)) build/typed/marlserve
+
+docs: .venv/installed-docs typed  ## make the pages a site, in build/site
+	@rm -rf build/pages && mkdir -p build/pages/experiments
+	@ln -s $(addprefix $(CURDIR)/,README.md CONTRIBUTING.md CHANGELOG.md docs) build/pages
+	@ln -s $(CURDIR)/experiments/results build/pages/experiments
+	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build -q -f docs/mkdocs.yml
+
+.venv/installed-docs: .venv/installed
+	@$(uv) -e '.[docs]' || $(pip) -e '.[docs]'
+	@touch $@
+
+evidence: .venv/installed  ## make all published tables anew, for hours; it goes on if stopped
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/python experiments/evidence.py make $(ARGS)
+
+evidence-check: .venv/installed  ## play the published policy files again, and compare the means
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/python experiments/evidence.py check $(ARGS)
 
 setup: .venv/installed  ## install into .venv
 
@@ -98,4 +116,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test test-llm others test-others lint types setup clean distclean
+.PHONY: help demo check test test-llm others test-others lint types typed docs evidence evidence-check setup clean distclean

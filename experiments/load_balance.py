@@ -7,6 +7,7 @@
     python experiments/load_balance.py evaluate --model checkpoints/qmix_best --policy sed wcmp
     python experiments/load_balance.py compare --presets moderate large quad degraded --jobs 2
     python experiments/load_balance.py compare --presets moderate --load 0.5 0.6
+    python experiments/load_balance.py tune --preset degraded
     python experiments/load_balance.py evidence
     python experiments/load_balance.py ablate --preset degraded --algorithm qmix --jobs 2
     python experiments/load_balance.py sweep --preset moderate --algorithm qmix --samples 12
@@ -14,7 +15,8 @@
 
 Every field of the problem is a flag. `compare` plays a preset at both ends of its range of loads,
 or over the range that --load gives. Everything is in runs/load_balance/<preset>/: one folder per
-run, results.csv, table.md and plots/. `evidence` sums up what `compare` left of all presets.
+run, results.csv, table.md and plots/. `tune` searches the
+numbers of the heuristics. `evidence` sums up what `compare` left of all presets.
 """
 
 import sys
@@ -25,8 +27,9 @@ from marlserve.experiments.studies.load_balance.ablation import Ablate
 from marlserve.experiments.studies.load_balance.demo import Demo
 from marlserve.experiments.studies.load_balance.study import STUDY
 from marlserve.experiments.studies.load_balance.tables import Evidence
+from marlserve.experiments.studies.load_balance.tuning import Tune
 
-FURTHER = {"demo": Demo, "ablate": Ablate, "evidence": Evidence}
+FURTHER = {"demo": Demo, "tune": Tune, "ablate": Ablate, "evidence": Evidence}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

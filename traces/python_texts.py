@@ -30,6 +30,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -194,7 +195,7 @@ def _sentences(text: str) -> list[str]:
 
 def _shelves(rng: np.random.Generator) -> Iterator[Shelf]:
     chapters = [topics[name] for name in sorted(topics)]
-    files = list(_files())
+    files = _files()
     chapters = [chapters[i] for i in rng.permutation(len(chapters))]
     files = [files[i] for i in rng.permutation(len(files))]
     named = [(f"U+{x:04X}", unicodedata.name(chr(x), "")) for x in _NAMED]
@@ -215,10 +216,11 @@ def _shelves(rng: np.random.Generator) -> Iterator[Shelf]:
         )
 
 
-def _files() -> Iterator[tuple[str, str, list[str]]]:
+@cache
+def _files() -> list[tuple[str, str, list[str]]]:
     """Public modules of the standard library with some dozen documented functions: name, code,
     docstrings."""
-    root = Path(os.__file__).parent
+    root, found = Path(os.__file__).parent, []
     for path in sorted(
         [*root.glob("*.py"), *(x for p in _PACKAGES for x in root.glob(f"{p}/*.py"))]
     ):
@@ -228,7 +230,8 @@ def _files() -> Iterator[tuple[str, str, list[str]]]:
         code = path.read_text(errors="replace")
         texts = _docstrings(code)
         if len([x for x in texts if _first(x)]) >= 12:
-            yield module, code, texts
+            found.append((module, code, texts))
+    return found
 
 
 def _docstrings(code: str) -> list[str]:

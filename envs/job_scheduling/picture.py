@@ -30,13 +30,14 @@ def pixels(cluster: Cluster, copy: int) -> np.ndarray:
     started = jobs[jobs["start_s"] >= 0.0]
     figure = new_figure(6.4, 3.2)
     axes = figure.subplots()
-    times_s = np.concatenate((started["start_s"], started["end_s"]))
-    change = np.concatenate((started["processors"], -started["processors"]))
-    order = np.argsort(times_s, kind="stable")
+    times_s = np.concatenate((started["end_s"], started["start_s"]))
+    change = np.concatenate((-started["processors"], started["processors"]))
+    order = np.argsort(times_s, kind="stable")  # who ends makes room for who starts then
     hours = (times_s[order] - state["first_s"]) / 3600.0
     axes.fill_between(hours, np.cumsum(change[order]), step="post", color="tab:blue", alpha=0.6)
     axes.axhline(cluster.num_processors, color="0.3", linewidth=0.8)
     axes.axvline((state["clock_s"] - state["first_s"]) / 3600.0, color="tab:orange")
     title = f"{int(state['waiting'])} jobs wait, {int(state['started'])} started"
-    axes.set(xlabel="hours", ylabel="processors", title=title)
+    ylim = (0, 1.1 * cluster.num_processors)
+    axes.set(xlabel="hours", ylabel="processors", title=title, ylim=ylim)
     return drawn(figure)

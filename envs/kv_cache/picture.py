@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from marlserve.envs.pictures import drawn, new_figure
+from marlserve.envs.pictures import drawn, limit_for, new_figure
 
 
 def text(problem: Any, copy: int) -> str:
@@ -27,9 +27,14 @@ def pixels(problem: Any, copy: int) -> np.ndarray:
     state, total = problem.pool.copies[copy], problem.pool.total[copy]
     servers.bar(["busy", "waiting"], [state["busy"], state["waiting"]], color=["tab:blue", "0.6"])
     servers.axhline(problem.config.num_servers, color="0.3", linewidth=0.8)
+    top = limit_for(np.array([problem.config.num_servers, state["waiting"]]))
+    servers.set_ylim(0, top)
     servers.set_title(f"{state['clock_s']:.0f} s, {problem.price[copy]:.2f} $/MWh", fontsize=9)
     names = ("completed", "timed_out", "failed", "denied")
-    outcomes.barh(names, [total[name] for name in names])
+    counts = np.array([total[name] for name in names])
+    outcomes.barh(names, counts)
+    outcomes.set_xlim(0, limit_for(counts))
+    outcomes.ticklabel_format(axis="x", style="sci", scilimits=(0, 3))
     outcomes.set_title(_action(problem, copy), fontsize=9)
     return drawn(figure)
 

@@ -11,6 +11,7 @@ from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
 from marlserve.envs.load_balance.observation import FEATURES
 
 ByAgent = dict[str, np.ndarray]
+_DURATION = FEATURES.index("duration_discounted_mean")
 
 
 def equal(config: Config) -> np.ndarray:
@@ -18,26 +19,34 @@ def equal(config: Config) -> np.ndarray:
     return np.ones(config.num_servers)
 
 
-def by_cores(config: Config) -> np.ndarray:
-    """Weights in proportion to the cores, [M]."""
-    return np.asarray(config.cores) * MAX_WEIGHT / max(config.cores)
+def by_cores(config: Config, power: float = 1.0) -> np.ndarray:
+    """Weights in proportion to a power of the cores, [M]."""
+    return (np.asarray(config.cores) / max(config.cores)) ** power * MAX_WEIGHT
 
 
 def constant(weights: Callable[[Config], np.ndarray]) -> Callable[..., Policy]:
     """The same weights at every step."""
+    return lambda problem: weighing(lambda seen: weights(problem.config))
 
-    def make(problem: Any) -> Policy:
-        values = weights(problem.config).clip(MIN_WEIGHT).astype(np.float32)
 
-        def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
-            return {
-                agent: np.broadcast_to(values, (len(seen), len(values)))
-                for agent, seen in observations.items()
-            }
+def weighing(weights: Callable[[np.ndarray], np.ndarray]) -> Policy:
+    """Weights that follow from what a balancer sees: [B, M, F] -> [B, M] or [M]."""
 
-        return act
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        return {
+            agent: np.broadcast_to(
+                weights(seen).clip(MIN_WEIGHT).astype(np.float32), seen.shape[:-1]
+            )
+            for agent, seen in observations.items()
+        }
 
-    return make
+    return act
+
+
+def powered(problem: Any, power: float = 1.0) -> Policy:
+    """Fixed weights, cores ** power: what the ratio of large to small servers should be."""
+    values = by_cores(problem.config, power)
+    return weighing(lambda seen: values)
 
 
 def probing(problem: Any) -> Policy:
@@ -56,23 +65,39 @@ def probing(problem: Any) -> Policy:
     return act
 
 
-def adapting(problem: Any) -> Policy:
-    """Weights by cores over the time that own flows take, cores / (0.1 s + discounted mean).
+def adapting(problem: Any, power: float = 1.0, floor_s: float = 0.1) -> Policy:
+    """Weights by cores over the time that own flows take, cores / (floor_s + their mean) ** power.
 
-    So a server that became slow is spared before it is full. The mean is of all durations, those of
-    flows in progress included; of 0.02, 0.05, 0.1 and 0.2 s and of completed flows alone, this was
-    the fastest over the presets' training traffic.
+    So a server that became slow is spared before it is full. The mean is the discounted one of all
+    durations, those of flows in progress included; of 0.02, 0.05, 0.1 and 0.2 s and of completed
+    flows alone, this was the fastest over the presets' training traffic.
     """
-    cores, column = by_cores(problem.config), FEATURES.index("duration_discounted_mean")
+    cores = by_cores(problem.config)
 
-    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
-        return {
-            # The observation shows t seconds as t / (t + 0.1).
-            agent: (cores * (1.0 - seen[..., column])).clip(MIN_WEIGHT).astype(np.float32)
-            for agent, seen in observations.items()
-        }
+    def weights(seen: np.ndarray) -> np.ndarray:
+        return cores * (floor_s / (floor_s + _mean_s(seen))) ** power
 
-    return act
+    return weighing(weights)
+
+
+def ejecting(problem: Any, factor: float = 2.0) -> Policy:
+    """Weights by cores, but next to nothing for outliers: servers on which own flows take longer
+    than `factor` times the median over the servers. Envoy's outlier detection does so for failures.
+    """
+    cores = by_cores(problem.config)
+
+    def weights(seen: np.ndarray) -> np.ndarray:
+        mean_s = _mean_s(seen)
+        slow = mean_s > factor * np.median(mean_s, axis=-1, keepdims=True)
+        return np.where(slow, 0.0, cores)
+
+    return weighing(weights)
+
+
+def _mean_s(seen: np.ndarray) -> np.ndarray:
+    """The discounted mean of flows' durations, [B, M]; t seconds are shown as t / (t + 0.1)."""
+    shown = seen[..., _DURATION].astype(float)
+    return 0.1 * shown / (1.0 - shown)
 
 
 def _under(dispatch: str) -> Callable[[Config], Config]:
@@ -81,17 +106,19 @@ def _under(dispatch: str) -> Callable[[Config], Config]:
 
 
 _SED, _GLOBAL = _under("shortest_expected_delay"), _under("global_shortest_expected_delay")
-_RANDOM = _under("weighted_random")
+_RANDOM, _TWO = _under("weighted_random"), _under("power_of_two")
 
 BASELINES = {
     "random": Baseline(constant(equal), _RANDOM),  # ECMP
     "round_robin": Baseline(constant(equal), _under("round_robin")),
     "wcmp": Baseline(constant(by_cores), _RANDOM),
     "adaptive_wcmp": Baseline(probing, _RANDOM),
-    "power_of_two": Baseline(constant(equal), _under("power_of_two")),
+    "power_of_two": Baseline(constant(equal), _TWO),
+    "weighted_power_of_two": Baseline(constant(by_cores), _TWO),
     "lsq": Baseline(constant(equal), _SED),  # local shortest queue
     "sed": Baseline(constant(by_cores), _SED),
     "adaptive_sed": Baseline(adapting, _SED),
+    "ejecting_sed": Baseline(ejecting, _SED),
     "join_shortest_queue": Baseline(constant(equal), _GLOBAL, oracle=True),
     "global_sed": Baseline(constant(by_cores), _GLOBAL, oracle=True),
 }

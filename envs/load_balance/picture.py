@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from marlserve.envs.pictures import drawn, new_figure
+from marlserve.envs.pictures import drawn, limit_for, new_figure
 
 
 def text(servers: np.ndarray, weights: np.ndarray, copy: np.ndarray) -> str:
@@ -27,11 +27,13 @@ def pixels(servers: np.ndarray, weights: np.ndarray, copy: np.ndarray) -> np.nda
     above.bar(places, servers["running"] / cores, color=colours)
     above.bar(places, servers["waiting"] / cores, bottom=servers["running"] / cores, color="0.6")
     above.axhline(1.0, color="0.3", linewidth=0.8)
-    above.set_ylabel("jobs per core")
-    above.set_title(f"{copy['clock_s']:.2f} s, {copy['rejected']} rejected")
+    top = max(2.0, limit_for((servers["running"] + servers["waiting"]) / cores))
+    title = f"{copy['clock_s']:.2f} s, {copy['rejected']} rejected"
+    above.set(ylabel="jobs per core", ylim=(0, top), title=title)
     width = 0.8 / len(weights)
     for k, row in enumerate(weights):
         below.bar(places + (k + 0.5) * width - 0.4, row, width, label=f"lb_{k}")
-    below.set(ylabel="weight", xlabel="server", xticks=places)
+    ylim = (0, limit_for(weights))
+    below.set(ylabel="weight", xlabel="server", xticks=places, ylim=ylim)
     below.legend(fontsize="x-small", ncols=len(weights))
     return drawn(figure)

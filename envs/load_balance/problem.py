@@ -8,15 +8,14 @@ from gymnasium.spaces import Box, MultiDiscrete
 from marlserve.envs import base
 from marlserve.envs.load_balance import picture, traffic
 from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
+from marlserve.envs.load_balance.memory import Memory
 from marlserve.envs.load_balance.observation import FEATURES, Measured, observe
 from marlserve.envs.load_balance.rewards import REWARDS
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.envs.sims.fairness import jain_index
 from marlserve.envs.sims.latencies import Latencies
-from marlserve.envs.sims.reservoir import DISCOUNT_PER_S, Reservoirs
 from marlserve.envs.sims.reservoir import FEATURES as STATISTICS
 
-_CHUNK = 8192  # so many arrivals are drawn ahead at a time, or those of a step
 _LEAST_WORK_S = 1e-3  # for slowdowns: that of a job without work is not finite
 
 
@@ -38,8 +37,7 @@ class Problem(base.Problem):
         self.cluster = Cluster(
             *(num_envs, k, config.cores, config.dispatch, config.max_running, config.max_backlog)
         )
-        # Of completed flows first, then of flows in progress; each balancer * M + server.
-        self._reservoirs = Reservoirs(num_envs, 2 * k * m, rule=config.reservoir_rule)
+        self._memory = Memory(config, num_envs, k * m)
         self._reach: np.ndarray = np.ones((k, m))
         if config.reach == "own":
             self._reach = np.kron(np.eye(k), np.ones(m // k))
@@ -56,28 +54,20 @@ class Problem(base.Problem):
         self.step_sent = np.zeros((num_envs, k), np.int64)  # flows sent to a server
         self.step_excess = np.zeros((num_envs, k))  # log excess slowdown, summed over them
         self._statistics = np.zeros((num_envs, 2, k, m, len(STATISTICS)), np.float32)  # seconds
-        self._completion_rate = np.zeros((num_envs, k, m))  # per second
         self._steps = np.zeros(num_envs, np.int64)
 
     def _start(self, copies: np.ndarray) -> None:
         config, (b, k, m) = self.config, self.cluster.shape
         for copy in copies:
             rng = self.generators[copy]
-            self._load[copy] = rng.uniform(*config.load)
-            # With a generator of its own: what is drawn next episode must not depend on how much
-            # of this one is played.
-            own = np.random.default_rng(rng.integers(2**63))
-            self.traffic[copy] = traffic.Traffic(config, own, self._load[copy])
-            self.flows_per_step[copy] = self.traffic[copy].rate_per_s * config.step_s
-            self.cluster.reset(
-                copy,
-                changes=traffic.slowdowns(config, rng),
-                clock_s=-config.warm_up_steps * config.step_s,
-            )
-            self._reservoirs.reset(copy, rng.integers(2**63))
+            self._load[copy], arriving, changes = traffic.episode(config, rng)
+            self.traffic[copy] = arriving
+            self.flows_per_step[copy] = arriving.rate_per_s * config.step_s
+            clock_s = -config.warm_up_steps * config.step_s
+            self.cluster.reset(copy, changes=changes, clock_s=clock_s)
+            self._memory.reset(copy, rng.integers(2**63))
         self._steps[copies] = self._drawn[copies] = -config.warm_up_steps
         self.step_slowdown[copies] = 1.0
-        self._completion_rate[copies] = 0.0
         self._latencies.reset(copies)
         by_cores = np.broadcast_to(np.asarray(config.cores, float), (b, k, m))
         for _ in range(config.warm_up_steps):
@@ -106,43 +96,25 @@ class Problem(base.Problem):
     def _play(self, weights: np.ndarray, copies: np.ndarray) -> None:
         """One step of these copies, and what their balancers remember of it. No time passes for
         the others."""
-        config, cluster, (_, k, m) = self.config, self.cluster, self.cluster.shape
+        config, cluster = self.config, self.cluster
         for copy in copies[self._drawn[copies] == self._steps[copies]]:
-            ahead = max(int(_CHUNK / self.flows_per_step[copy]), 1)
-            step, until = self._drawn[copy], min(self._drawn[copy] + ahead, config.num_steps)
-            jobs = self.traffic[copy].jobs(step * config.step_s, until * config.step_s)
+            jobs, self._drawn[copy] = self.traffic[copy].draw()
             cluster.add(copy, *jobs)
-            self._drawn[copy] = until
         self._steps[copies] += 1
         until_s = cluster.copies["clock_s"].copy()
         until_s[copies] = self._steps[copies] * config.step_s
         cluster.advance(weights * self._reach, until_s)
-        self._observe_completions(copies)
-        playing = np.zeros(self.num_envs, np.int64)
-        playing[copies] = 1
-        lengths, flows = cluster.flow_durations()
-        self._reservoirs.add(lengths * playing, flows, first=k * m)
-
-    def _flow_statistics(self) -> np.ndarray:
-        """Of every reservoir now, [B, 2, K, M, 5]."""
-        b, k, m = self.cluster.shape
-        statistics = self._reservoirs.features(self.cluster.copies["clock_s"])
-        return statistics.reshape(b, 2, k, m, -1)
-
-    def _observe_completions(self, copies: np.ndarray) -> None:
-        """Both reservoirs see a completion: the end of a flow is also the last of its durations."""
-        b, k, m = self.cluster.shape
-        lengths, log = self.cluster.completions()
-        seen = self._reservoirs.seen[:, : k * m].copy()
-        self._reservoirs.add(lengths, log)
-        self._reservoirs.add(lengths, log, first=k * m)
-        completed = (self._reservoirs.seen[:, : k * m] - seen).reshape(b, k, m)[copies]
-        kept = DISCOUNT_PER_S**self.config.step_s
-        self._completion_rate[copies] *= kept
-        self._completion_rate[copies] += (1.0 - kept) * completed / self.config.step_s
-        if self.config.reward == "slowdown":
+        lengths, log = completed = cluster.completions()
+        self._memory.add(copies, completed, cluster.flow_durations())
+        if config.reward == "slowdown":
             for copy, length in enumerate(lengths):
                 self._observe_slowdown(copy, log[copy, :length])
+
+    def _flow_statistics(self) -> np.ndarray:
+        """Of the flows of every balancer at every server, now, [B, 2, K, M, 5]."""
+        b, k, m = self.cluster.shape
+        statistics = self._memory.statistics(self.cluster.copies["clock_s"])
+        return statistics.reshape(b, 2, k, m, -1)
 
     def _observe_slowdown(self, copy: int, flows: np.ndarray) -> None:
         slowdown = flows["value_s"] / np.maximum(flows["work_s"], _LEAST_WORK_S)
@@ -165,7 +137,7 @@ class Problem(base.Problem):
         statistics = self._statistics.copy()
         return Measured(
             ongoing_flows=cluster.ongoing.copy(),
-            completed_per_s=self._completion_rate.copy(),
+            completed_per_s=self._memory.completed_per_s.reshape(b, k, m).copy(),
             fct_s=statistics[:, 0],
             duration_s=statistics[:, 1],
             last_weight=self.weights.copy(),

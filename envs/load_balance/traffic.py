@@ -1,6 +1,7 @@
 """What happens to the cluster in one episode: arrivals, and servers that slow down and recover."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from marlserve.envs.load_balance.config import Config
 from marlserve.envs.sims.arrivals import MOST_ARRIVALS
 from marlserve.traces import bursts, wikipedia
 
+_CHUNK = 8192  # so many arrivals are drawn at a time, or those of a step
 _HOUR_S = 3600.0
 _WEEK = np.arange(7 * 24)
 _HOURS = {"train": _WEEK[1::2], "test": _WEEK[::2], "all": _WEEK}
@@ -31,7 +33,8 @@ class Traffic:
 
     def __init__(self, config: Config, rng: np.random.Generator, load: float):
         self._config, self._rng = config, rng
-        self._begin_s = -config.warm_up_steps * config.step_s
+        self._step = -config.warm_up_steps  # up to which jobs are drawn
+        self._begin_s = self._step * config.step_s
         length_s = config.num_steps * config.step_s - self._begin_s
         if config.trace == "flows":
             recording = _recording(config.trace_path, config.split)
@@ -46,6 +49,13 @@ class Traffic:
             self._mean_rate_per_s = self.rate_per_s / float(wikipedia.shape(middle_s))
         elif config.trace == "bursts":
             self._phase_ends_s = bursts.draw_phase_ends_s(rng, length_s)
+
+    def draw(self) -> tuple[tuple[np.ndarray, ...], int]:
+        """The next `jobs`, of as many steps as are convenient, and the step at which they end."""
+        config, first = self._config, self._step
+        ahead = max(int(_CHUNK / (self.rate_per_s * config.step_s)), 1)
+        self._step = min(first + ahead, config.num_steps)
+        return self.jobs(first * config.step_s, self._step * config.step_s), self._step
 
     def jobs(self, from_s: float, to_s: float) -> tuple[np.ndarray, ...]:
         """Times, work, balancers and draws of what arrives in [from_s, to_s), as for `Cluster.add`.
@@ -71,6 +81,28 @@ class Traffic:
             options["phase_ends_s"] = self._phase_ends_s - from_s
         jobs = traces.load(config.trace, self._rng, duration_s=to_s - from_s, **options)
         return from_s + jobs.time_s, jobs["work_s"]
+
+
+class Episode(NamedTuple):
+    """What happens in one.
+
+    Attributes:
+        load: offered, over all cores.
+        changes: as `slowdowns` gives them.
+    """
+
+    load: float
+    traffic: Traffic
+    changes: list[tuple[float, int, float]]
+
+
+def episode(config: Config, rng: np.random.Generator) -> Episode:
+    """Drawn; errors as of `Traffic`."""
+    load = rng.uniform(*config.load)
+    # With a generator of its own: what is drawn next episode must not depend on how much of this
+    # one is played.
+    own = np.random.default_rng(rng.integers(2**63))
+    return Episode(load, Traffic(config, own, load), slowdowns(config, rng))
 
 
 def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int, float]]:

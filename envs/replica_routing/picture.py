@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from marlserve.envs.pictures import drawn, new_figure
+from marlserve.envs.pictures import drawn, limit_for, new_figure
 
 
 def text(replicas: np.ndarray, copy: np.void, num_blocks: int) -> str:
@@ -27,7 +27,8 @@ def pixels(replicas: np.ndarray, copy: np.void, num_blocks: int) -> np.ndarray:
     colours = ["0.6" if down else "tab:blue" for down in replicas["down"]]
     above.bar(places, replicas["running"], color=colours)
     above.bar(places, replicas["waiting"], bottom=replicas["running"], color="tab:orange")
-    above.set(ylabel="requests", title=f"{copy['clock_ns'] / 1e9:.2f} s")
+    top = limit_for(replicas["running"] + replicas["waiting"])
+    above.set(ylabel="requests", ylim=(0, top), title=f"{copy['clock_ns'] / 1e9:.2f} s")
     below.bar(places, [_usage(replica, num_blocks) for replica in replicas], color=colours)
     below.set(ylabel="cache in use", xlabel="replica", xticks=places, ylim=(0, 1))
     return drawn(figure)

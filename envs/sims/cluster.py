@@ -11,11 +11,12 @@ Model, for each of B independent copies:
   the server are dispatched anew, from the start of their work, or lost.
 
 Rules of dispatch, with weights w_ij >= 0 (0: may not be used): shortest expected delay,
-argmin_j (q_ij + 1) / w_ij, as in Yao et al. 2022 (arXiv 2201.11727); weighted random choice;
-round robin; power of two choices (Mitzenmacher 2001) over q_ij; and, knowing what no balancer
-knows, shortest expected delay over the flows of all balancers. With equal weights the first and
-the last are the local and the true join-the-shortest-queue. Of tied servers the first one from a
-place of the job's own drawing takes it.
+argmin_j (q_ij + 1) / w_ij, as in Yao et al. 2022 (arXiv 2201.11727); least connections, the same
+but that servers with q_ij = 0 come first whatever their weights, as HAProxy's `balance leastconn`;
+weighted random choice; round robin; power of two choices (Mitzenmacher 2001) over q_ij; and,
+knowing what no balancer knows, shortest expected delay over the flows of all balancers. With equal
+weights the first and the last are the local and the true join-the-shortest-queue. Of tied servers
+the first one from a place of the job's own drawing takes it.
 
 Arrivals are given as the clock goes on, some seconds at a time, and memory follows the jobs in the
 system. Everything is deterministic given the arrivals. With exponential work and one core a server
@@ -32,6 +33,7 @@ from marlserve.envs.sims import cluster_kernel as kernel
 
 DISPATCH = {
     "shortest_expected_delay": has.SHORTEST_EXPECTED_DELAY,
+    "least_connections": has.LEAST_CONNECTIONS,
     "weighted_random": has.WEIGHTED_RANDOM,
     "round_robin": has.ROUND_ROBIN,
     "power_of_two": has.POWER_OF_TWO,

@@ -35,7 +35,8 @@ LOG = np.dtype(  # pair: balancer * M + server; number: of the job
 )
 
 # How a flow's server is chosen. The last sees the flows of all balancers: no deployment does.
-SHORTEST_EXPECTED_DELAY, WEIGHTED_RANDOM, ROUND_ROBIN, POWER_OF_TWO, GLOBAL_DELAY = range(5)
+SHORTEST_EXPECTED_DELAY, LEAST_CONNECTIONS, WEIGHTED_RANDOM, ROUND_ROBIN = range(4)
+POWER_OF_TWO, GLOBAL_DELAY = 4, 5
 
 # Why the loop of one copy stopped. It resumes exactly there once the arrays have grown.
 DONE, NEEDS_POOL, NEEDS_LOG = range(3)

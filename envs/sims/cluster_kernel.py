@@ -129,9 +129,9 @@ def _delay(rules, server, pair):
     """Expected delay (q + 1) / w; infinite for a server that may not be used."""
     if pair.weight <= 0.0 or server.speed <= 0.0:
         return np.inf
-    jobs = server.running + server.waiting
-    flows = jobs if rules.dispatch == has.GLOBAL_DELAY else pair.flows
-    return (flows + 1) / pair.weight if rules.dispatch != has.ROUND_ROBIN else 0.0
+    flows = server.running + server.waiting if rules.dispatch == has.GLOBAL_DELAY else pair.flows
+    idle = rules.dispatch == has.LEAST_CONNECTIONS and flows == 0
+    return 0.0 if idle or rules.dispatch == has.ROUND_ROBIN else (flows + 1) / pair.weight
 
 
 @njit(cache=True, forceinline=True)

@@ -75,6 +75,11 @@ class Balancers:
     def _shortest_expected_delay(self, balancer, uniform, usable):
         return _shortest(uniform, usable, self.ongoing[balancer])
 
+    def _least_connections(self, balancer, uniform, usable):
+        flows = self.ongoing[balancer]
+        idle = [float(w > 0.0 and n == 0) for w, n in zip(usable, flows, strict=True)]
+        return _shortest(uniform, idle if any(idle) else usable, flows)
+
     def _global_shortest_expected_delay(self, balancer, uniform, usable):
         return _shortest(uniform, usable, [sum(flows) for flows in zip(*self.ongoing, strict=True)])
 

@@ -7,7 +7,7 @@ where training, which draws its seeds below, never comes. A learned policy plays
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,13 +33,32 @@ def held_out_seeds(episodes: int) -> list[int]:
     return [FIRST_TEST_SEED + i for i in range(episodes)]
 
 
-def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame:
+class Step(NamedTuple):
+    """One step of B copies with N agents."""
+
+    observations: np.ndarray  # [B, N, *O], before it
+    masks: np.ndarray | None  # [B, N, components, actions] bool: which actions were legal
+    actions: np.ndarray  # [B, N, *A]
+    rewards: np.ndarray  # [B, N]
+    terminated: np.ndarray  # [B]
+    truncated: np.ndarray  # [B]
+    next_observations: np.ndarray  # [B, N, *O]
+    acted: np.ndarray  # [B, N] bool: whose step it was, in the one episode of each copy
+
+
+def play(
+    problem: Problem,
+    policy: Policy,
+    seeds: Sequence[int],
+    seen: Callable[[Step], object] = lambda step: None,
+) -> pd.DataFrame:
     """One episode in each of the B copies of a problem.
 
     Args:
         problem: B copies.
         policy: new, or reset.
         seeds: B of them.
+        seen: told every step.
 
     Returns:
         B rows: episode_seed, return (the sum over steps of the mean reward of the agents), window
@@ -57,7 +76,10 @@ def play(problem: Problem, policy: Policy, seeds: Sequence[int]) -> pd.DataFrame
             _by_agent(problem, observations), None if masks is None else _by_agent(problem, masks)
         )
         joint = np.stack([actions[agent] for agent in problem.agents], axis=1)
+        acted = problem.active() & np.array([row is None for row in rows])[:, None]
+        before = observations
         observations, rewards, terminated, truncated = problem.step(joint)
+        seen(Step(before, masks, joint, rewards, terminated, truncated, observations, acted))
         returns += rewards.mean(axis=1, dtype=float)
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):

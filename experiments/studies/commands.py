@@ -16,9 +16,11 @@ from marlserve.experiments.studies.evaluate import Evaluate
 from marlserve.experiments.studies.export import Export
 from marlserve.experiments.studies.options import SourceFlags
 from marlserve.experiments.studies.plot import Plot
+from marlserve.experiments.studies.record import Record
 from marlserve.experiments.studies.study import Study
 from marlserve.experiments.studies.sweep import SweepCommand
 from marlserve.experiments.studies.train import Train
+from marlserve.experiments.studies.watch import Watch
 
 COMMANDS: dict[str, type] = {
     "train": Train,
@@ -27,6 +29,8 @@ COMMANDS: dict[str, type] = {
     "plot": Plot,
     "sweep": SweepCommand,
     "export": Export,
+    "record": Record,
+    "watch": Watch,
 }
 
 
@@ -44,7 +48,8 @@ def main(
         argv: without the program's name; that of this process by default.
         further: commands that this study alone has.
     """
-    known = {name: COMMANDS[name] for name in study.commands} | dict(further or {})
+    known = {name: command for name, command in COMMANDS.items() if name not in study.lacks}
+    known |= further or {}
     commands = {name: of(study, name, command) for name, command in known.items()}
     return carry_out(commands, study, description, sys.argv[1:] if argv is None else argv)
 

@@ -1,6 +1,6 @@
 """The command `export`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,7 @@ class Export:
         written = export.write(
             folder,
             self.to or self.model / "policy",
-            provenance={"preset": trained.preset, "name": trained.name, "seed": trained.seed},
+            provenance={runs.EXPERIMENT: asdict(trained)},
             features=dict.fromkeys(names, "1"),  # all of them are scaled to [-1, 1]
         )
         print(f"policy file: {written}")

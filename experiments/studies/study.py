@@ -2,8 +2,8 @@
 
 A problem describes itself in a subclass of `Study`: what there is to train (presets, candidates and
 their settings), what counts (metrics, references) and, by methods that do nothing here, what is its
-own (files that must be there, baselines that learn, plots). The commands do the rest: see `train`,
-`evaluate`, `compare`, `plot`, `sweep` and `export`.
+own (files that must be there, baselines that learn, plots). The commands do the rest: see
+`studies.commands`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Study:
     compared: tuple[str, ...] = ()  # presets that `compare` plays; the first one by default
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # that `compare` trains
     episodes = 100  # that are played
-    commands: tuple[str, ...] = ("train", "evaluate", "compare", "plot", "sweep", "export")
+    lacks: tuple[str, ...] = ()  # of the commands
     choices: Mapping[str, Sequence[Any]] = {}  # {field of the Config: allowed values}
     aliases: Mapping[str, Sequence[str]] = {}  # {field of a command: the source system's flags}
     source_flags: Mapping[str, type] = {}  # {command: a `SourceFlags`}
@@ -224,6 +224,13 @@ class Study:
             found.append(self._learned(Path(name), problem, which))
         runs.check_names(found)
         return found
+
+    def contestant(self, problem: Any, name: str | Path) -> Contestant:
+        """The one of that name, or a ValueError."""
+        found = self.contestants(problem, [name])
+        if len(found) != 1:
+            raise ValueError(f"policy is {str(name)!r}; expected one, not {len(found)}")
+        return found[0]
 
     def _learned(self, folder: Path, problem: Any, which: str | None) -> Contestant:
         own, system = self.interface, ""

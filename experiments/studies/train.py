@@ -95,7 +95,7 @@ class Train:
 def sum_up(study: Study, folder: Path, out: Path) -> str:
     """Write a run's summary.md, unless there is one, and give the command that comes next."""
     command = ["python", f"experiments/{study.problem}.py", "evaluate", "--model", str(folder)]
-    if "evaluate" not in study.commands:
+    if "evaluate" in study.lacks:
         command = ["python", f"experiments/{study.problem}.py", "compare"]
     if out != RUNS:
         command += ["--out", str(out)]

@@ -23,8 +23,8 @@ SCRIPTS = {name: import_module(f"marlserve.experiments.{name}") for name in PROB
 EVERY = [
     (name, command)
     for name in PROBLEMS
-    for command in SCRIPTS[name].STUDY.commands
-    if command != "export"  # which knows the problem by its run
+    for command in commands.COMMANDS
+    if command not in (*SCRIPTS[name].STUDY.lacks, "export")  # which knows the problem by its run
 ]
 
 

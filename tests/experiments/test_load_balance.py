@@ -127,6 +127,13 @@ def test_a_policy_is_trained_saved_and_evaluated_by_name(ray_session, quick, tmp
         agent: x.tolist() for agent, x in actions.items()
     }
     assert main(["export", "--model", str(path), "--to", str(policy_file)]) == 2  # never replaced
+    again = ["--episodes", "3", "--out", str(tmp_path / "again")]
+    assert main(["evaluate", "--model", str(policy_file), *again]) == 0  # it knows what to play
+    (played,) = (tmp_path / "again").rglob("results.csv")
+    ours, theirs = (
+        x[x["policy"] == "qmix"].reset_index(drop=True) for x in (read_results(played), rows)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
     name = experiment["algorithm"]
     algorithm = policies.module(name).QMIX.from_checkpoint(str(path / "checkpoint"))
     algorithm.stop()

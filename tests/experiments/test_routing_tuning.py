@@ -13,44 +13,12 @@ from marlserve.experiments.studies.replica_routing import tuning
 SHORT = {"episode_s": 5.0, "warm_up_s": 2.0}
 
 
-def test_numbers_are_spread_over_their_ranges_by_factors_where_they_are_positive():
-    ranges = {"low": (0.0, 1.0), "factor": (1.0, 10_000.0)}
-    points = pd.DataFrame(tuning.drawn(ranges, 64))
-    for name, (low, high) in ranges.items():
-        assert points[name].between(low, high).all()
-    assert points["low"].median() == pytest.approx(0.5, abs=0.1)
-    assert 50.0 < points["factor"].median() < 200.0
-
-
-def test_the_best_of_each_rule_plays_with_its_numbers(monkeypatch):
-    played = []
-    monkeypatch.setattr(tuning, "policy", lambda name, numbers: played.append((name, numbers)))
-    found = pd.DataFrame(
-        {
-            "rule": ["adaptive_kv_cost", "adaptive_kv_cost", "size_split"],
-            "prefill_weight": [1.0, 7.0, np.nan],
-            "speed_power": [1.0, 1.5, np.nan],
-            "long_tokens": [np.nan, np.nan, 5.0],
-            "e2e": [2.0, 1.0, 3.0],
-            "ttft": [0.1, 0.2, 0.3],
-            "cost": [2.3, 1.6, 3.9],
-        }
-    )
-    names = [x.name for x in tuning.best(found, MIXED)]
-    assert names[:3] == [
-        f"adaptive_kv_cost, best of 2 for {aim}" for aim in ("e2e", "ttft", "cost")
-    ]
-    first, second = ({"prefill_weight": x, "speed_power": y} for x, y in ((1.0, 1.0), (7.0, 1.5)))
-    assert played[:3] == [("adaptive_kv_cost", x) for x in (second, first, second)]
-    assert played[3:] == [("size_split", {"long_tokens": 5.0})] * 3
-
-
 def test_what_failed_counts():
     rows = pd.DataFrame(
         {"mean_e2e_s": [2.0, 0.0], "mean_ttft_s": [1.0, 0.0], "completed": [3, 0], "failed": [1, 4]}
     )
     config = replace(MIXED, failure_s=50.0, e2e_weight=1.0, ttft_weight=3.0)
-    found = {name: aim(rows, config) for name, aim in tuning.AIMS.items()}
+    found = {name: aim(rows, config) for name, aim in tuning.Tune.AIMS.items()}
     assert found["e2e"] == pytest.approx(((3 * 2.0 + 50.0) / 4 + 50.0) / 2)
     assert found["cost"] == pytest.approx(found["e2e"] + 3.0 * found["ttft"])
 
@@ -61,7 +29,7 @@ def test_numbers_change_what_is_chosen():
     for companions in (0.0, 100.0):
         problem = Problem(config, 4)
         observations = problem.reset(range(4))
-        act = tuning.policy("marginal_cost", {"companions": companions})(problem)
+        act = tuning.rule("marginal_cost").policy({"companions": companions})(problem)
         moves = []
         for _ in range(10):
             actions = act({"gateway_0": observations[:, 0]})["gateway_0"]
@@ -78,7 +46,7 @@ def test_adaptive_rules_estimate_speeds():
     seen = problem.measured()._replace(tpot_s=np.array([[[0.1, 0.01]]]))
     problem.measured = lambda: seen
     for name, choice in (("adaptive_kv_cost", 1), ("kv_cost", 0)):
-        assert tuning.policy(name, {"prefill_weight": 2.0})(problem)({})["gateway_0"] == choice
+        assert tuning.rule(name).policy({"prefill_weight": 2.0})(problem)({})["gateway_0"] == choice
 
 
 @pytest.mark.slow

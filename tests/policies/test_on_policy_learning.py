@@ -54,4 +54,4 @@ def test_pendulum():
         .environment(GymnasiumEnv, env_config={"id": "Pendulum-v1"})
         .debugging(seed=0)
     )
-    assert learned(config, 150_000, 30) > -300
+    assert learned(config, 66_000, 30) > -300

@@ -57,7 +57,7 @@ class ContextualBandit(Study):
     metrics = (regret.REGRET,)
 
     compared = tuple(PRESETS)
-    commands = ("train", "compare", "plot", "export")
+    lacks = ("evaluate", "sweep")
     choices = {"function": tuple(FUNCTIONS), "reward": tuple(REWARDS)}
 
     def settings(

@@ -38,22 +38,20 @@ class Assign:
     def run(self, study: Study) -> None:
         seed = held_out_seeds(self.episode + 1)[-1]
         config = asked(replace(study.presets[self.preset], split="test"), self)
-        found = study.contestants(config, [self.policy])
-        if len(found) != 1:
-            raise ValueError(f"policy is {self.policy!r}; expected one, not {len(found)}")
-        problem = Problem(found[0].config)
-        played = play(problem, found[0].policy(problem), [seed])
+        found = study.contestant(config, self.policy)
+        problem = Problem(found.config)
+        played = play(problem, found.policy(problem), [seed])
         requests, workers = problem.requests[0], problem.gateways.replicas.requests[0]["replica"]
         self.to.mkdir(parents=True, exist_ok=True)
         llm_requests.save(requests, self.to / "requests.jsonl")
         rows = pd.DataFrame({"request": np.arange(len(requests)), "worker": workers})
         write(self.to / "assignments.csv", rows.to_csv(index=False))
         about = {
-            "policy": found[0].name,
+            "policy": found.name,
             "block_tokens": requests.block_tokens,
             "speeds": problem.speeds[0].tolist(),
             "metrics": {name: float(played[name].iloc[0]) for name in study.metrics},
         }
         write(self.to / "episode.json", json.dumps(about, indent=1))
         shown = ", ".join(f"{name} {played[name].iloc[0]:.4g}" for name in study.metrics)
-        print(f"{found[0].name}, {len(requests)} requests: {shown}\nwritten: {self.to}")
+        print(f"{found.name}, {len(requests)} requests: {shown}\nwritten: {self.to}")

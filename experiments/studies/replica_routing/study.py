@@ -11,6 +11,7 @@ from marlserve.envs.replica_routing.config import CHOICES
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
 from marlserve.experiments.reports.pareto import pareto
+from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.replica_routing.settings import settings
 from marlserve.experiments.studies.study import Candidate, Settings, Study
 from marlserve.policies.checkpoint import CheckpointPolicy
@@ -47,7 +48,8 @@ class ReplicaRouting(Study):
         return settings(candidate, env_steps)
 
     def check_run(self, folder: Path, problem: Any) -> None:
-        CheckpointPolicy(folder, num_components=problem.num_replicas)
+        if not runs.is_policy_file(folder):
+            CheckpointPolicy(folder, num_components=problem.num_replicas)
 
     def draw(self, out: Path, folder: Path, problem: Any, policies: Sequence[str]) -> list[Path]:
         drawn = []

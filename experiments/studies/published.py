@@ -1,0 +1,156 @@
+"""The published tables: what makes each of them, and what is kept.
+
+experiments/results/<problem>/<preset>/ has the policy files of the runs in policies/, and for each
+Config that was played, in a folder of its own if there are several, table.md, means.csv (what each
+policy got in the mean, by training seed) and plots.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from marlserve.experiments.harness.evaluate import play_all
+from marlserve.experiments.harness.results import KEYS, read_results
+from marlserve.experiments.harness.run import write
+from marlserve.experiments.studies import runs
+from marlserve.experiments.studies.export import Export
+from marlserve.experiments.studies.study import Study
+
+RESULTS = Path(__file__).parents[1] / "results"
+POLICIES, MEANS = "policies", "means.csv"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One preset of a problem, with all that is published of it."""
+
+    problem: str
+    preset: str
+    commands: tuple[str, ...]  # of experiments/<problem>.py, in order; each goes on if stopped
+    cpu_minutes: int  # that they take, about
+    episodes: int  # that each policy plays
+    plots: tuple[str, ...] = ()  # that are published
+    shipped: tuple[str, ...] = ()  # candidates whose policy files are
+
+    @property
+    def name(self) -> str:
+        return f"{self.problem}/{self.preset}"
+
+    @property
+    def study(self) -> Study:
+        return import_module(f"marlserve.experiments.studies.{self.problem}.study").STUDY
+
+    @property
+    def folder(self) -> Path:
+        return RESULTS / self.problem / self.preset
+
+    def make(self, out: Path) -> None:
+        """Carry out the commands, and publish what they leave.
+
+        Raises:
+            ValueError: if one fails.
+        """
+        for command in self.commands:
+            line = [*shlex.split(command), "--out", str(out)]
+            script = f"marlserve.experiments.{self.problem}"
+            print(f"$ python experiments/{self.problem}.py {shlex.join(line)}", flush=True)
+            if status := subprocess.run([sys.executable, "-m", script, *line]).returncode:
+                raise ValueError(f"{self.name}: {command!r} ended with status {status}")
+        self.publish(out)
+
+    def publish(self, out: Path) -> None:
+        """Copy what is to be kept of the runs into the folder of published results."""
+        for folder, config in self._played():
+            made = self.study.folder(out, self.preset, config)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made / "table.md", folder / "table.md")
+            write(folder / MEANS, self._means(read_results(made / "results.csv")).to_csv())
+            for plot in self.plots:
+                if (picture := made / "plots" / f"{plot}.png").exists():
+                    shutil.copyfile(picture, folder / picture.name)
+        for candidate in self.shipped:
+            for run in sorted((out / self.problem / self.preset / candidate).glob("seed_*")):
+                to = self.folder / POLICIES / candidate / run.name
+                shutil.rmtree(to, ignore_errors=True)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                Export(model=run, to=to).run(self.study)
+
+    def check(self) -> pd.DataFrame:
+        """Play the published policy files and all heuristics again: one row per Config, policy,
+        training seed and metric, with both means and their relative difference. What was made by
+        a search, such as rules with the best numbers, is not played.
+
+        Raises:
+            ValueError: if nothing is published.
+        """
+        if not (self.folder / POLICIES).is_dir():
+            raise ValueError(f"{self.folder} has no {POLICIES}/: make {self.name} first")
+        parts = []
+        for folder, config in self._played():
+            names = runs.runs_below(self.folder / POLICIES, self.problem)
+            contestants = self.study.contestants(config, [*names, "all"], self.study.seeds)
+            copies = self.study.copies(config)
+            again = self._means(play_all(contestants, self.problem, self.episodes, copies))
+            there = pd.read_csv(folder / MEANS, index_col=[0, 1])
+            both = pd.concat(
+                {"published": there.stack(), "again": again.stack()}, axis=1, join="inner"
+            )
+            both.index.names = [*KEYS, "metric"]
+            parts.append(both.reset_index().assign(played=folder.relative_to(RESULTS).as_posix()))
+        found = pd.concat(parts, ignore_index=True)
+        scale = found["published"].abs().clip(lower=1e-9)
+        return found.assign(difference=(found["again"] - found["published"]).abs() / scale)
+
+    def _played(self) -> list[tuple[Path, Any]]:
+        """Where results of each Config are published, and the Config."""
+        standard = self.study.presets[self.preset]
+        tested = replace(standard, split="test") if hasattr(standard, "split") else standard
+        variants = self.study.variants(self.preset, tested)
+        if len(variants) == 1:
+            return [(self.folder, tested)]
+        prefix = f"{self.preset},"
+        names = [self.study.folder(Path(), self.preset, x).name for x in variants]
+        return [
+            (self.folder / name.removeprefix(prefix), x)
+            for name, x in zip(names, variants, strict=True)
+        ]
+
+    def _means(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """[policies and seeds, metrics]; the seed of a heuristic is -1."""
+        rows = rows.assign(training_seed=rows["training_seed"].fillna(-1).astype(int))
+        return rows.groupby(KEYS, sort=True)[list(self.study.metrics)].mean().astype(float)
+
+
+TABLES = (
+    Table(
+        "load_balance",
+        "moderate",
+        (
+            "compare --presets moderate --algorithms ppo qmix --jobs 2",
+            "tune --preset moderate",
+        ),
+        cpu_minutes=25,
+        episodes=100,
+        plots=("latency_percentiles", "learning_curves"),
+        shipped=("ppo", "qmix"),
+    ),
+    Table(
+        "load_balance",
+        "degraded",
+        (
+            "compare --presets degraded --algorithms ppo qmix --jobs 2",
+            "tune --preset degraded",
+        ),
+        cpu_minutes=25,
+        episodes=100,
+        plots=("latency_percentiles", "learning_curves"),
+        shipped=("ppo", "qmix"),
+    ),
+)
