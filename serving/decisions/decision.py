@@ -11,7 +11,7 @@ Reasons, by who decided:
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from marlserve.envs import checks
 from marlserve.serving.decisions.guard import POLICY
@@ -67,6 +67,18 @@ class Decision(NamedTuple):
     propensity: float
     policy_action: int = -1
     values: list[float] | None = None
+
+    def body(self) -> dict[str, Any]:
+        """What a log has of it, beside what it went by."""
+        return {
+            "time_s": self.time_s,
+            "arm": self.arm,
+            "reason": self.reason,
+            "version": self.version,
+            "action": self.action,
+            "propensity": self.propensity,
+            "policy_action": self.policy_action,
+        }
 
     @property
     def explored(self) -> bool:

@@ -12,7 +12,6 @@ failure costs there; but for what it cost its companions, which nobody can measu
 
 import time
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
@@ -79,18 +78,11 @@ class Attempts:
     ) -> None:
         if self.log is None:
             return
-        body: dict[str, Any] = {
-            "time_s": decision.time_s,
+        body = decision.body() | {
             "num_replicas": len(allowed),
             "replica": replica.name,
             "seen": {name: array.tolist() for name, array in seen._asdict().items()},
             "allowed": allowed.tolist(),
-            "arm": decision.arm,
-            "reason": decision.reason,
-            "version": decision.version,
-            "action": decision.action,
-            "propensity": decision.propensity,
-            "policy_action": decision.policy_action,
         }
         self.log.put(Event(decision.id, DECISION, body))
 
