@@ -21,9 +21,9 @@ import tyro
 from marlserve.serving.service.load import Load, cpu_s, process, wrk
 from marlserve.serving.trials.others import Others, free_port
 
-_ENGINES, _CONNECTIONS = 3, 64
+ENGINES, _CONNECTIONS = 3, 64
 _FRONT, _BACK = 0, 1  # cores
-_ANSWER = (
+ANSWER = (
     '{"id":"cmpl-1","object":"text_completion","created":1,"model":"tiny","choices":[{"index":0,'
     '"text":" yes","finish_reason":"length"}],"usage":{"prompt_tokens":8,"completion_tokens":1}}'
 )
@@ -85,7 +85,7 @@ def main(seconds: float = 4.0, others: Path = Path("build/others")) -> None:
         script.write_text(_SCRIPT)
         print("| | p50 at 1, ms | added, ms | req/s at 64 | p99, ms | CPU us | req/s per core |")
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-        with found.answering(_ENGINES, _ANSWER, _BACK) as urls:
+        with found.answering(ENGINES, ANSWER, _BACK) as urls:
             direct = asked(urls[0], script, seconds, None)
             _show("an engine, directly", direct, direct)
             for router in (*_ROUTERS, *_OURS):

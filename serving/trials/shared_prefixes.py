@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import tyro
@@ -30,14 +31,14 @@ _OURS = ("least_requests", "prefix_affinity", "cache_aware")
 
 
 @contextmanager
-def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[str]:
-    """Ours; its URL."""
+def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[tuple[str, Popen]]:
+    """Ours; its URL, and its process."""
     port = free_port()
     command = [sys.executable, "-m", "marlserve.serving.gateway", "--port", str(port)]
-    command += ["--replicas", *urls, "--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS), *flags]
     url = f"http://127.0.0.1:{port}"
-    with process(command, f"{url}/ready", output=output):
-        yield url
+    flags = ("--replicas", *urls, *flags)
+    with process([*command, *flags], f"{url}/ready", output=output) as started:
+        yield url, started
 
 
 def row(name: str, results: list[list[Result]]) -> str:
@@ -100,10 +101,12 @@ def _front(
         with found.router(name, urls) as (url, _):
             yield url
         return
-    flags = ["--mode", "heuristic", "--heuristic", rule]
+    flags = ["--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS)]
     if rule == "learned":
-        flags = ["--models", str(models), "--share", "1.0", "--problem", problem]
-    with gateway(urls, *flags, output=found.folder / "gateway.log") as url:
+        flags += ["--models", str(models), "--share", "1.0", "--problem", problem]
+    else:
+        flags += ["--mode", "heuristic", "--heuristic", rule]
+    with gateway(urls, *flags, output=found.folder / "gateway.log") as (url, _):
         yield url
 
 
