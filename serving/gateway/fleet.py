@@ -26,6 +26,10 @@ _OF_REPLICA = attrgetter(*_NAMES)
 _MOST_SESSIONS = 100_000  # whose latest replica is remembered
 
 
+class IsThere(ValueError):
+    """There is a replica of that name."""
+
+
 class Fleet:
     """See the module.
 
@@ -59,14 +63,15 @@ class Fleet:
         """One more, the last; one that drains goes on.
 
         Raises:
-            ValueError: for one that is there, and one more than 1,024.
+            IsThere: for one that is there, and does not drain.
+            ValueError: for one more than 1,024.
         """
         found = self.named(name)
         if found is not None and found.is_draining:
             found.is_draining = False
             return found
         if found is not None:
-            raise ValueError(f"replica {found.name} is there already")
+            raise IsThere(f"replica {found.name} is there already")
         if len(self.replicas) >= MOST_REPLICAS:
             raise ValueError(f"there are {MOST_REPLICAS} replicas; no more are allowed")
         self.replicas.append(Replica(name, speed, self._cache_tokens))
