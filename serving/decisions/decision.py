@@ -4,8 +4,8 @@ Reasons, by who decided:
 
 - the policy: `policy`
 - the heuristic, which was to: `mode` of the service, `control` for comparison, `guard` gave alarm
-- the heuristic, where the policy was to: there is `no_policy`, or an `old_policy`, or it plays
-  another `replica_count`; there is `no_input`, or it is `out_of_range`; the policy's values are
+- the heuristic, where the policy was to: there is `no_policy`, or an `old_policy`, or it plays no
+  such `replica_count`; there is `no_input`, or it is `out_of_range`; the policy's values are
   `not_finite`, or it raised an `error`; the `deadline` is too near
 """
 
