@@ -37,10 +37,10 @@ def resized(network: Network, number: int) -> Network:
         inputs = [shapes[name] for name in layer.inputs]
         shapes[layer.name], _ = OPERATIONS[layer.operation](inputs, layer.shape)
         layers.append(Layer(layer.name, layer.operation, layer.inputs, shapes[layer.name]))
-    bounds = (np.repeat(bound, number, axis=0) for bound in (low, high))
+    low, high = (np.repeat(bound, number, axis=0) for bound in (low, high))
     return replace(  # which sees to the weights
         network,
-        observation_space=Box(*bounds, dtype=np.float32),
+        observation_space=Box(low, high, dtype=np.float32),
         action_space=Discrete(number, start=getattr(actions, "start", 0)),
         layers=tuple(layers),
     )
