@@ -30,17 +30,22 @@ def constant(weights: Callable[[Config], np.ndarray]) -> Callable[..., Policy]:
 
 
 def weighing(weights: Callable[[np.ndarray], np.ndarray]) -> Policy:
-    """Weights that follow from what a balancer sees: [B, M, F] -> [B, M] or [M]."""
+    """Weights that follow from what a balancer sees: [B, M, F] -> [B, M] or [M], scaled to at most
+    MAX_WEIGHT."""
 
     def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
         return {
-            agent: np.broadcast_to(
-                weights(seen).clip(MIN_WEIGHT).astype(np.float32), seen.shape[:-1]
-            )
+            agent: np.broadcast_to(scaled(weights(seen)), seen.shape[:-1])
             for agent, seen in observations.items()
         }
 
     return act
+
+
+def scaled(weights: np.ndarray) -> np.ndarray:
+    """The same ratios, [..., M], with a largest weight of MAX_WEIGHT and none below MIN_WEIGHT."""
+    weights = weights * (MAX_WEIGHT / weights.max(axis=-1, keepdims=True))
+    return weights.clip(MIN_WEIGHT).astype(np.float32)
 
 
 def powered(problem: Any, power: float = 1.0) -> Policy:
@@ -57,9 +62,7 @@ def probing(problem: Any) -> Policy:
     cores = by_cores(problem.config)
 
     def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
-        weights = cores / (problem.measured().probed_jobs + 1.0)  # [B, K, M]
-        weights *= MAX_WEIGHT / weights.max(axis=-1, keepdims=True)
-        values = weights.clip(MIN_WEIGHT).astype(np.float32)
+        values = scaled(cores / (problem.measured().probed_jobs + 1.0))  # [B, K, M]
         return {agent: values[:, k] for k, agent in enumerate(problem.agents)}
 
     return act

@@ -70,6 +70,7 @@ class PolicyConfig(AlgorithmConfig):
         self.num_env_runners = 0
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
+        self.log_sys_usage = False  # by a thread, for which each stop() would wait half a second
         self.observe_agent_index = False
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
@@ -97,9 +98,7 @@ class PolicyConfig(AlgorithmConfig):
         Raises:
             ValueError: for an unknown name or an unknown field of our problem.
         """
-        given: dict[str, Any] = (
-            {} if env_config is NotProvided or env_config is None else env_config
-        )
+        given: dict[str, Any] = {} if env_config in (NotProvided, None) else env_config
         if isinstance(env, str):
             env, given = environment_of(env, given)
         if env is not NotProvided and self.env not in (None, env):

@@ -12,7 +12,7 @@ from marlserve.experiments.studies.tune import Rule
 _AS = {name: BASELINES[name].configure for name in ("sed", "wcmp", "power_of_two")}
 RULES = {
     "sed": Rule(powered, {"power": (0.4, 2.5)}, configure=_AS["sed"]),
-    "wcmp": Rule(powered, {"power": (0.4, 2.5)}, configure=_AS["wcmp"]),
+    "wcmp": Rule(powered, {"power": (0.4, 8.0)}, configure=_AS["wcmp"]),
     "power_of_two": Rule(powered, {"power": (0.4, 2.5)}, configure=_AS["power_of_two"]),
     "adaptive_sed": Rule(
         adapting, {"power": (0.25, 4.0), "floor_s": (0.01, 1.0)}, configure=_AS["sed"]
