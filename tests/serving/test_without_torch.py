@@ -24,7 +24,7 @@ from pkgutil import walk_packages
 
 from marlserve import serving
 names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
-needs_them = ("marlserve.serving.training",)
+needs_them = ("marlserve.serving.training", "marlserve.serving.ray_router")
 asked = [name for name in names if not name.startswith(needs_them)]
 assert len(asked) > 5 and "marlserve.serving.decisions.decider" in asked
 for name in asked:
