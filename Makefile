@@ -19,7 +19,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraint
 # wait for processes that they start, so three of them keep two cores busy.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers
+extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -69,15 +69,11 @@ typed:
 	@rm -rf build/typed && mkdir -p build/typed/marlserve
 	@ln -s $(CURDIR)/marlserve/* $(addprefix $(CURDIR)/,$(packages)) build/typed/marlserve
 
-docs: .venv/installed-docs typed  ## make the pages a site, in build/site
+docs: .venv/installed-test typed  ## make the pages a site, in build/site
 	@rm -rf build/pages && mkdir -p build/pages/experiments
 	@ln -s $(addprefix $(CURDIR)/,README.md CONTRIBUTING.md CHANGELOG.md docs) build/pages
 	@ln -s $(CURDIR)/experiments/results build/pages/experiments
 	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build -q -f docs/mkdocs.yml
-
-.venv/installed-docs: .venv/installed
-	@$(uv) -e '.[docs]' || $(pip) -e '.[docs]'
-	@touch $@
 
 evidence: .venv/installed  ## make all published tables anew, for hours; it goes on if stopped
 	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/python experiments/evidence.py make $(ARGS)

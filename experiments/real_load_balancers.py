@@ -1,10 +1,10 @@
 """Does what was learned in simulation hold on real load balancers?
 
-    python experiments/load_balance.py train --presets moderate degraded --algorithms ppo \\
-        --dispatch least_connections --seeds 0 --out runs/haproxy
-    python experiments/load_balance.py export --model runs/haproxy/load_balance/moderate/ppo/seed_0
-    python experiments/load_balance.py export --model runs/haproxy/load_balance/degraded/ppo/seed_0
-    python experiments/real_load_balancers.py compare
+    python experiments/load_balance.py train --preset degraded --algorithms ppo --seeds 0 \\
+        --dispatch least_connections --out runs/haproxy
+    python experiments/load_balance.py export \\
+        --model runs/haproxy/load_balance/degraded,dispatch=least_connections/ppo/seed_0
+    python experiments/real_load_balancers.py compare --presets degraded
     python experiments/real_load_balancers.py report
 
 Two HAProxys on loopback before seven servers that share their cores in virtual time, with the

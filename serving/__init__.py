@@ -19,7 +19,7 @@ there whenever a policy is not: see `decisions`. What was decided and what came 
 - `ray_router`: the same decisions in Ray Serve
 - `trials`: the gateway beside routers of others
 - `controller`: weights for a load balancer, docs/data_plane.md; `shared_memory`: for one in C, such
-  as that of the folder native/
+  as that of `native`
 """
 
 if __name__ != "marlserve.serving":

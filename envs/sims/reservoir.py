@@ -86,6 +86,11 @@ class Reservoirs:
             *(self._values, self._growths, self.seen, self._base_s, self._random),
         )
 
+    def samples(self, copy: int, reservoir: int) -> np.ndarray:
+        """The values that one reservoir holds, in its slots' order."""
+        held = min(self.seen[copy, reservoir], self._values.shape[2])
+        return self._values[copy, reservoir, :held].copy()
+
     def features(self, now_s: np.ndarray) -> np.ndarray:
         """The five statistics of every reservoir at time now_s [B]: [B, R, 5], seconds."""
         _features(*(now_s, self._values, self._growths, self.seen, self._base_s, self._features))

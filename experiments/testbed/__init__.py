@@ -1,9 +1,9 @@
 """Real load balancers on loopback, before servers that share their cores in virtual time.
 
-- `backends`: the servers, a process; `replay`: the traffic, sent when it is due
-- `haproxy`: a balancer, a process; `controllers`: what steers it, processes of `serving`
+- `backends`: the servers, a process; `replay`: the traffic; `event_loop`: theirs
+- `balancer`: one as a process: `haproxy`, `envoy`; `controllers`: what steers them
 - `episode`: one episode of `envs.load_balance` with all of these
-- `prediction`: what the simulator says of the same episode
+- `contenders`: who balances, and what the simulator says of it; `comparison`: the table
 
-`experiments/real_load_balancers.py` compares policies by it.
+`experiments/real_load_balancers.py` is what one runs.
 """

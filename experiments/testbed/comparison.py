@@ -13,13 +13,13 @@ from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.statistics import of_draws
 from marlserve.experiments.reports.table import number, ratios
-from marlserve.experiments.testbed.contenders import REFERENCE
+from marlserve.experiments.testbed.contenders import reference
 
 KEYS = ["preset", "policy", "episode_seed"]
 LATENCY = "mean_latency_s"
 _SERVED = "at_server_s"  # of the latency
 _HEADER = [
-    *("policy", "mean ms", f"vs {REFERENCE}, %", "p99 ms", "Jain", "rejected"),
+    *("policy", "episodes", "mean ms", "against, %", "p99 ms", "Jain", "not served"),
     *("at the servers, ms", "simulator, ms", "simulator, %", "step ms"),
 ]
 
@@ -40,7 +40,7 @@ def table(rows: pd.DataFrame) -> str:
     """In Markdown, a part for each preset.
 
     Raises:
-        ValueError: if there are no rows, or none of the reference.
+        ValueError: if there are no rows, or none of a reference.
     """
     if rows.empty:
         raise ValueError("nothing was measured yet")
@@ -51,32 +51,31 @@ def table(rows: pd.DataFrame) -> str:
     )
     parts = []
     for preset, of_preset in rows.groupby("preset", sort=False):
-        policies = list(dict.fromkeys(of_preset["policy"]))
-        against = ratios(of_preset, LATENCY, [(name, REFERENCE) for name in policies])
-        cells = [
-            _cells(of_preset[of_preset["policy"] == row.policy], row)
-            for row in against.itertuples()
-        ]
-        seeds = of_preset["episode_seed"].nunique()
+        cells = [_cells(of_preset, name) for name in dict.fromkeys(of_preset["policy"])]
         align = ["---"] + ["---:"] * (len(_HEADER) - 1)
-        parts += [f"**{preset}**, {seeds} episodes:", markdown_lines(_HEADER, cells, align)]
+        parts += [f"**{preset}**:", markdown_lines(_HEADER, cells, align)]
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(own: pd.DataFrame, ratio) -> list[str]:
+def _cells(rows: pd.DataFrame, policy: str) -> list[str]:
+    own, standard = rows[rows["policy"] == policy], reference(policy)
+    pair = rows[rows["policy"].isin({policy, standard})]
+    ((_, ratio),) = ratios(pair, LATENCY, [(policy, standard)]).iterrows()
+
     def interval(values: pd.Series, scale: float = 1e3) -> str:
         found = of_draws(scale * values.to_numpy(float))
         return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
 
-    lines = [100.0 * (x - 1.0) for x in (ratio.ratio, ratio.ratio_low, ratio.ratio_high)]
-    against = f"{lines[0]:+.1f} [{lines[1]:+.1f}, {lines[2]:+.1f}]"
+    percent = [100.0 * (ratio[f"ratio{end}"] - 1.0) for end in ("", "_low", "_high")]
+    against = f"{percent[0]:+.1f} [{percent[1]:+.1f}, {percent[2]:+.1f}] vs {standard}"
     predicted = own[f"predicted_{LATENCY}"]
     has_one = predicted.notna().all()
     steps = own["decision_s"]
     return [
-        ratio.policy,
+        policy,
+        str(own["episode_seed"].nunique()),
         interval(own[LATENCY]),
-        "" if ratio.policy == REFERENCE else against,
+        "" if policy == standard else against,
         number(1e3 * own["p99_latency_s"].mean()),
         f"{own['jain_index'].mean():.3f}",
         number((own["rejected"] + own["failed"]).mean()),

@@ -15,6 +15,11 @@ RULE = "least_connections"  # the simulator's name for what `balance leastconn` 
 REFERENCE = "leastconn"
 
 
+def reference(name: str) -> str:
+    """With what a contender is compared: the same balancer alone, or HAProxy's leastconn."""
+    return "envoy" if name.startswith("envoy") else REFERENCE
+
+
 @dataclass(frozen=True)
 class Contender:
     """One way to balance.
@@ -63,6 +68,8 @@ def contenders(config: Config, learned: Path, slow_motion: float) -> dict[str, C
         "roundrobin": Contender(arranged("roundrobin"), config),
         "random(2)": Contender(arranged("random(2)"), config),
         "adaptive_sed": Contender(arranged("leastconn", adapting), by_rule, adaptive),
+        "envoy": Contender(arranged("envoy"), config),
+        "envoy, ppo": Contender(arranged("envoy", playing), trained),
         "ppo": Contender(arranged("leastconn", playing), trained, lambda _: export.load(learned)),
     }
 

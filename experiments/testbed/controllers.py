@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from urllib.request import urlopen
 
 from marlserve.envs.load_balance import Config
-from marlserve.experiments.testbed import haproxy
+from marlserve.experiments.testbed.balancer import Balancer, free_port
 
 _START_S, _END_S = 120.0, 10.0  # the first start on a machine compiles
 _LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -28,25 +28,19 @@ class Controller:
         flags: of `python -m marlserve.serving.controller`, beyond those that follow from these.
     """
 
-    def __init__(
-        self, balancer: haproxy.HAProxy, config: Config, number: int, flags: Sequence[str]
-    ):
-        self._port = haproxy.free_port()
+    def __init__(self, balancer: Balancer, config: Config, number: int, flags: Sequence[str]):
+        self._port = free_port()
         given: dict[str, Sequence[object]] = {
-            "servers": haproxy.names(config.num_servers),
             "balancer": [number],
             "num-balancers": [config.num_balancers],
             "cores": config.cores,
             "weight-levels": config.weight_levels,
             "step-s": [config.step_s],
-            "socket": [balancer.socket],
-            "proxy": [haproxy.BACKEND],
-            "log-port": [balancer.log_port],
             "metrics-port": [self._port],
         }
         words = [word for name, values in given.items() for word in (f"--{name}", *values)]
         self._command = [sys.executable, "-m", "marlserve.serving.controller"]
-        self._command += [*map(str, words), *flags]
+        self._command += [*map(str, words), *balancer.flags(), *flags]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -21,7 +21,8 @@ import numpy as np
 
 from marlserve.envs.load_balance import Config, traffic
 from marlserve.envs.sims.fairness import jain_index
-from marlserve.experiments.testbed import backends, haproxy
+from marlserve.experiments.testbed import backends, envoy, haproxy
+from marlserve.experiments.testbed.balancer import Balancer
 from marlserve.experiments.testbed.controllers import Controller
 from marlserve.experiments.testbed.replay import replay
 
@@ -34,7 +35,7 @@ class Arrangement:
     """How flows are balanced.
 
     Attributes:
-        balance: of HAProxy, see `haproxy.BALANCES`, with weights by cores.
+        balance: of HAProxy, see `haproxy.BALANCES`, or "envoy"; with weights by cores.
         controller: flags of the controllers; None: there are none.
         slow_motion: seconds that pass for one of the problem's.
     """
@@ -61,12 +62,14 @@ def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float
     with TemporaryDirectory(prefix="testbed-") as folder, ExitStack() as stack:
         beneath, ports = stack.enter_context(servers(config))
         weights = [round(_MOST_WEIGHT * x / max(config.cores)) for x in config.cores]
-        balancers, controllers = [], []
+        balancers: list[Balancer] = []
+        controllers: list[Controller] = []
         for number in range(config.num_balancers):
             own = Path(folder) / str(number)
             own.mkdir()
-            made = haproxy.HAProxy(own, ports, arrangement.balance, weights)
-            balancers.append(stack.enter_context(made))
+            made = balancer(arrangement.balance, own, ports, weights)
+            stack.enter_context(made)
+            balancers.append(made)
             if arrangement.controller is not None:
                 flags = (*arrangement.controller, "--slow-motion", str(slower))
                 steering = Controller(made, config, number, flags)
@@ -77,14 +80,21 @@ def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float
         said = {"begin_s": begin_s, "changes": changes}
         beneath.stdin.write((json.dumps(said) + "\n").encode())
         beneath.stdin.flush()
-        time_s, work_s, balancer, _ = jobs
+        time_s, work_s, which, _ = jobs
         there = [x.port for x in balancers]
-        flows = replay(slower * time_s, slower * work_s, balancer, there, begin_s)
+        flows = replay(slower * time_s, slower * work_s, which, there, begin_s)
         for name in ("sent_s", "latency_s", "spent_s"):
             flows[name] /= slower
         if controllers:
             measured = _of_controllers(controllers)
     return {"load": scene.load, **metrics(flows[time_s >= 0.0], config), **measured}
+
+
+def balancer(balance: str, folder: Path, ports: list[int], weights: list[int]) -> Balancer:
+    """That balances so; errors as of these."""
+    if balance == "envoy":
+        return envoy.Envoy(folder, ports, weights)
+    return haproxy.HAProxy(folder, ports, balance, weights)
 
 
 def drawn(arriving: traffic.Traffic, config: Config) -> tuple[np.ndarray, ...]:

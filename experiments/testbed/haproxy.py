@@ -5,14 +5,12 @@ with HAProxy(folder, [9001, 9002], balance="leastconn", weights=[256, 128]) as b
 """
 
 import socket
-import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from marlserve.experiments.testbed.balancer import BACKEND, Balancer, flags_of, free_port
+
 BALANCES = ("leastconn", "roundrobin", "random(2)")
-BACKEND = "servers"
-_START_S = 10.0
 _CONFIG = """\
 global
     stats socket {socket} mode 600 level admin
@@ -58,15 +56,8 @@ def names(number: int) -> list[str]:
     return [f"s{index}" for index in range(number)]
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """One that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class HAProxy:
-    """One process, from `start` to `stop`; it can be started again on the same ports.
+class HAProxy(Balancer):
+    """One process.
 
     Args:
         folder: for its configuration and its runtime socket; the path of a socket is short.
@@ -82,13 +73,14 @@ class HAProxy:
     ):
         if balance not in BALANCES:
             raise ValueError(f"balance is {balance!r}; allowed is one of {BALANCES}")
-        self.port, self.log_port = free_port(), free_port(socket.SOCK_DGRAM)
+        super().__init__()
+        self.log_port = free_port(socket.SOCK_DGRAM)
         self.socket, self._config = folder / "haproxy.sock", folder / "haproxy.cfg"
-        self.process: subprocess.Popen[bytes] | None = None
         weights = [1] * len(ports) if weights is None else weights
+        self._servers = names(len(ports))
         lines = [
             f"    server {name} 127.0.0.1:{port} weight {weight}"
-            for name, port, weight in zip(names(len(ports)), ports, weights, strict=True)
+            for name, port, weight in zip(self._servers, ports, weights, strict=True)
         ]
         text = _CONFIG.format(
             socket=self.socket,
@@ -100,35 +92,11 @@ class HAProxy:
         )
         self._config.write_text(text)
 
-    def start(self) -> None:
-        """Begin, and wait until it takes connections.
+    def command(self) -> list[str]:
+        """See `Balancer`."""
+        return [binary(), "-db", "-f", str(self._config)]
 
-        Raises:
-            ImportError: without the wheel.
-            TimeoutError: if it does not.
-        """
-        command = [binary(), "-db", "-f", str(self._config)]
-        self.process = subprocess.Popen(command)
-        until_s = time.monotonic() + _START_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > until_s:
-                    raise TimeoutError(f"HAProxy does not start from {self._config}") from None
-                time.sleep(0.02)
-
-    def stop(self) -> None:
-        """At once, with all of its flows."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def __enter__(self) -> "HAProxy":
-        self.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.stop()
+    def flags(self) -> list[str]:
+        """See `Balancer`."""
+        given = {"socket": self.socket, "proxy": BACKEND, "log-port": self.log_port}
+        return [*flags_of({"backend": "haproxy", **given}), "--servers", *self._servers]

@@ -8,7 +8,7 @@ trained on, asks it, and applies the weights. One controller for each balancer, 
 view. The balancer needs no controller to go on: the last weights stay. docs/data_plane.md is the
 manual.
 
-- `data_plane`: what is asked of a balancer; `haproxy`: of HAProxy; `shm`: of one in C
+- `data_plane`: what is asked of a balancer; `haproxy`, `envoy`: of these; `shm`: of one in C
 - `sight`: from what it saw to the observation
 - `player`: a policy file that chooses weights; `heuristics`: what does without
 - `chooser`: who chooses, and why; `loop`: a step, and when the next one is due

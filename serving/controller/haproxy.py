@@ -45,6 +45,7 @@ _SESSION = re.compile(
 _LONGEST_S = 86_400.0
 _DROPS = 8  # of the numbers of SO_MEMINFO
 _SO_MEMINFO = 55  # which Python has no name for
+_MOST_LINES = 1 << 18
 _MOST_BYTES = 1 << 26  # of an answer
 
 
@@ -73,7 +74,7 @@ class HAProxy:
         self._path, self._backend, self._timeout_s = str(path), backend, timeout_s
         self._servers = {name: index for index, name in enumerate(servers)}
         self._lines: deque[bytes] = deque()
-        self._garbled: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self._socket.bind((LOOPBACK, log_port))
@@ -85,7 +86,7 @@ class HAProxy:
     def lost(self) -> dict[str, int]:
         """Datagrams for which there was no room, and lines that say nothing that is known."""
         numbers = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
-        return {"dropped": struct.unpack("9I", numbers)[_DROPS], **self._garbled}
+        return {"dropped": struct.unpack("9I", numbers)[_DROPS], **self._unread}
 
     def look(self) -> Seen:
         """See `DataPlane`."""
@@ -98,7 +99,7 @@ class HAProxy:
             try:
                 flow, is_good = self._flow(line)
             except (ValueError, KeyError):
-                self._garbled["garbled"] += 1
+                self._unread["garbled"] += 1
                 continue
             if is_good is not None:
                 (completed if is_good else failed).append(flow)
@@ -125,7 +126,10 @@ class HAProxy:
 
     def _listen(self) -> None:
         while not self._closing:
-            if line := self._socket.recv(4096):
+            line = self._socket.recv(4096)
+            if len(self._lines) >= _MOST_LINES:  # as long as nobody looks
+                self._unread["overflow"] += 1
+            elif line:
                 self._lines.append(line)
 
     def _flow(self, line: bytes) -> tuple[Flow, bool | None]:

@@ -117,7 +117,7 @@ class Policies:
             file = export.read(self._path)
             self.player = Player(file, self._config, self._agent, version / 1e9)
             _log.info("plays the policy at %s", self._path)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self.refused += 1
             _log.warning("the policy at %s is refused: %s", self._path, error)
 

@@ -10,6 +10,7 @@ import tyro
 
 from marlserve.serving.controller.chooser import Chooser
 from marlserve.serving.controller.data_plane import DataPlane
+from marlserve.serving.controller.envoy import Envoy
 from marlserve.serving.controller.haproxy import LOOPBACK, HAProxy
 from marlserve.serving.controller.heuristics import Heuristic
 from marlserve.serving.controller.loop import Controller
@@ -63,6 +64,15 @@ def data_plane(settings: Settings) -> DataPlane:
     step_s = settings.config.step_s * settings.slow_motion
     if settings.backend == "shm":
         return SharedMemory(settings.shm, len(settings.servers), patience_s=8 * step_s)
+    if settings.backend == "envoy":
+        return Envoy(
+            settings.envoy_log,
+            settings.envoy_endpoints,
+            settings.servers,
+            settings.proxy,
+            settings.envoy_admin,
+            timeout_s=step_s / 2,
+        )
     return HAProxy(
         settings.socket,
         settings.servers,

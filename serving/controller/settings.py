@@ -24,9 +24,10 @@ class Settings:
     """
 
     policy: Path | None = None  # a policy file; it is read again when it changes
-    backend: Literal["haproxy", "shm"] = "haproxy"  # what balances
+    backend: Literal["haproxy", "envoy", "shm"] = "haproxy"  # what balances
     balancer: int = 0  # which of the balancers of the problem this one is
-    servers: tuple[str, ...] = ()  # their names there, in the order of the problem's
+    # Their names there, in the order of the problem's; Envoy: addresses, host:port.
+    servers: tuple[str, ...] = ()
 
     preset: str = "moderate"  # the problem, as below but for what is given
     num_balancers: int | None = None
@@ -37,9 +38,12 @@ class Settings:
     slow_motion: float = 1.0  # seconds for one of the problem's, in a testbed that is slower
 
     socket: Path = Path("haproxy.sock")  # HAProxy: its runtime socket
-    proxy: str = "servers"  # HAProxy: the name of the backend
+    proxy: str = "servers"  # HAProxy: the name of the backend; Envoy: of the cluster
     log_port: int = 9514  # HAProxy: where its log goes to, on loopback
 
+    envoy_log: Path = Path("access.log")  # Envoy: its access logs
+    envoy_endpoints: Path = Path("endpoints/servers.json")  # Envoy: the file that it watches
+    envoy_admin: str = "127.0.0.1:9901"  # Envoy: its administration
     shm: str = "lb_rl_shm"  # shared memory: the name of the region
 
     mode: str = "policy"  # see serving.decisions.modes

@@ -8,6 +8,7 @@
 
 - `lb_shm.h`: the data plane's side, C11, and the description of all of it; `HEADER` is its path
 - `layout`: the same bytes for numpy; `slots`: how a message is written and read
+- `reservoirs`: those of the simulator, fed value by value
 - `shared_memory`: the region; `alias`: choosing a server by weights at once
 """
 

@@ -5,6 +5,8 @@ servers (Walker 1977; made in linear time as by Vose 1991, IEEE Trans. Softw. En
     j = int(u * M); server = j if u * M - j < odds[j] else alias[j]
 """
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -15,12 +17,14 @@ def alias_table(weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: for weights that are negative, not finite, or all 0.
     """
-    given = np.asarray(weights, float)
-    if given.ndim != 1 or not np.isfinite(given).all() or (given < 0.0).any() or given.sum() <= 0.0:
-        raise ValueError(f"weights are {given.tolist()}; allowed are numbers >= 0, not all 0")
-    share = given / given.max()
-    share *= len(given) / share.sum()
-    alias = np.arange(len(share), dtype=np.uint32)
+    array = np.asarray(weights, float)
+    given = array.tolist()  # of few numbers a list is faster than an array
+    good = array.ndim == 1 and all(0.0 <= x < math.inf for x in given)
+    if not good or not (most := max(given, default=0.0)):
+        raise ValueError(f"weights are {given}; allowed are numbers >= 0, not all 0")
+    given = [x / most for x in given]  # so that no sum is infinite
+    scale = len(given) / sum(given)
+    share, alias = [x * scale for x in given], list(range(len(given)))
     small = [j for j, x in enumerate(share) if x < 1.0]
     large = [j for j, x in enumerate(share) if x >= 1.0]
     while small and large:
@@ -28,5 +32,6 @@ def alias_table(weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         alias[less] = more
         share[more] -= 1.0 - share[less]
         (small if share[more] < 1.0 else large).append(more)
-    share[[*small, *large]] = 1.0  # but for rounding they are
-    return share.astype(np.float32), alias
+    for j in (*small, *large):
+        share[j] = 1.0  # but for rounding it is
+    return np.array(share, np.float32), np.array(alias, np.uint32)

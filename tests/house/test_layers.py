@@ -44,6 +44,7 @@ LAYERS = (
     "serving.gateway",
     "serving.trials",
     "serving.shared_memory",
+    "serving.native",
     "serving.controller",
     "serving",
 )

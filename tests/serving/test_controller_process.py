@@ -12,6 +12,7 @@ from weight_policies import policy_file
 
 from marlserve.envs.load_balance import Config
 from marlserve.experiments.testbed import haproxy
+from marlserve.experiments.testbed.balancer import BACKEND
 from marlserve.experiments.testbed.controllers import Controller
 from marlserve.experiments.testbed.episode import servers
 from marlserve.experiments.testbed.replay import replay
@@ -28,7 +29,7 @@ def weights(balancer: haproxy.HAProxy) -> list[int]:
     """In force."""
     with socket.socket(socket.AF_UNIX) as runtime:
         runtime.connect(str(balancer.socket))
-        asked = (f"get weight {haproxy.BACKEND}/{name}" for name in haproxy.names(3))
+        asked = (f"get weight {BACKEND}/{name}" for name in haproxy.names(3))
         runtime.sendall(";".join(asked).encode() + b"\n")
         text = b""
         while part := runtime.recv(4096):
@@ -129,8 +130,8 @@ def test_a_balancer_that_is_killed_loses_what_it_had_and_gets_its_weights_again(
         until(lambda: weights(balancer) == BY_POLICY)
         traffic = Traffic(balancer.port, 3.0)
         time.sleep(0.7)
-        balancer.stop()
         died_s = time.monotonic() - traffic.begin_s
+        balancer.stop()
         time.sleep(0.5)
         balancer.start()
         lives_s = time.monotonic() - traffic.begin_s

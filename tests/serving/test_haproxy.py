@@ -1,5 +1,6 @@
 """A real HAProxy: by what key it chooses, what the controller learns from it, what it obeys."""
 
+import signal
 import socket
 import time
 
@@ -9,6 +10,7 @@ from held_servers import PATIENCE_S, HeldServers, request
 
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.experiments.testbed import haproxy
+from marlserve.experiments.testbed.balancer import BACKEND, free_port
 from marlserve.serving.controller.data_plane import Unreachable
 from marlserve.serving.controller.haproxy import HAProxy
 
@@ -31,7 +33,7 @@ def balancer(held, tmp_path):
 @pytest.fixture
 def plane(balancer):
     made = HAProxy(
-        balancer.socket, haproxy.names(3), haproxy.BACKEND, balancer.log_port, timeout_s=PATIENCE_S
+        balancer.socket, haproxy.names(3), BACKEND, balancer.log_port, timeout_s=PATIENCE_S
     )
     yield made
     made.close()
@@ -151,8 +153,19 @@ def test_a_balancer_that_is_killed_and_comes_again(balancer, held, plane):
     plane.apply(np.ones(3))
 
 
+def test_a_balancer_that_hangs_is_not_waited_for(balancer):
+    hasty = HAProxy(balancer.socket, haproxy.names(3), BACKEND, free_port(), timeout_s=0.1)
+    balancer.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(Unreachable, match="does not answer"):
+            hasty.look()
+    finally:
+        balancer.process.send_signal(signal.SIGCONT)
+        hasty.close()
+
+
 def test_what_it_does_not_know_is_said(balancer, held):
-    other = HAProxy(balancer.socket, ["s0", "none"], "servers", haproxy.free_port(), PATIENCE_S)
+    other = HAProxy(balancer.socket, ["s0", "none"], "servers", free_port(), PATIENCE_S)
     try:
         with pytest.raises(Unreachable, match="No such server"):
             other.apply(np.ones(2))

@@ -10,25 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_programs import NATIVE, compiled
+from c_programs import compiled
 from shared_memory_cases import PATIENCE_S, region_name
 
 from marlserve.envs.sims.cluster_arrays import LOG
 from marlserve.envs.sims.reservoir import Reservoirs
+from marlserve.serving.native import speed
 from marlserve.serving.shared_memory.shared_memory import SharedMemoryRegion
 
 RULES = {"overwrite": 0, "algorithm_r": 1, "algorithm_l": 2}
-SOURCE = Path(__file__).parents[1] / "support/lb_reservoir.c"
 
 
 @pytest.fixture(scope="module")
 def reservoir(tmp_path_factory):
-    return compiled(SOURCE, tmp_path_factory.mktemp("reservoir"))
+    return compiled("reservoir", tmp_path_factory.mktemp("reservoir"))
 
 
 @pytest.fixture(scope="module")
 def data_plane(tmp_path_factory):
-    return compiled(NATIVE / "data_plane.c", tmp_path_factory.mktemp("data_plane"))
+    return compiled("data_plane", tmp_path_factory.mktemp("data_plane"))
 
 
 def played(program, rule: str, values, times_s, now_s: float, seed: int = 5):
@@ -56,8 +56,7 @@ def test_reservoirs_are_those_of_the_simulator(reservoir, rule, number):
     ours.add(np.array([number]), log)
     for now_s in (600.0, 601.0, 700.0):
         samples, statistics = played(reservoir, rule, values, times_s, now_s)
-        kept = min(number, 128)
-        np.testing.assert_array_equal(samples, ours._values[0, 0, :kept])
+        np.testing.assert_array_equal(samples, ours.samples(0, 0))
         expected = ours.features(np.array([now_s]))[0, 0]
         np.testing.assert_allclose(statistics, expected, rtol=2e-5, atol=1e-12)
 
@@ -160,9 +159,18 @@ def test_a_controller_steers_the_data_plane(data_plane):
 
 
 @pytest.mark.slow
+def test_the_speed_of_all_of_it_is_measured(tmp_path):
+    found = dict(speed.rows(tmp_path, reads=100_000, seconds=2.0, share=0.01))
+    assert found["torn"] == "0"
+    assert int(found["of so many"].replace(",", "")) > 100
+    numbers = [float(how.replace(",", "")) for what, how in found.items() if what != "torn"]
+    assert len(numbers) == 14
+
+
+@pytest.mark.slow
 def test_sanitizers_find_nothing_in_the_data_plane(tmp_path):
     flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    program = compiled(NATIVE / "data_plane.c", tmp_path, *flags)
+    program = compiled("data_plane", tmp_path, *flags)
     with region_name() as name:
         command = [program, "bench", name, "--flows", "300000"]
         done = subprocess.run(command, text=True, capture_output=True, timeout=PATIENCE_S)

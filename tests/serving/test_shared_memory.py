@@ -104,7 +104,7 @@ def test_bad_sizes(name, field, value):
 
 def test_bad_weights(name):
     with SharedMemoryRegion.create(name, 2) as region:
-        for weights in ([1.0], [1.0, np.nan], [0.0, 0.0], [-1.0, 2.0]):
+        for weights in ([1.0], [1.0, np.nan], [0.0, 0.0], [-1.0, 2.0], [], 3.0, [[1.0, 2.0]]):
             with pytest.raises(ValueError, match="weights"):
                 region.write_msg_in(weights)
         assert region.read_msg_in() is None

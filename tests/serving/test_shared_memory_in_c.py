@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from c_programs import compiled
-from shared_memory_cases import PATIENCE_S, PEER, is_whole, region_name, run
+from shared_memory_cases import PATIENCE_S, is_whole, region_name, run
 
 from marlserve.serving.shared_memory.shared_memory import FOLDER, SharedMemoryRegion
 
@@ -21,7 +21,7 @@ def name():
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory):
-    return compiled(PEER, tmp_path_factory.mktemp("peer"))
+    return compiled("peer", tmp_path_factory.mktemp("peer"))
 
 
 @pytest.mark.parametrize("crc", [False, True])
@@ -105,17 +105,17 @@ def test_nothing_is_torn_while_c_reads(name, peer):
         SharedMemoryRegion.create(name, 64),
         subprocess.Popen([peer, name, "write", str(10**12)]) as writer,
     ):
-        whole, torn, starved = map(int, run(peer, name, "read", 5).split())
+        whole, torn, starved, _ = map(float, run(peer, name, "read", 10**9, 3).split())
         writer.kill()
     assert torn == 0
-    assert whole > 10_000
+    assert whole > 100
     assert starved < whole
 
 
 @pytest.mark.slow
 def test_sanitizers_find_nothing(name, tmp_path):
     program = compiled(
-        PEER, tmp_path, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
+        "peer", tmp_path, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
     )
     with SharedMemoryRegion.create(name, 7, crc=True) as region:
         run(program, name, "write", 100_000)

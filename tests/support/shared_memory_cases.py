@@ -1,4 +1,4 @@
-"""Regions for tests, and the program lb_peer.c, which is the other side of them."""
+"""Regions for tests, and the program peer.c, which is the other side of them."""
 
 import os
 import subprocess
@@ -11,7 +11,6 @@ import numpy as np
 
 from marlserve.serving.shared_memory.shared_memory import FOLDER, MsgOut
 
-PEER = Path(__file__).with_name("lb_peer.c")
 PATIENCE_S = 60.0
 
 
@@ -35,7 +34,7 @@ def run(program: Path, *words: object) -> str:
 
 
 def is_whole(seen: MsgOut) -> bool:
-    """Whether all of a message of `lb_peer write` is of its number."""
+    """Whether all of a message of `peer write` is of its number."""
     places = np.arange(len(seen.ongoing))
     return bool(
         (seen.completed == seen.number + places).all()

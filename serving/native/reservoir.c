@@ -1,7 +1,7 @@
 /* What reservoir.h does, for tests and benchmarks.
  *
- *     lb_reservoir samples RULE SEED NOW_S < "value time_s" lines    the samples, then the statistics
- *     lb_reservoir speed RULE N                                      adds per second
+ *     reservoir samples RULE SEED NOW_S < "value time_s" lines    the samples, then the statistics
+ *     reservoir speed RULE N                                      adds per second of CPU time
  */
 #include "reservoir.h"
 

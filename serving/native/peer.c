@@ -1,11 +1,13 @@
 /* The other side of a region, for tests and benchmarks of serving/shared_memory.
  *
- *     lb_peer NAME write N     messages out, as fast as it can; every number in one follows from its number
- *     lb_peer NAME read S      messages out for S s: how many were whole, and how many were torn
- *     lb_peer NAME echo        what it reads as messages in, it writes as messages out; until killed
- *     lb_peer NAME pong N      N times: writes a message in, waits for a message out that follows it
- *     lb_peer NAME fill N      N messages in, of weights that follow from their numbers
- *     lb_peer NAME create M    makes a region of M servers, and waits for a byte
+ *     peer NAME write N     messages out, as fast as it can, all of whose numbers follow from the first one;
+ *                           prints messages per s
+ *     peer NAME read N S    messages out, N new ones or for S s: prints how many were whole, and torn, how
+ *                           often none could be read, and reads per s
+ *     peer NAME echo        what it reads as messages in, it writes as messages out; until killed
+ *     peer NAME pong N      N times: writes a message in, waits for the message out that answers; prints us
+ *     peer NAME fill N      N messages in, of weights that follow from their numbers; prints messages per s
+ *     peer NAME create M    makes a region of M servers, and waits for a byte
  */
 #include "lb_shm.h"
 #include <stdlib.h>
@@ -57,15 +59,16 @@ int main(int argc, char **argv) {
         }
         printf("%f\n", (double)count / ((double)(lb_now_ns() - begin_ns) / 1e9));
     } else if (!strcmp(mode, "read")) {
-        uint64_t whole = 0, torn = 0, starved = 0, until_ns = lb_now_ns() + count * 1000000000u;
-        while (lb_now_ns() < until_ns)
-            for (int i = 0; i < 1000; i++) {
-                int found = lb_read_out(&region, out);
-                if (found < 0) starved++;
-                if (found <= 0) continue;
-                if (is_whole(out, region.num_servers)) whole++; else torn++;
-            }
-        printf("%llu %llu %llu\n", (unsigned long long)whole, (unsigned long long)torn, (unsigned long long)starved);
+        uint64_t whole = 0, torn = 0, starved = 0, begin_ns = lb_now_ns();
+        uint64_t until_ns = begin_ns + (uint64_t)((argc > 4 ? atof(argv[4]) : 60.0) * 1e9);
+        for (uint64_t tries = 1; whole + torn < count && (tries % 1024 || lb_now_ns() < until_ns); tries++) {
+            int found = lb_read_out(&region, out);
+            if (found < 0) starved++;
+            if (found <= 0) continue;
+            if (is_whole(out, region.num_servers)) whole++; else torn++;
+        }
+        printf("%llu %llu %llu %f\n", (unsigned long long)whole, (unsigned long long)torn, (unsigned long long)starved,
+               (double)(whole + torn) / ((double)(lb_now_ns() - begin_ns) / 1e9));
     } else if (!strcmp(mode, "echo")) {
         for (;;)
             if (lb_read_in(&region, in) > 0) {
@@ -80,10 +83,12 @@ int main(int argc, char **argv) {
         }
         printf("%f\n", (double)(lb_now_ns() - begin_ns) / 1e3 / (double)count);
     } else if (!strcmp(mode, "fill")) {
+        uint64_t begin_ns = lb_now_ns();
         for (uint64_t i = 1; i <= count; i++) {
             for (uint32_t j = 0; j < region.num_servers; j++) in->servers[j].weight = (float)(i % 65536);
             lb_write_in(&region, in);
         }
+        printf("%f\n", (double)count / ((double)(lb_now_ns() - begin_ns) / 1e9));
     } else {
         return 2;
     }
