@@ -147,7 +147,7 @@ class PolicyRequestRouter(RequestRouter):
         identity = pending.metadata.internal_request_id
         self._end(identity)
         prompt, session = _asked(pending)
-        (matched,) = self._fleet.index.matched(prompt, [replica])
+        matched = self._fleet.matched(prompt)[self._fleet.replicas.index(replica)]
         sent = self._fleet.sent(prompt, session, replica, matched, time.monotonic())
         self._flights[identity] = sent
 

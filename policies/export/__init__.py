@@ -19,6 +19,7 @@ how they act. Unlike a checkpoint, which is made of pickles, loading one runs no
   `from_checkpoint`: all that a checkpoint has
 - `numpy_policy`: many episodes at a time; `numba_policy`: one decision, compiled, from the arrays
   of `numba_program` by `numba_kernel`; `checked`: what both refuse
+- `resized`: a network for more or fewer things to choose from
 - `onnx_file`: a network as ONNX, for other runtimes
 """
 

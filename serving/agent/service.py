@@ -97,17 +97,10 @@ class Service:
             question, state = self._told(asked, received_s)
         decision = self.decider.decide(question)
         self.outcomes.expect(decision.id, Waiting(decision.arm, time.monotonic()))
-        body = {
-            "time_s": decision.time_s,
+        body = decision.body() | {
             "num_replicas": len(question.allowed),
             "state": state,
             "unavailable": asked.unavailable if asked is not None else (),
-            "arm": decision.arm,
-            "reason": decision.reason,
-            "version": decision.version,
-            "action": decision.action,
-            "propensity": decision.propensity,
-            "policy_action": decision.policy_action,
         }
         self.log.put(Event(decision.id, DECISION, body))
         return decision, state

@@ -34,7 +34,8 @@ class Decider:
 
     Attributes:
         settings: may be replaced between any two decisions.
-        player: the policy; None: there is none.
+        player: the policy, made anew for another number of replicas, if it can be; None: there is
+            none.
     """
 
     def __init__(
@@ -112,7 +113,10 @@ class Decider:
         if observation is None:
             return None, "no_input"
         if len(question.allowed) != player.num_replicas:
-            return None, "replica_count"
+            fitting = player.fitting(len(question.allowed))
+            if fitting is None:
+                return None, "replica_count"
+            self.player = player = fitting
         start_s = time.perf_counter()
         slowest_s, self._slowest_s = self._slowest_s, _FORGETS * self._slowest_s
         if question.deadline_s - start_s < slowest_s:

@@ -4,14 +4,14 @@ Reasons, by who decided:
 
 - the policy: `policy`
 - the heuristic, which was to: `mode` of the service, `control` for comparison, `guard` gave alarm
-- the heuristic, where the policy was to: there is `no_policy`, or an `old_policy`, or it plays
-  another `replica_count`; there is `no_input`, or it is `out_of_range`; the policy's values are
+- the heuristic, where the policy was to: there is `no_policy`, or an `old_policy`, or it plays no
+  such `replica_count`; there is `no_input`, or it is `out_of_range`; the policy's values are
   `not_finite`, or it raised an `error`; the `deadline` is too near
 """
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from marlserve.envs import checks
 from marlserve.serving.decisions.guard import POLICY
@@ -67,6 +67,18 @@ class Decision(NamedTuple):
     propensity: float
     policy_action: int = -1
     values: list[float] | None = None
+
+    def body(self) -> dict[str, Any]:
+        """What a log has of it, beside what it went by."""
+        return {
+            "time_s": self.time_s,
+            "arm": self.arm,
+            "reason": self.reason,
+            "version": self.version,
+            "action": self.action,
+            "propensity": self.propensity,
+            "policy_action": self.policy_action,
+        }
 
     @property
     def explored(self) -> bool:

@@ -133,9 +133,7 @@ class _Trial:
             "failures": Evidence(limits.failures_margin, each),
             "time": Evidence(limits.time_margin, each),
         }
-        self._sides: dict[str, dict[str, list[float]]] = {
-            name: {POLICY: [], HEURISTIC: []} for name in self.evidence
-        }
+        self._sides = {name: {POLICY: _Mean(), HEURISTIC: _Mean()} for name in self.evidence}
         self._longest_s = longest_s  # of the pair that is open: its sides have one measure
 
     def add(self, arm: str, e2e_s: float, failed: bool, longest_s: float) -> str:
@@ -144,10 +142,10 @@ class _Trial:
         Args:
             longest_s: for the next pair; 0: times are not compared yet.
         """
-        self._sides["failures"][arm].append(float(failed))
+        self._sides["failures"][arm].add(float(failed))
         if self._longest_s > 0.0:
             cost = 1.0 if failed else min(e2e_s / self._longest_s, 1.0)
-            self._sides["time"][arm].append(cost)
+            self._sides["time"][arm].add(cost)
         else:
             self._longest_s = longest_s
         if self._close("failures"):
@@ -159,9 +157,23 @@ class _Trial:
     def _close(self, name: str) -> bool:
         """Compare, if there is something of both arms."""
         ours, theirs = self._sides[name][POLICY], self._sides[name][HEURISTIC]
-        if not (ours and theirs):
+        if not (ours.count and theirs.count):
             return False
-        self.evidence[name].add(sum(ours) / len(ours) - sum(theirs) / len(theirs))
-        ours.clear()
-        theirs.clear()
+        self.evidence[name].add(ours.taken() - theirs.taken())
         return True
+
+
+class _Mean:
+    """Of a side of a pair, which may wait long for the other one."""
+
+    def __init__(self) -> None:
+        self.count, self._sum = 0, 0.0
+
+    def add(self, value: float) -> None:
+        self.count, self._sum = self.count + 1, self._sum + value
+
+    def taken(self) -> float:
+        """The mean, and all begins anew."""
+        mean = self._sum / self.count
+        self.count, self._sum = 0, 0.0
+        return mean

@@ -14,8 +14,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from marlserve.policies.export.layers import Layer
-from marlserve.policies.export.network import Network, PolicyFile
+from marlserve.policies.export.network import ANYONE, Network, PolicyFile
 from marlserve.policies.export.numba_policy import NumbaPolicy
+from marlserve.policies.export.resized import resized
 from marlserve.policies.export.spaces import Choices
 
 AGENT = "agent"  # who asks, in a policy file that plays for anyone
@@ -50,8 +51,26 @@ class Player:
         self.num_replicas = actions.legal.shape[1]
         self.features, self.training = network.features, file.training
         self._agent, self._policy = agent, NumbaPolicy(file)
+        self._network = network
+        self._fitting: dict[int, Player | None] = {}
         space = network.observation_space
         self.shape, self._low, self._high = space.shape, space.low, space.high
+
+    def fitting(self, number: int) -> "Player | None":
+        """The same policy for so many replicas; None if it treats them differently, and so plays
+        only as many as it has."""
+        if number not in self._fitting:
+            try:
+                file = PolicyFile(
+                    {"resized": resized(self._network, number)},
+                    {ANYONE: "resized"},
+                    self.training,
+                )
+                made = Player(file, self.version, self.published_s, self._agent)
+            except ValueError:
+                made = None
+            self._fitting[number] = made
+        return self._fitting[number]
 
     def in_range(self, observation: np.ndarray) -> bool:
         """Whether it is one of those that the policy knows; NaN is not."""

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from marlserve.serving.gateway.attempts import clock
 from marlserve.serving.gateway.caller import Caller
+from marlserve.serving.gateway.fleet import IsThere
 from marlserve.serving.gateway.forwarding import Asked
 from marlserve.serving.gateway.gateway import Gateway
 from marlserve.serving.gateway.metrics import Metrics
@@ -31,6 +32,7 @@ _METHODS = {
 }
 _MOST_SESSION = 256  # characters of its name that count
 _TEXT = (b"content-type", b"text/plain; version=0.0.4")
+_JSON = (b"content-type", b"application/json")
 
 
 class App:
@@ -80,6 +82,9 @@ class App:
         elif path == "/v1/models":
             caller.watch()
             await self.gateway.forwarding.ask_any(_asked(scope), caller)
+        elif path == "/replicas" and method != "GET" and _JSON not in headers:
+            # A page of another site can make a browser send text, but not this without asking.
+            await caller.refuse(415, "expected is content-type: application/json")
         elif path == "/replicas":
             await self._replicas(method, body, caller, send)
         else:
@@ -110,7 +115,7 @@ class App:
                 else:
                     fleet.drain(url.rstrip("/"))
             except ValueError as error:
-                await caller.refuse(409 if "already" in str(error) else 422, str(error))
+                await caller.refuse(409 if isinstance(error, IsThere) else 422, str(error))
                 return
         now_s, caller.status = clock(), 200
         found = [

@@ -12,7 +12,6 @@ failure costs there; but for what it cost its companions, which nobody can measu
 
 import time
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
@@ -79,18 +78,11 @@ class Attempts:
     ) -> None:
         if self.log is None:
             return
-        body: dict[str, Any] = {
-            "time_s": decision.time_s,
+        body = decision.body() | {
             "num_replicas": len(allowed),
             "replica": replica.name,
             "seen": {name: array.tolist() for name, array in seen._asdict().items()},
             "allowed": allowed.tolist(),
-            "arm": decision.arm,
-            "reason": decision.reason,
-            "version": decision.version,
-            "action": decision.action,
-            "propensity": decision.propensity,
-            "policy_action": decision.policy_action,
         }
         self.log.put(Event(decision.id, DECISION, body))
 
@@ -127,7 +119,8 @@ class Attempt:
     def succeeded(self, reply: Reply) -> None:
         """All of the reply came."""
         attempts, flight, now_s = self._attempts, self._flight, clock()
-        used, output_tokens = reply.usage(), reply.output_tokens()
+        used = reply.usage()
+        output_tokens = reply.output_tokens(used)
         tpot_s = flight.end(now_s, output_tokens)
         prompt_tokens = used.get("prompt_tokens", 0)
         attempts.tokens_per_byte.add(self._prompt.num_bytes, prompt_tokens)

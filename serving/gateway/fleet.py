@@ -13,7 +13,7 @@ from operator import attrgetter
 import numpy as np
 
 from marlserve.envs.replica_routing.observation import Measured
-from marlserve.serving.gateway.prefix_index import PrefixIndex
+from marlserve.serving.gateway import prefix_index
 from marlserve.serving.gateway.prompts import Prompt
 from marlserve.serving.gateway.replica import Flight, Replica
 
@@ -24,6 +24,10 @@ _NAMES = (
 )
 _OF_REPLICA = attrgetter(*_NAMES)
 _MOST_SESSIONS = 100_000  # whose latest replica is remembered
+
+
+class IsThere(ValueError):
+    """There is a replica of that name."""
 
 
 class Fleet:
@@ -45,8 +49,8 @@ class Fleet:
         num_gateways: int = 1,
     ):
         self.replicas: list[Replica] = []
-        self.index = PrefixIndex(num_gateways)
-        self._cache_tokens, self._gateway = cache_tokens, gateway
+        self._cache_tokens = cache_tokens
+        self._gateway, self._num_gateways = gateway, num_gateways
         self._homes: dict[str, Replica] = {}
         for name, speed in zip(names, speeds or (0.0,) * len(names), strict=True):
             self.add(name, speed)
@@ -59,14 +63,15 @@ class Fleet:
         """One more, the last; one that drains goes on.
 
         Raises:
-            ValueError: for one that is there, and one more than 1,024.
+            IsThere: for one that is there, and does not drain.
+            ValueError: for one more than 1,024.
         """
         found = self.named(name)
         if found is not None and found.is_draining:
             found.is_draining = False
             return found
         if found is not None:
-            raise ValueError(f"replica {found.name} is there already")
+            raise IsThere(f"replica {found.name} is there already")
         if len(self.replicas) >= MOST_REPLICAS:
             raise ValueError(f"there are {MOST_REPLICAS} replicas; no more are allowed")
         self.replicas.append(Replica(name, speed, self._cache_tokens))
@@ -106,19 +111,23 @@ class Fleet:
             **dict(zip(_NAMES, columns, strict=True)),
             scrape_age_s=np.array(min(now_s - oldest_s, 1e9)),
             up=up,
-            matched_tokens=np.array(self.index.matched(prompt, replicas), float),
+            matched_tokens=np.array(self.matched(prompt), float),
             home=np.array(replicas.index(home) if home in replicas else -1),
             request_prompt_tokens=np.array(float(prompt.tokens)),
             request_output_tokens=np.zeros(()),
             gateway=np.array(self._gateway),
         )
 
+    def matched(self, prompt: Prompt) -> list[int]:
+        """Tokens of a prompt that each replica should have, [R]."""
+        return prefix_index.matched(prompt, self.replicas, self._num_gateways)
+
     def sent(
         self, prompt: Prompt, session: str, replica: Replica, matched_tokens: int, now_s: float
     ) -> Flight:
         """A request goes to a replica that should have so much of its prompt."""
         flight = Flight(replica, prompt.tokens, prompt.tokens - matched_tokens, now_s)
-        self.index.sent(prompt, replica)
+        prefix_index.sent(prompt, replica, self._num_gateways)
         if session:
             self._homes.pop(session, None)
             self._homes[session] = replica

@@ -9,6 +9,7 @@ _HOP_BY_HOP = {
     *(b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
 }
 _WRITTEN_ANEW = {b"host", b"content-length", b"expect"}
+_WITH_TOKEN = _WRITTEN_ANEW | {b"authorization"}
 
 
 def end_to_end(headers: Headers) -> Headers:
@@ -23,9 +24,7 @@ def end_to_end(headers: Headers) -> Headers:
 
 def to_replica(headers: Headers, tokens: Tokens) -> Headers:
     """What a replica is told, with a token of its own if there is one; never with the gateway's."""
-    dropped = set(_WRITTEN_ANEW)
-    if tokens.callers or tokens.replicas:
-        dropped.add(b"authorization")
+    dropped = _WITH_TOKEN if tokens.callers or tokens.replicas else _WRITTEN_ANEW
     passed = [header for header in end_to_end(headers) if header[0] not in dropped]
     if tokens.replicas:
         passed.append((b"authorization", b"Bearer " + tokens.replicas.encode()))

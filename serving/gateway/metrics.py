@@ -47,7 +47,7 @@ class Metrics(Collector):
             ("replies_cut", gateway.forwarding.cut),
         ):
             yield CounterMetricFamily(f"{PREFIX}_{name}", "So far.", value=count)
-        pieces = len(gateway.fleet.index)
+        pieces = sum(len(replica.pieces) for replica in gateway.fleet.replicas)
         yield GaugeMetricFamily(f"{PREFIX}_prefix_pieces", "Remembered.", value=pieces)
         yield from self._of_replicas()
         yield from self._of_policy()

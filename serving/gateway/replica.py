@@ -8,11 +8,9 @@
 Numbers are those of `envs.replica_routing.observation.Measured`, counted as simulated gateways do.
 """
 
-import itertools
 from math import inf
 
 _RECENT = 0.1  # weight of the newest latency in a mean
-_caches = itertools.count()
 
 
 class Replica:
@@ -24,7 +22,8 @@ class Replica:
         cache_tokens: that its cache holds; it may tell another number later.
 
     Attributes:
-        cache: a number that changes when the cache is lost.
+        pieces: of prompts that should be in its cache, with `sent_tokens` as of when they were sent
+            last; see `prefix_index`.
         sent_tokens: that it had to compute, so far.
         prefix_hit_share: of tokens looked up in its cache, as it tells.
         ejected_until_s: it gets nothing until then.
@@ -35,7 +34,7 @@ class Replica:
 
     def __init__(self, name: str, speed: float = 0.0, cache_tokens: float = 2.0**20):
         self.name, self.speed, self.cache_tokens = name, speed, cache_tokens
-        self.cache = next(_caches)
+        self.pieces: dict[int, int] = {}
         self.requests = self.unanswered = 0
         self.prompt_tokens = self.generated_tokens = self.new_tokens = self.sent_tokens = 0
         self.ttft_s = self.tpot_s = 0.0
@@ -52,7 +51,7 @@ class Replica:
 
     def forget(self) -> None:
         """Its cache is gone, and what it was like before is no measure."""
-        self.cache = next(_caches)
+        self.pieces.clear()
         self.ttft_s = self.tpot_s = 0.0
         self.answers = self.completed = 0
 

@@ -40,9 +40,9 @@ class Reply:
         """Of all of it: "prompt_tokens", "completion_tokens", "cached_tokens", as far as told."""
         return {name.decode(): int(number) for name, number in _USAGE.findall(self._tail)}
 
-    def output_tokens(self) -> int:
-        """Of all of it: as told, or by lines of data."""
-        told = self.usage().get("completion_tokens")
+    def output_tokens(self, usage: dict[str, int]) -> int:
+        """Of all of it: as told by its usage, or by lines of data."""
+        told = usage.get("completion_tokens")
         if told is not None:
             return told
         return self.events - len(_DONE.findall(self._tail))

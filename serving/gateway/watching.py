@@ -1,7 +1,7 @@
 """What is asked of replicas beside requests, again and again: whether they are well, and /metrics.
 
 One that does not answer in time, or answers nonsense, is asked again the next time; nothing waits
-for it. What could not be told is counted.
+for it, nor do looks at the others. What could not be told is counted.
 """
 
 import asyncio
@@ -28,19 +28,32 @@ class Watching:
     def __init__(self, attempts: Attempts, addresses: Addresses, every_s: float):
         self.gaps: Counter[str] = Counter()
         self._attempts, self._addresses, self._every_s = attempts, addresses, every_s
+        self._looks: dict[Replica, asyncio.Task[None]] = {}
 
     async def go_on(self) -> None:
-        """Look, until cancelled."""
-        while True:
-            await self.look()
-            await asyncio.sleep(self._every_s)
+        """Look again and again, until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(self._every_s)
+                self._begin()
+        finally:
+            for task in self._looks.values():
+                task.cancel()
 
     async def look(self) -> None:
         """At all replicas, at once."""
-        replicas = list(self._attempts.fleet.replicas)
-        await asyncio.gather(*map(self._look_at, replicas))
-        self._attempts.fleet.remove_idle()
-        self._addresses.keep([replica.name for replica in self._attempts.fleet.replicas])
+        self._begin()
+        await asyncio.gather(*self._looks.values())
+
+    def _begin(self) -> None:
+        """To look at all replicas where no look is under way."""
+        fleet = self._attempts.fleet
+        fleet.remove_idle()
+        self._addresses.keep([replica.name for replica in fleet.replicas])
+        self._looks = {each: task for each, task in self._looks.items() if not task.done()}
+        for replica in fleet.replicas:
+            if replica not in self._looks:
+                self._looks[replica] = asyncio.create_task(self._look_at(replica))
 
     async def _look_at(self, replica: Replica) -> None:
         status, _ = await _asked(self._addresses[replica.name], b"/health")

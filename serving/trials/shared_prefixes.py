@@ -2,7 +2,7 @@
 
     python -m marlserve.serving.trials.shared_prefixes --seeds 0 1 2
 
-Everyone sends the same requests to three new mock engines of the same kind, in turn; prompts are
+Everyone sends the same requests to new mock engines of the same kind, in turn; prompts are
 token ids, as vllm-router's cache_aware wants them, or text, as sglang-router's does. The session of
 a request is its group. Rows are means over the seeds, the least and the largest in brackets.
 """
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import tyro
@@ -21,26 +22,22 @@ from marlserve.serving.service.load import process
 from marlserve.serving.trials.others import BLOCK_TOKENS, NUM_BLOCKS, Others, free_port
 from marlserve.serving.trials.traffic import Result, Traffic, drawn, played
 
-_ENGINES = 3
 _ROUTERS = {  # by how they want prompts
-    "token ids": (
-        *("vllm round_robin", "vllm power_of_two", "vllm cache_aware"),
-        *("vllm sticky_least_loaded", "haproxy roundrobin"),
-    ),
+    "token ids": ("vllm round_robin", "vllm cache_aware", "vllm sticky_least_loaded"),
     "text": ("sglang round_robin", "sglang cache_aware"),
 }
-_OURS = ("least_requests", "session_affinity", "prefix_affinity", "cache_aware")
+_OURS = ("least_requests", "prefix_affinity", "cache_aware")
 
 
 @contextmanager
-def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[str]:
-    """Ours; its URL."""
+def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[tuple[str, Popen]]:
+    """Ours; its URL, and its process."""
     port = free_port()
     command = [sys.executable, "-m", "marlserve.serving.gateway", "--port", str(port)]
-    command += ["--replicas", *urls, "--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS), *flags]
     url = f"http://127.0.0.1:{port}"
-    with process(command, f"{url}/ready", output=output):
-        yield url
+    flags = ("--replicas", *urls, *flags)
+    with process([*command, *flags], f"{url}/ready", output=output) as started:
+        yield url, started
 
 
 def row(name: str, results: list[list[Result]]) -> str:
@@ -64,6 +61,8 @@ def _numbers(results: list[Result]) -> list[float]:
 def main(
     seeds: tuple[int, ...] = (0, 1, 2),
     traffic: tyro.conf.OmitArgPrefixes[Traffic] = Traffic(),  # noqa: B008
+    only: tuple[str, ...] = (),
+    engines: int = 3,
     models: Path | None = None,
     problem: str = "chat",
     others: Path = Path("build/others"),
@@ -71,6 +70,8 @@ def main(
     """Print the tables.
 
     Args:
+        only: these rows; none: all.
+        engines: so many.
         models: a store of policies; the gateway plays what it serves, too.
         problem: that they were trained on.
         others: the virtual environment of engines and routers.
@@ -83,10 +84,12 @@ def main(
             print(f"| prompts are {kind} | {columns} |")
             print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
             for name in (*names, *(f"gateway {each}" for each in (*_OURS, *learned))):
+                if only and name not in only:
+                    continue
                 results = []
                 for seed in seeds:
                     with (
-                        found.engines(_ENGINES) as urls,
+                        found.engines(engines) as urls,
                         _front(found, name, urls, models, problem) as url,
                     ):
                         requests = drawn(traffic, seed)
@@ -103,10 +106,13 @@ def _front(
         with found.router(name, urls) as (url, _):
             yield url
         return
-    flags = ["--mode", "heuristic", "--heuristic", rule]
+    flags = ["--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS)]
     if rule == "learned":
-        flags = ["--models", str(models), "--share", "1.0", "--problem", problem]
-    with gateway(urls, *flags, output=found.folder / "gateway.log") as url:
+        flags += ["--models", str(models), "--share", "1.0", "--problem", problem]
+        flags += ["--speeds", *["1.0"] * len(urls)]
+    else:
+        flags += ["--mode", "heuristic", "--heuristic", rule]
+    with gateway(urls, *flags, output=found.folder / "gateway.log") as (url, _):
         yield url
 
 

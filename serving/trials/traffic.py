@@ -111,8 +111,10 @@ async def _asked(address: Address, request: Request, as_ids: bool) -> Result:
                 first_s = time.perf_counter() - sent_s
     finally:
         address.give_back(connection)
-    if head.status != 200 or first_s is None or reply.output_tokens() != request.output_tokens:
-        return Result(None, None)
     used = reply.usage()
+    if head.status != 200 or first_s is None:
+        return Result(None, None)
+    if reply.output_tokens(used) != request.output_tokens:
+        return Result(None, None)
     e2e_s = time.perf_counter() - sent_s
     return Result(first_s, e2e_s, used.get("prompt_tokens", 0), used.get("cached_tokens", 0))

@@ -148,6 +148,10 @@ def test_replicas_come_and_go():
         assert (await world.ask("DELETE", "/replicas", {"url": staying})).status == 200
         assert (await world.ask("POST", "/replicas", {"url": staying})).status == 200
         assert (await world.ask("POST", "/replicas", {"url": staying})).status == 409
+        text = await world.ask(
+            "POST", "/replicas", {"url": "http://x:1"}, content_type="text/plain"
+        )
+        assert text.status == 415  # as a page of another site could send it
         assert (await world.ask("POST", "/replicas", {"url": "ftp://x"})).status == 422
         assert (await world.ask("DELETE", "/replicas", {"url": "http://x:1"})).status == 422
         await world.complete(max_tokens=1)

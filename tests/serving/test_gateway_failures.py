@@ -57,10 +57,9 @@ def test_no_caller_sees_that_a_replica_is_killed_under_load(tmp_path):
         assert world.gateway.forwarding.retries > 0
         replica = world.gateway.fleet.replicas[1]
         await world.until(lambda: not replica.is_up)
-        cache = replica.cache
         await world.engines[1].start()
         await world.until(lambda: replica.is_up)
-        assert replica.cache != cache  # what it had is gone
+        assert not replica.pieces  # what it had is gone
         assert all(
             (each.requests, each.unanswered, each.prompt_tokens) == (0, 0, 0)
             for each in world.gateway.fleet.replicas
@@ -143,17 +142,33 @@ def test_what_an_engine_does_not_tell_is_a_gap(mode, monkeypatch):
     async def play(world):
         replica, gaps = world.gateway.fleet.replicas[0], world.gateway.watching.gaps
         assert not gaps
-        replica.kv_usage, scraped_s = 0.25, replica.scraped_s
+        replica.kv_usage = 0.25
         world.engines[0].mode = mode
         await world.until(lambda: gaps["kv_usage"] > 1)
         assert replica.is_up
         assert replica.kv_usage == 0.25 or replica.kv_usage == 0.0
         kept, scraped_s = replica.kv_usage, replica.scraped_s
+        other = world.gateway.fleet.replicas[1]
+        other_s = other.scraped_s
         await world.until(lambda: gaps["kv_usage"] > 3)
         assert (replica.kv_usage, replica.scraped_s) == (kept, scraped_s)
+        assert other.scraped_s > other_s
         assert (await world.complete(max_tokens=1)).status == 200
 
-    run(play, 1)
+    run(play)
+
+
+def test_looks_at_others_do_not_wait_for_one_that_keeps_quiet(monkeypatch):
+    monkeypatch.setattr("marlserve.serving.gateway.watching._TIMEOUT_S", 30.0)
+
+    async def play(world):
+        world.engines[0].mode = "keeps quiet"
+        await world.until(lambda: world.engines[0].asked["/metrics"] > 0)
+        asked = world.engines[1].asked["/metrics"]
+        await world.until(lambda: world.engines[1].asked["/metrics"] > asked + 3)
+        assert not world.gateway.watching.gaps  # it is still being waited for
+
+    run(play)
 
 
 def test_a_policy_decides_and_a_broken_one_does_not(tmp_path):

@@ -47,7 +47,7 @@ def test_prompts_that_begin_alike_find_their_cache(others, as_ids, tmp_path):
     flags = ("--heuristic", "prefix_affinity", "--log", str(log))
     with (
         others.engines(3) as urls,
-        gateway(urls, *flags, output=others.folder / "gateway.log") as url,
+        gateway(urls, *flags, output=others.folder / "gateway.log") as (url, _),
     ):
         results = asyncio.run(played(url, requests, as_ids))
     ours = cached_share(results)
@@ -70,7 +70,7 @@ def test_a_chat_is_passed_on_as_the_engine_says_it(others):
     }
     with (
         others.engines(1) as urls,
-        gateway(urls, output=others.folder / "gateway.log") as url,
+        gateway(urls, output=others.folder / "gateway.log") as (url, _),
     ):
         answer = asyncio.run(ask(Address(url), "POST", "/v1/chat/completions", body))
         models = asyncio.run(ask(Address(url), "GET", "/v1/models"))
@@ -100,7 +100,7 @@ def test_callers_do_not_see_that_an_engine_is_killed(others):
     with (
         others.engines(2) as urls,
         others.engine(9) as (doomed, processes),
-        gateway([*urls, doomed], output=others.folder / "gateway.log") as url,
+        gateway([*urls, doomed], output=others.folder / "gateway.log") as (url, _),
     ):
 
         def kill() -> None:

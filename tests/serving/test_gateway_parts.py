@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marlserve.serving.gateway import prefix_index
 from marlserve.serving.gateway.address import Address
 from marlserve.serving.gateway.engine_metrics import read
 from marlserve.serving.gateway.headers import end_to_end, to_replica
 from marlserve.serving.gateway.health import Health
-from marlserve.serving.gateway.prefix_index import PrefixIndex
 from marlserve.serving.gateway.prompts import PIECE_BYTES, PIECE_TOKENS, TokensPerByte, prompt_of
 from marlserve.serving.gateway.replica import Replica
 from marlserve.serving.gateway.replies import Reply
@@ -38,19 +38,19 @@ def test_tokens_of_a_stream_are_counted_however_it_is_cut(texts, sizes, line):
         reply.add(sent[at : at + size])
         at, i = at + size, i + 1
     assert reply.events == len(texts) + 1
-    assert reply.output_tokens() == len(texts)
+    assert reply.output_tokens({}) == len(texts)
 
 
 def test_what_an_engine_says_of_usage_counts_for_more():
     reply = Reply(STREAM)
     for said in (b'"x"', b'{"usage": {"prompt_tokens": 7, "completion_tokens":12}}', b"[DONE]"):
         reply.add(b"data: " + said + b"\n\n")
-    assert (reply.output_tokens(), reply.usage()["prompt_tokens"]) == (12, 7)
+    assert (reply.output_tokens(reply.usage()), reply.usage()["prompt_tokens"]) == (12, 7)
     reply = Reply(WHOLE)
     reply.add(b'{"text": "say \\"completion_tokens\\": 5", "usage": {"completion_tokens": 3')
     reply.add(b'4, "prompt_tokens_details": {"cached_tokens": 16}}}')
-    assert (reply.output_tokens(), reply.usage()["cached_tokens"]) == (34, 16)
-    assert Reply(WHOLE).output_tokens() == 0
+    assert (reply.output_tokens(reply.usage()), reply.usage()["cached_tokens"]) == (34, 16)
+    assert Reply(WHOLE).output_tokens({}) == 0
 
 
 @given(st.lists(st.integers(0, 9), max_size=200), st.lists(st.integers(0, 9), max_size=200))
@@ -85,21 +85,27 @@ def test_tokens_per_byte_are_learned():
 
 def test_a_cache_forgets_what_it_has_no_room_for():
     replicas = [Replica(f"http://h:{port}", cache_tokens=256) for port in (1, 2)]
-    index, old, new = PrefixIndex(), prompt_of({"prompt": [1] * 128}, 0), [2] * 200
+    old, new = (prompt_of({"prompt": [token] * 128}, 0) for token in (1, 2))
+
+    def sent(prompt) -> None:
+        replicas[0].sent_tokens += prompt.tokens
+        prefix_index.sent(prompt, replicas[0], 1)
+
+    def matched(prompt, num_gateways: int = 1) -> list[int]:
+        return prefix_index.matched(prompt, replicas, num_gateways)
+
+    sent(old)
+    assert matched(old) == [128, 0]
+    assert matched(prompt_of({"prompt": [1] * 100}, 0)) == [64, 0]
+    sent(new)
+    assert (matched(old), matched(new)) == ([128, 0], [128, 0])
+    assert matched(old, num_gateways=2) == [0, 0]  # the other one sent as much
     replicas[0].sent_tokens += 128
-    index.sent(old, replicas[0])
-    assert index.matched(old, replicas) == [128, 0]
-    replicas[0].sent_tokens += 200
-    index.sent(prompt_of({"prompt": new}, 0), replicas[0])
-    assert index.matched(old, replicas) == [128, 0]
-    replicas[0].sent_tokens += 56
-    assert index.matched(old, replicas) == [0, 0]
+    assert (matched(old), matched(new)) == ([0, 0], [128, 0])
+    sent(prompt_of({"prompt": [3] * 64}, 0))
+    assert len(replicas[0].pieces) == 3  # nor is it remembered
     replicas[0].forget()
-    assert index.matched(prompt_of({"prompt": new}, 0), replicas) == [0, 0]
-    few = PrefixIndex(most_pieces=3)
-    for start in range(9):
-        few.sent(prompt_of({"prompt": [start] * 64}, 0), replicas[0])
-    assert len(few) == 3
+    assert matched(new) == [0, 0]
 
 
 def test_engines_are_read():

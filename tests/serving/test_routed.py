@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from marlserve.envs.replica_routing import BASELINES, FEATURES, MIXED, Measured, Problem
+from marlserve.envs.replica_routing import (
+    BASELINES,
+    FEATURES,
+    MIXED,
+    Measured,
+    Problem,
+    observe,
+)
 from marlserve.policies.export.layers import Layer
 from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
@@ -14,7 +21,7 @@ from marlserve.serving.decisions.guard import Guard, Limits
 from marlserve.serving.decisions.heuristics import Heuristic
 from marlserve.serving.decisions.modes import Mode
 from marlserve.serving.decisions.player import Player
-from marlserve.serving.decisions.question import measured, routed
+from marlserve.serving.decisions.question import Question, measured, routed
 from marlserve.serving.experience.events import new_ids
 
 R, STEPS = MIXED.num_replicas, 60
@@ -88,6 +95,22 @@ def test_what_is_down_gets_nothing(played, file):
         up = [float(i != of_policy) for i in range(R)]
         decision = decider.decide(routed(measured_from(plain | {"up": up}), MIXED))
         assert decision.action != of_policy
+
+
+@pytest.mark.parametrize("kept", [[3, 1], [0, 2, 1], [0, 1, 2, 3, 3]])
+def test_a_policy_that_looks_at_each_replica_plays_as_many_as_there_are(kept, played, file):
+    """And what it thinks of one does not depend on how many others there are."""
+    decider, all_of_them = asked("policy", file), Player(file, "1", agent=GATEWAY)
+    for plain, _, _ in played[:20]:
+        seen = measured_from(plain)
+        observation = observe(seen, MIXED)[kept]
+        few = measured(np.asarray(plain["requests"])[kept])
+        decision = decider.decide(Question(few, observation, np.ones(len(kept), bool)))
+        assert (decision.reason, decision.version) == ("policy", "1")
+        values = np.array(all_of_them.values(observe(seen, MIXED)))
+        np.testing.assert_allclose(decision.values, values[kept], rtol=1e-5)
+        back = decider.decide(routed(seen, MIXED))
+        assert back.reason == "policy"
 
 
 def test_another_number_of_replicas_is_refused():

@@ -11,6 +11,7 @@ second. It tells of itself what vLLM tells.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -32,6 +33,7 @@ class Engine:
         slowness: times as slow.
         goes_on: cleared, it makes no more tokens until it is set again.
         seen: (headers, body) of requests for completions.
+        asked: requests of any kind, by path.
         running: that are under way now.
         left: requests that were given up by who asked.
     """
@@ -41,6 +43,7 @@ class Engine:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.seen: list[tuple[dict[str, str], dict]] = []
+        self.asked: Counter[str] = Counter()
         self.running: dict[int, int] = {}  # {number: tokens}
         self.left = self.hits = self.queries = 0
         self._blocks: set[int] = set()
@@ -89,6 +92,7 @@ class Engine:
 
     async def _answer(self, method, target, headers, body, reader, writer) -> None:
         path = target.partition("?")[0]
+        self.asked[path] += 1
         if path == "/health":
             self._whole(writer, 503 if self.mode == "is unwell" else 200, "")
         elif path == "/metrics":

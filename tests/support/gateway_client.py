@@ -70,7 +70,8 @@ class World:
 
 async def ask(address: Address, method: str, path: str, body: Any = None, **headers) -> Answer:
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    told = {"content_type": "application/json"} | headers
+    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in told.items()]
     async with asyncio.timeout(PATIENCE_S):
         connection, head = await address.asked(method, path.encode(), given, data)
         chunks = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_files import CASES, made, masks, observations, own_policy, write_checkpoint
@@ -14,6 +14,7 @@ from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numba_policy import NumbaPolicy
 from marlserve.policies.export.numpy_policy import NumpyPolicy
+from marlserve.policies.export.resized import resized
 
 STEPS, BATCH = 9, 3
 
@@ -154,3 +155,33 @@ def test_where_nothing_is_legal_the_first_is_taken():
     nothing = {agent: np.zeros((2, 3, 3), bool) for agent in seen}
     for policy in (NumpyPolicy(file), NumbaPolicy(file)):
         assert all((actions == 0).all() for actions in policy(seen, nothing).values())
+
+
+@pytest.mark.parametrize("case", ["ppo-choice", "dqn-choice"])
+@pytest.mark.parametrize("number", [2, 3, 7])
+def test_what_treats_things_alike_plays_any_number_of_them(case, number):
+    """As the module does that has the same weights and so many things."""
+    size = CASES[case].observation_space.shape[1]
+    module = made(case)
+    larger = CASES[case].module(
+        observation_space=Box(-np.inf, np.inf, (number, size)),
+        action_space=Discrete(number),
+        inference_only=True,
+        model_config=CASES[case].model_config,
+    )
+    larger.load_state_dict(module.state_dict())
+    network = resized(exported(module, normalize=True, clip=False), number)
+    expected = exported(larger.eval(), normalize=True, clip=False)
+    rng = np.random.default_rng(0)
+    seen = {"a": rng.normal(0, 2, (50, number, size)).astype(np.float32)}
+    played = [NumpyPolicy(PolicyFile({"p": each}, {"a": "p"})) for each in (network, expected)]
+    actions = [policy(seen)["a"] for policy in played]
+    np.testing.assert_array_equal(*actions)
+    assert len({*actions[0].tolist()}) > 1
+
+
+@pytest.mark.parametrize("case", ["ppo", "ppo-each", "qmix", "td3"])
+def test_what_has_weights_for_each_thing_does_not(case):
+    network = exported(made(case), normalize=True, clip=False)
+    with pytest.raises(ValueError, match="allowed is"):
+        resized(network, 5)
