@@ -28,10 +28,10 @@ help:  ## show this list
 demo: .venv/installed  ## train QMIX on the load balancers, compare it with the heuristics, plot
 	$(bin)/python experiments/load_balance.py demo
 
-check: lint types  ## check style, format and types, and run the quick tests
+check: lint types .venv/compiled  ## check style, format and types, and run the quick tests
 	$(pytest) -m "not slow" $(ARGS)
 
-test: .venv/installed-test  ## run all tests
+test: .venv/compiled  ## run all tests
 	$(pytest) $(ARGS)
 
 test-llm: .venv/installed-test build/kvpress/installed  ## run the tests of the model that talks
@@ -56,6 +56,13 @@ build/others/installed:
 
 test-others: .venv/installed-test build/others/installed  ## run the tests that need them
 	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py $(ARGS)
+
+# Side by side; one that fails is for the tests to tell.
+compile = $(bin)/python tests/support/compiled.py
+.venv/compiled: .venv/installed-test $(wildcard envs/sims/*.py)
+	@echo "compiling the simulators"
+	@$(compile) load_balance kv_cache & $(compile) replica_routing job_scheduling; wait
+	@touch $@
 
 lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff check .
