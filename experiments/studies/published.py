@@ -72,15 +72,19 @@ class Table:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(made / "table.md", folder / "table.md")
             write(folder / MEANS, self._means(read_results(made / "results.csv")).to_csv())
-            for plot in self.plots:
-                if (picture := made / "plots" / f"{plot}.png").exists():
-                    shutil.copyfile(picture, folder / picture.name)
+            self._copy_plots(made, folder)
+        self._copy_plots(out / self.problem / self.preset, self.folder)  # of the trainings
         for candidate in self.shipped:
             for run in sorted((out / self.problem / self.preset / candidate).glob("seed_*")):
                 to = self.folder / POLICIES / candidate / run.name
                 shutil.rmtree(to, ignore_errors=True)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 Export(model=run, to=to).run(self.study)
+
+    def _copy_plots(self, made: Path, folder: Path) -> None:
+        for plot in self.plots:
+            if (picture := made / "plots" / f"{plot}.png").exists():
+                shutil.copyfile(picture, folder / picture.name)
 
     def check(self) -> pd.DataFrame:
         """Play the published policy files and all heuristics again: one row per Config, policy,

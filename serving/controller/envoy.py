@@ -137,6 +137,7 @@ class Envoy:
             admin.request("GET", "/ready")
             admin.getresponse().read()
         except (OSError, http.client.HTTPException) as error:
+            self._lines()  # its last words, of flows that are no more
             self._ongoing.clear()
             raise Unreachable(f"Envoy at {self._admin} does not answer: {error!r}") from error
         finally:

@@ -52,7 +52,9 @@ def asked(handle, prompt: list[int], takes_s: float = 0.0):
 
 
 def test_fewest_requests(ray_serve):
-    handle = deployed("fewest")
+    handle, known = deployed("fewest"), set[str]()
+    while len(known) < 3:  # until the router knows all replicas
+        known |= {each.result() for each in [asked(handle, [i], takes_s=0.2) for i in range(6)]}
     under_way = [asked(handle, [i], takes_s=3.0) for i in range(9)]
     by_replica = [each.result() for each in under_way]
     assert sorted(by_replica.count(name) for name in {*by_replica}) == [3, 3, 3]
