@@ -141,7 +141,7 @@ def test_a_program_by_rl4syss_names_with_dqn(tmp_path):
         agent = RL4SysAgent(conf_path=str(config), debug=False)
         assert agent.agent.wait_for_policy(120)
         env = gym.make("CartPole-v1")
-        while not any(x["env_steps"] > 1_500 for x in trainer.progress()):
+        while not any(x["env_steps"] > 500 for x in trainer.progress()):
             trajectory, (seen, _), over = None, env.reset(), False
             while not over:
                 trajectory, action = agent.request_for_action(trajectory, seen.tolist())
