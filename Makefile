@@ -19,7 +19,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraint
 # wait for processes that they start, so three of them keep two cores busy.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs
+extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs,lander
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list

@@ -20,7 +20,7 @@ def tiny(jobs, **settings) -> Problem:
     problem.reset([0])
     time_s, work_s, balancer = np.array(jobs, float).T
     given = (time_s, work_s, balancer.astype(int), np.zeros(len(jobs)))
-    problem.traffic[0] = SimpleNamespace(jobs=lambda from_s, to_s: given)
+    problem.traffic[0] = SimpleNamespace(draw=lambda: (given, problem.config.num_steps))
     problem.flows_per_step[:] = 2.0
     return problem
 
