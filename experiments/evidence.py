@@ -1,7 +1,7 @@
 """Makes the published tables from nothing, or plays what is published again and compares.
 
     python experiments/evidence.py list
-    python experiments/evidence.py make --tables load_balance/moderate
+    python experiments/evidence.py make --tables load_balance/degraded
     python experiments/evidence.py check
 
 `make` carries out the commands that `list` shows, which takes hours for all tables, and copies

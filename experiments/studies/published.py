@@ -135,18 +135,6 @@ class Table:
 TABLES = (
     Table(
         "load_balance",
-        "moderate",
-        (
-            "compare --presets moderate --algorithms ppo qmix --jobs 2",
-            "tune --preset moderate",
-        ),
-        cpu_minutes=25,
-        episodes=100,
-        plots=("latency_percentiles", "learning_curves"),
-        shipped=("ppo", "qmix"),
-    ),
-    Table(
-        "load_balance",
         "degraded",
         (
             "compare --presets degraded --algorithms ppo qmix --jobs 2",
