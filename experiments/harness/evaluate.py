@@ -50,7 +50,7 @@ def play(
     problem: Problem,
     policy: Policy,
     seeds: Sequence[int],
-    seen: Callable[[Step], object] = lambda step: None,
+    seen: Callable[[Step], object] | None = None,
 ) -> pd.DataFrame:
     """One episode in each of the B copies of a problem.
 
@@ -58,7 +58,7 @@ def play(
         problem: B copies.
         policy: new, or reset.
         seeds: B of them.
-        seen: told every step.
+        seen: told every step; None: nobody is.
 
     Returns:
         B rows: episode_seed, return (the sum over steps of the mean reward of the agents), window
@@ -76,10 +76,11 @@ def play(
             _by_agent(problem, observations), None if masks is None else _by_agent(problem, masks)
         )
         joint = np.stack([actions[agent] for agent in problem.agents], axis=1)
-        acted = problem.active() & np.array([row is None for row in rows])[:, None]
-        before = observations
+        before, active = observations, None if seen is None else problem.active()
         observations, rewards, terminated, truncated = problem.step(joint)
-        seen(Step(before, masks, joint, rewards, terminated, truncated, observations, acted))
+        if seen is not None:
+            acted = active & np.array([row is None for row in rows])[:, None]
+            seen(Step(before, masks, joint, rewards, terminated, truncated, observations, acted))
         returns += rewards.mean(axis=1, dtype=float)
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):

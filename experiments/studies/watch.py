@@ -1,6 +1,7 @@
 """The command `watch`."""
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Watch:
         contestant = study.contestant(study.prepared(config, self.out, ("train",)), self.policy)
         problem = envs.module(study.problem).Problem(contestant.config)
         pictures: list[Image.Image] = []
-        steps = iter(range(10**9))
+        steps = count()
         shown = range(self.first, self.first + self.frames * self.every, self.every)
 
         def look(_step: object) -> None:
