@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from held_servers import PATIENCE_S, HeldServers, request
+from held_servers import PATIENCE_S, request
 
 from marlserve.experiments.testbed import envoy
 from marlserve.serving.controller.data_plane import Unreachable
@@ -13,13 +13,6 @@ from marlserve.serving.controller.envoy import Envoy, assignment
 from marlserve.serving.controller.settings import Settings
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def held():
-    servers = HeldServers(3)
-    yield servers
-    servers.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from external_cases import agent_of, contract, fronted, inlet_of, play, policy, until
+from external_cases import STEP_S, agent_of, contract, everything, inlet_of, play, policy, until
 
 from marlserve.policies.export import file
 from marlserve.serving.client.playing import Playing
@@ -13,33 +13,6 @@ from marlserve.serving.wire.policy_parts import Published
 from marlserve.serving.wire.steps import GOES_ON, TERMINATED, TRUNCATED
 
 SEEN = np.zeros(4, np.float32)
-STEP_S = 0.5  # that a learner waits for steps
-
-
-@pytest.fixture
-def front():
-    with fronted() as front:
-        yield front
-
-
-@pytest.fixture
-def inlet(front):
-    inlet = inlet_of(front)
-    inlet.publish(policy(), 0.0)
-    yield inlet
-    inlet.close()
-
-
-@pytest.fixture
-def agent(front, inlet):
-    with agent_of(front) as agent:
-        assert agent.wait_for_policy(60)
-        yield agent
-
-
-def everything(inlet) -> list:
-    """All that has arrived so far."""
-    return inlet.take(1_000_000, STEP_S)
 
 
 def test_what_is_lived_through_arrives(agent, inlet):

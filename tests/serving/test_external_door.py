@@ -25,12 +25,6 @@ def said(call, *arguments, **more) -> grpc.StatusCode:
 
 
 @pytest.fixture
-def front():
-    with fronted() as front:
-        yield front
-
-
-@pytest.fixture
 def stub(front):
     with channels.channel(front.address) as channel:
         yield trainer_pb2_grpc.TrainerStub(channel)

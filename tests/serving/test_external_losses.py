@@ -3,39 +3,21 @@
 import threading
 
 import numpy as np
-import pytest
-from external_cases import agent_of, contract, fronted, inlet_of, play, policy, steps, until
+from external_cases import (
+    agent_of,
+    contract,
+    everything,
+    fronted,
+    inlet_of,
+    play,
+    policy,
+    steps,
+    until,
+)
 
 from marlserve.serving.client.link import _PUSH_BYTES, _portions
 
 SEEN = np.zeros(4, np.float32)
-STEP_S = 0.5  # that a learner waits for steps
-
-
-@pytest.fixture
-def front():
-    with fronted() as front:
-        yield front
-
-
-@pytest.fixture
-def inlet(front):
-    inlet = inlet_of(front)
-    inlet.publish(policy(), 0.0)
-    yield inlet
-    inlet.close()
-
-
-@pytest.fixture
-def agent(front, inlet):
-    with agent_of(front) as agent:
-        assert agent.wait_for_policy(60)
-        yield agent
-
-
-def everything(inlet) -> list:
-    """All that has arrived so far."""
-    return inlet.take(1_000_000, STEP_S)
 
 
 def test_what_is_too_old_is_not_handed_out(front):

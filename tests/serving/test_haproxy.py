@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from held_servers import PATIENCE_S, HeldServers, request
+from held_servers import PATIENCE_S, request
 
 from marlserve.envs.sims.cluster import Cluster
 from marlserve.experiments.testbed import haproxy
@@ -15,13 +15,6 @@ from marlserve.serving.controller.data_plane import Unreachable
 from marlserve.serving.controller.haproxy import HAProxy
 
 WEIGHTS = [32, 11, 5]
-
-
-@pytest.fixture
-def held():
-    servers = HeldServers(3)
-    yield servers
-    servers.close()
 
 
 @pytest.fixture

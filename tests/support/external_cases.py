@@ -18,6 +18,7 @@ from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.steps import GOES_ON, Steps
 
 PATIENCE_S = 60.0
+STEP_S = 0.5  # that a learner waits for steps
 SEEN, PLAYED = Box(-9.0, 9.0, (4,), np.float32), Discrete(3)
 
 
@@ -85,3 +86,8 @@ def play(agent: Agent, episodes: int, length: int = 5) -> int:
             agent.act(np.full(4, step % 9, np.float32)).reward(1.0)
         agent.end(terminated=True)
     return episodes * length
+
+
+def everything(inlet: Inlet) -> list[Steps]:
+    """All that has arrived so far."""
+    return inlet.take(1_000_000, STEP_S)
