@@ -23,8 +23,6 @@ from marlserve.experiments.harness.experiment import RUNS
 from marlserve.experiments.harness.flags import with_choices
 from marlserve.experiments.studies.published import TABLES, Table
 
-NAMES = tuple(table.name for table in TABLES)
-
 
 @dataclass(frozen=True)
 class List:
@@ -41,7 +39,7 @@ class List:
 class Make:
     """Make tables anew."""
 
-    tables: tuple[str, ...] = NAMES
+    tables: tuple[str, ...] = ()  # none named: all
     out: Path = RUNS  # where all runs are
 
     def run(self, _: object) -> None:
@@ -53,7 +51,7 @@ class Make:
 class Check:
     """Play what is published again, and end with an error if a mean differs."""
 
-    tables: tuple[str, ...] = NAMES
+    tables: tuple[str, ...] = ()  # none named: all
     tolerance: float = 0.01  # relative, of the means of learned policies; a last digit may decide
 
     def run(self, _: object) -> None:
@@ -75,13 +73,14 @@ class Check:
 
 
 def _named(names: Sequence[str]) -> list[Table]:
-    return [table for table in TABLES if table.name in names]
+    return [table for table in TABLES if not names or table.name in names]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit status."""
+    choices = {"tables": tuple(table.name for table in TABLES)}
     commands = {
-        command.__name__.lower(): with_choices(command, {"tables": NAMES}, {}, {}, {})
+        command.__name__.lower(): with_choices(command, choices, {}, {}, {})
         for command in (List, Make, Check)
     }
     return carry_out(commands, None, __doc__, sys.argv[1:] if argv is None else argv)

@@ -1,6 +1,7 @@
 """Requests to Ray Serve's replicas go where a policy, or a rule, says."""
 
 import asyncio
+import time
 
 import pytest
 from routing_policies import routing_policy
@@ -55,6 +56,7 @@ def test_fewest_requests(ray_serve):
     handle, known = deployed("fewest"), set[str]()
     while len(known) < 3:  # until the router knows all replicas
         known |= {each.result() for each in [asked(handle, [i], takes_s=0.2) for i in range(6)]}
+    time.sleep(1.0)  # the router hears of an end some time after the result is there
     under_way = [asked(handle, [i], takes_s=3.0) for i in range(9)]
     by_replica = [each.result() for each in under_way]
     assert sorted(by_replica.count(name) for name in {*by_replica}) == [3, 3, 3]
