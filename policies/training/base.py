@@ -71,6 +71,10 @@ class PolicyConfig(AlgorithmConfig):
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.log_sys_usage = False  # by a thread, for which each stop() would wait half a second
+        # Neither runners nor learners run connectors, and RLlib takes its time to make them.
+        self.add_default_connectors_to_env_to_module_pipeline = False
+        self.add_default_connectors_to_module_to_env_pipeline = False
+        self.add_default_connectors_to_learner_pipeline = False
         self.observe_agent_index = False
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
