@@ -230,7 +230,7 @@ def _portions(fragments: list[pb.Fragment]) -> list[list[pb.Fragment]]:
 
 
 def _steps(fragment: pb.Fragment) -> int:
-    return fragment.rewards.shape[0]
+    return fragment.versions.shape[0]
 
 
 def _version(fragment: pb.Fragment) -> int:

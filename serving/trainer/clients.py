@@ -50,8 +50,8 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         contract = intake.contract
         if request.spaces_hash not in ("", contract.spaces_hash):
             said = (
-                f"policy {request.policy!r} observes {contract.observation_space} and plays "
-                f"{contract.action_space}; the client expects other spaces"
+                f"policy {request.policy!r} is for {list(contract.seats.items())}; the client "
+                "expects other spaces"
             )
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
         key = request.client_id, request.session
@@ -133,4 +133,4 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
 
 def _claimed(fragment: pb.Fragment, most: int) -> int:
     """How many steps a fragment says that it has, within reason."""
-    return min(max([1, *fragment.rewards.shape[:1]]), most)
+    return min(max([1, *fragment.versions.shape[:1]]), most)

@@ -19,7 +19,7 @@ from typing import Any
 
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
-from marlserve.serving.wire.policy_parts import Published
+from marlserve.serving.wire.policy_parts import Published, noises_of
 from marlserve.serving.wire.steps import Steps
 
 
@@ -142,8 +142,8 @@ class Intake:
         """A newer policy; its version."""
         async with self.changed:
             version = self.newest_version + 1
-            manifest, weights = message.manifest, message.weights
-            self.newest = Published(self.run, version, manifest, weights, message.epsilon)
+            what = message.manifest, message.weights, message.epsilon, noises_of(message.noises)
+            self.newest = Published(self.run, version, *what)
             self.changed.notify_all()
         return version
 

@@ -33,9 +33,11 @@ from torch.utils.tensorboard import SummaryWriter
 from marlserve.policies import session
 from marlserve.serving.policy_store import PolicyStore
 from marlserve.serving.trainer import env_runner
-from marlserve.serving.trainer.algorithms import config_of, spaces_of
-from marlserve.serving.trainer.env_runner import Ended, ExternalEnvRunner, external
+from marlserve.serving.trainer.algorithms import config_of
+from marlserve.serving.trainer.env_runner import Ended, ExternalEnvRunner
+from marlserve.serving.trainer.external import external_team
 from marlserve.serving.trainer.front import ENVIRONMENT
+from marlserve.serving.trainer.program_spaces import spaces_of
 from marlserve.serving.wire.program import Program, read
 
 _TELL_EVERY_S = 2.0
@@ -52,8 +54,9 @@ class Learner:
     def __init__(self, program: Program, learner_config: dict[str, Any]):
         self._folder = Path(program.folder or f"runs/external/{program.client_id}").resolve()
         self._store = PolicyStore(self._folder / "policies")
-        spaces = spaces_of(program)
-        config = external(config_of(program), learner_config, program.client_id, *spaces)
+        spaces, state_size = spaces_of(program), program.state_size
+        config = config_of(program)
+        config = external_team(config, learner_config, program.client_id, spaces, state_size)
         self._config, self._save_every_s = config, program.save_every_s
         self._algorithm = self._restored()
         self._return_mean: float | None = None
@@ -94,7 +97,7 @@ class Learner:
             shutil.rmtree(unfinished, ignore_errors=True)
         runner = self._algorithm.env_runner
         assert isinstance(runner, ExternalEnvRunner)
-        self._store.publish(runner.policy_file(self._progress()))
+        self._store.publish(runner.policies(self._progress())[0])
 
     def _restored(self) -> Algorithm:
         """The algorithm as it was saved; anew if it was not, or what was saved is broken."""

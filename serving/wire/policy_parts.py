@@ -3,11 +3,12 @@
 The manifest has the checksum of the weights, which are looked at when they are put together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from marlserve.policies.export import file
 from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.noise import Noise
 from marlserve.serving.wire import trainer_pb2 as pb
 
 _PART_BYTES = 256 * 1024
@@ -20,6 +21,7 @@ class Published:
 
     Attributes:
         epsilon: how many actions are drawn from all alike.
+        noises: by the name of the network, how its numbers are drawn.
     """
 
     run: str
@@ -27,6 +29,7 @@ class Published:
     manifest: bytes
     weights: bytes
     epsilon: float
+    noises: Mapping[str, Noise] = field(default_factory=dict)
 
     def policy_file(self) -> PolicyFile:
         """What it is.
@@ -39,7 +42,11 @@ class Published:
     def parts(self) -> Iterator[pb.PolicyPart]:
         """As it is sent."""
         head: pb.PolicyHead | None = pb.PolicyHead(
-            run=self.run, version=self.version, manifest=self.manifest, epsilon=self.epsilon
+            run=self.run,
+            version=self.version,
+            manifest=self.manifest,
+            epsilon=self.epsilon,
+            noises=noise_messages(self.noises),
         )
         for start in range(0, max(len(self.weights), 1), _PART_BYTES):
             end = start + _PART_BYTES
@@ -71,6 +78,30 @@ class Assembly:
         if not part.is_last:
             return None
         head, self._head = self._head, None
-        return Published(
-            head.run, head.version, head.manifest, b"".join(self._weights), head.epsilon
+        what = head.manifest, b"".join(self._weights), head.epsilon, noises_of(head.noises)
+        return Published(head.run, head.version, *what)
+
+
+def noise_messages(noises: Mapping[str, Noise]) -> dict[str, pb.Noise]:
+    """As they are told."""
+    return {
+        name: pb.Noise(
+            mean=noise.mean,
+            log_deviation=noise.log_deviation,
+            log_deviations=noise.log_deviations,
+            squash=noise.squash,
         )
+        for name, noise in noises.items()
+    }
+
+
+def noises_of(messages: Mapping[str, pb.Noise]) -> dict[str, Noise]:
+    """What was told.
+
+    Raises:
+        ValueError: for an unknown squash.
+    """
+    return {
+        name: Noise(said.mean, said.log_deviation, tuple(said.log_deviations), said.squash)
+        for name, said in messages.items()
+    }
