@@ -48,14 +48,14 @@ class Playing:
     """A version, ready to be asked.
 
     Attributes:
-        run, version: as published.
+        run, version, epsilon: as published.
 
     Raises:
         ValueError: if the file is broken.
     """
 
     def __init__(self, published: Published, evaluator: str):
-        self.run, self.version = published.run, published.version
+        self.run, self.version, self.epsilon = published.run, published.version, published.epsilon
         file = published.policy_file()
         players = {
             name: _Player(network, published.noises.get(name), published.epsilon, evaluator)

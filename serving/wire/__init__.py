@@ -10,6 +10,6 @@
 - `steps`: what a fragment of an episode holds, as columns
 - `contract`: how much, how old: what a trainer takes, and what a fragment is held to; `seats`: what
   each agent sees and does
-- `policy_parts`: a policy file, in parts
+- `policy_parts`: a policy file, in parts; `policy_diff`: what changed of one
 - `channels`: addresses, tokens, certificates and sizes, of both sides
 """

@@ -15,8 +15,8 @@ All but `client_id` may be left out. Beyond that there are the fields of `Progra
 `certificate` and `key` for connections beyond this machine; who observes and plays what
 (`observation_space`, `action_space`, `action_masks`, `agents`, `policies`; see
 `trainer.program_spaces`) and `state_size`, the numbers of a state of all agents, for qmix; where
-the trainer saves itself (`folder`), and how a client behaves (see `client.settings`). Unknown keys
-are errors.
+the trainer saves itself (`folder`), after how long without clients it sleeps until one comes
+(`idle_after_s`), and how a client behaves (see `client.settings`). Unknown keys are errors.
 """
 
 import json
@@ -60,6 +60,7 @@ class Program:
     key: str = ""
     folder: str = ""
     save_every_s: float = 60.0
+    idle_after_s: float = 3_600.0
     buffer_steps: int = 20_000
     when_full: str = "drop"
     spill_folder: str | None = None
@@ -87,6 +88,7 @@ class Program:
             checks.require(self, "agents", good and bool(self.agents), "{agent: policy}, or null")
         checks.choice(self, "type", ("", *TYPES))
         checks.number(self, "save_every_s", 0.1, 1e7)
+        checks.number(self, "idle_after_s", 1.0, inf)
 
 
 def read(path: str | Path) -> Program:

@@ -233,7 +233,7 @@ class PolicyPart(_message.Message):
     def __init__(self, head: _Optional[_Union[PolicyHead, _Mapping]] = ..., weights: _Optional[bytes] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class PolicyHead(_message.Message):
-    __slots__ = ("run", "version", "manifest", "epsilon", "noises")
+    __slots__ = ("run", "version", "manifest", "epsilon", "noises", "since_version")
     class NoisesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -246,12 +246,14 @@ class PolicyHead(_message.Message):
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     NOISES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_VERSION_FIELD_NUMBER: _ClassVar[int]
     run: str
     version: int
     manifest: bytes
     epsilon: float
     noises: _containers.MessageMap[str, Noise]
-    def __init__(self, run: _Optional[str] = ..., version: _Optional[int] = ..., manifest: _Optional[bytes] = ..., epsilon: _Optional[float] = ..., noises: _Optional[_Mapping[str, Noise]] = ...) -> None: ...
+    since_version: int
+    def __init__(self, run: _Optional[str] = ..., version: _Optional[int] = ..., manifest: _Optional[bytes] = ..., epsilon: _Optional[float] = ..., noises: _Optional[_Mapping[str, Noise]] = ..., since_version: _Optional[int] = ...) -> None: ...
 
 class Noise(_message.Message):
     __slots__ = ("mean", "log_deviation", "log_deviations", "squash")

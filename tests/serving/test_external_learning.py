@@ -1,6 +1,7 @@
 """The algorithms of `marlserve.policies` learn from programs, alone and as teams."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,16 +11,18 @@ from external_teams import live, own_policies, spaces_of
 from ray.rllib.algorithms.algorithm import Algorithm
 from toy_memory import Echo
 from toy_unequal import Unequal
+from toys import Recall
 
 from marlserve import policies
+from marlserve.policies.export.numpy_policy import NumpyPolicy
 from marlserve.serving.trainer.external import external_team
+from marlserve.serving.trainer.limits import Limits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SMALL = {"learning_starts": 16, "train_batch_size_per_learner": 8}
 CASES = {
     "ppo": (lambda: Unequal(masks=True), {"minibatch_size": 16, "num_epochs": 2}, 0),
     "td3": (lambda: Echo(1, "box"), {**SMALL, "random_timesteps": 8}, 0),
-    "sac_gru": (lambda: Echo(2), {**SMALL, "hidden_size": 8, "sequence_length": 3}, 0),
     "qmix": (lambda: Echo(2, "multi_discrete"), {**SMALL, "hidden_size": 8}, 3),
 }
 
@@ -39,9 +42,10 @@ def config_of(name: str):
 class Program(threading.Thread):
     """A client that lives through an environment until it is stopped."""
 
-    def __init__(self, front, env, state_size: int):
+    def __init__(self, front, env, state_size: int = 0):
         super().__init__(daemon=True)
-        self.agent = agent_of(front, when_full="wait", seed=0)
+        # Little ahead of the learner.
+        self.agent = agent_of(front, when_full="wait", most_steps=16, buffer_steps=16, seed=0)
         self._env, self._state_size, self._ends = env, state_size, threading.Event()
         self.start()
 
@@ -65,7 +69,7 @@ def test_they_learn_and_go_on_from_a_checkpoint(name, ray_session, tmp_path):
         before = weights_of(algorithm)
         program = Program(front, env, state_size)
         try:
-            for _ in range(8):
+            for _ in range(4):
                 result = algorithm.train()["env_runners"]
             until(lambda: front.intakes["policy"].newest_version >= 2)
             assert front.intakes["policy"].dropped["invalid"] == 0
@@ -83,6 +87,41 @@ def test_they_learn_and_go_on_from_a_checkpoint(name, ray_session, tmp_path):
             torch.testing.assert_close(values, learned[key])
     finally:
         again.stop()
+
+
+def test_what_takes_memory_and_masks_is_learned(ray_session):
+    """Two agents with a policy each; who forgets names one of three cues, and earns 0.67."""
+    env = Recall()
+    settings = {"hidden_size": 32, "sequence_length": 4, "replay_capacity": 2_000, "lr": 3e-3}
+    config = policies.config("sac_gru", learning_starts=200, **settings).debugging(seed=0)
+    config.multi_agent(**own_policies(env))
+    limits = replace(Limits.of(config), capacity_steps=64, publish_every_s=0.0)
+    with fronted() as front:
+        given = front.learner_config, "policy", spaces_of(env), 0, limits
+        algorithm = external_team(config, *given).build_algo()
+        program = Program(front, env)
+        try:
+            while algorithm.env_runner.num_env_steps_sampled_lifetime < 2_000:
+                algorithm.training_step()
+            policy = NumpyPolicy(algorithm.env_runner.policies({})[0])
+        finally:
+            algorithm.stop()
+            program.stop()
+    assert np.mean([return_of(policy, env, seed) for seed in range(100)]) > 1.5
+
+
+def return_of(policy: NumpyPolicy, env, seed: int) -> float:
+    """Of all agents, in an episode of greedy play."""
+    policy.reset()
+    seen, _ = env.reset(seed=seed)
+    earned = 0.0
+    while env.agents:
+        shown = {agent: each["observation"][None] for agent, each in seen.items()}
+        masks = {agent: each["action_mask"][None, None] for agent, each in seen.items()}
+        actions = {agent: int(chosen[0]) for agent, chosen in policy(shown, masks).items()}
+        seen, rewards, *_ = env.step(actions)
+        earned += sum(rewards.values())
+    return earned
 
 
 def weights_of(algorithm) -> dict:

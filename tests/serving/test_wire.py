@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from marlserve.policies.export.noise import Noise
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.arrays import array_of, message_of
 from marlserve.serving.wire.contract import Contract
+from marlserve.serving.wire.policy_diff import applied, difference
 from marlserve.serving.wire.policy_parts import Assembly, Published
 from marlserve.serving.wire.seats import Seat
 from marlserve.serving.wire.steps import TERMINATED
@@ -150,6 +152,27 @@ def test_a_policy_comes_in_parts():
     assert [assembly.add(part) for part in parts] == [None, None, published]
     with pytest.raises(ValueError, match="begins without its head"):
         assembly.add(parts[1])
+
+
+def test_of_a_policy_that_is_known_only_what_changed_is_sent():
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=20_000).astype(np.float32)
+    after = before + rng.normal(scale=1e-3, size=before.size).astype(np.float32)
+    old, new = (Published("run", v, b"{}", x.tobytes(), 0.0) for v, x in ((1, before), (2, after)))
+    changes = difference(old.weights, new.weights)
+    assert changes is not None
+    assert len(changes) < 0.8 * len(new.weights)
+    (part,) = new.parts(1, changes)
+    assert Assembly(old).add(part) == new
+    for other in (None, Published("another", 1, b"{}", old.weights, 0.0), new):
+        with pytest.raises(ValueError, match="version 1 is changed, and is not there"):
+            Assembly(other).add(part)
+    noise = rng.bytes(len(old.weights))
+    assert difference(old.weights, noise) is None  # which is not less than the whole
+    assert difference(old.weights, old.weights + bytes(4)) is None
+    for broken in (changes[:100], noise, zlib.compress(bytes(10)), zlib.compress(bytes(10**6))):
+        with pytest.raises(ValueError, match="what changed"):
+            applied(old.weights, broken)
 
 
 def test_a_policy_that_was_changed_on_the_way_is_refused():

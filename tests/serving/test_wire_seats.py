@@ -1,4 +1,4 @@
-"""What teams send: parts of several agents, masks, numbers, memories and states; and their seats."""
+"""What teams send: several parts, masks, numbers, memories and states; and what a seat is."""
 
 from dataclasses import replace
 
