@@ -17,8 +17,9 @@ how they act. Unlike a checkpoint, which is made of pickles, loading one runs no
   `network`: both in memory; `spaces`: spaces as JSON
 - `modules`: how each RLModule of ours is written, `rllib_modules`: those of RLlib's own algorithms;
   `from_checkpoint`: all that a checkpoint has
-- `numpy_policy`: many episodes at a time; `numba_policy`: one decision, compiled, from the arrays
-  of `numba_program` by `numba_kernel`; `checked`: what both refuse
+- `numpy_policy`: many episodes at a time, `numpy_single`: one decision; `numba_policy`: one,
+  compiled, from the arrays of `numba_program` by `numba_kernel`; `checked`: what all refuse
+- `noise`: how numbers are drawn by who explores, `exploring`: which modules draw them how
 - `resized`: a network for more or fewer things to choose from
 - `onnx_file`: a network as ONNX, for other runtimes
 """

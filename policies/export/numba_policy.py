@@ -30,13 +30,13 @@ class NumbaPolicy:
 
     def __init__(self, file: PolicyFile):
         self.file = file
-        self._deciders = {name: _Decider(network) for name, network in file.networks.items()}
+        self._deciders = {name: Decider(network) for name, network in file.networks.items()}
         self.reset()
 
     def reset(self) -> None:
         """Forget what was seen: the next observations are the first of their episodes."""
         self._states: dict[str, np.ndarray] = {}  # {agent: [B, S]}
-        self._single: dict[str, tuple[_Decider, np.ndarray]] = {}  # for `decide`, [S]
+        self._single: dict[str, tuple[Decider, np.ndarray]] = {}  # for `decide`, [S]
         self._batch: int | None = None
 
     def decide(
@@ -88,7 +88,7 @@ class NumbaPolicy:
             actions[agent] = np.array(chosen).reshape(len(rows), *decider.actions.shape)
         return actions
 
-    def _decider(self, agent: str) -> "_Decider":
+    def _decider(self, agent: str) -> "Decider":
         return self._deciders[self.file.network_of(agent)]
 
     def _state(self, agent: str, batch: int) -> np.ndarray:
@@ -96,8 +96,12 @@ class NumbaPolicy:
         return self._states.setdefault(agent, np.zeros((batch, size), np.float32))
 
 
-class _Decider:
-    """One network's kernel and arrays."""
+class Decider:
+    """One network's kernel and arrays; one thread at a time.
+
+    Attributes:
+        state_size: S, of what it remembers of an episode, which is the caller's: 0 at first.
+    """
 
     def __init__(self, network: Network):
         program, shape = program_of(network), network.observation_space.shape
@@ -110,13 +114,28 @@ class _Decider:
         self.outputs = work[program.output :][: prod(heads)].reshape(heads)
         self._index = work[self._observed.size :][: len(network.indexed_agents)]
         self._network, self._indices = network, dict[str, np.ndarray]()
+        self._work, self._places = work, program.places
+        self._sizes = {layer.name: prod(layer.shape) for layer in network.layers}
         self._allowed = np.zeros(network.actions.heads, bool)  # written for every mask
         agent = (*network.indexed_agents, "")[0]
         self.decide(agent, np.zeros(shape), None, np.zeros(self.state_size, np.float32))  # compiles
 
+    def run(self, agent: str, observation: np.ndarray, state: np.ndarray) -> None:
+        """See, and let `value_of` say what all layers put out; `state` [S] is changed.
+
+        Raises:
+            ValueError: as `NumbaPolicy.decide`; then `state` is as it was.
+        """
+        self.decide(agent, observation, None, state)
+
+    def value_of(self, layer: str) -> np.ndarray:
+        """A copy of what a layer put out, flat."""
+        return self._work[self._places[layer] :][: self._sizes[layer]].copy()
+
     def decide(
         self, agent: str, observation: np.ndarray, mask: np.ndarray | None, state: np.ndarray
     ) -> np.ndarray:
+        """The greedy action; `state` [S] is changed."""
         seen, actions = np.asarray(observation), self.actions
         if seen.shape != self._shape or seen.dtype.kind not in NUMBERS:
             raise ValueError(

@@ -30,12 +30,14 @@ _WEIGHTS = {  # in the order of the fields W0, W1, ...
 
 @dataclass(frozen=True)
 class Program:
-    """What the kernel takes, see there; `output` is where the outputs will be in `work`."""
+    """What the kernel takes, see there; `places` is where each layer's outputs will be in `work`,
+    and `output` where those of the last one will be."""
 
     rows: np.ndarray  # [L, FIELDS] int64
     weights: np.ndarray  # [W] float32
     work_size: int
     state_size: int
+    places: dict[str, int]
     output: int
 
 
@@ -72,7 +74,8 @@ def program_of(network: Network) -> Program:
             work_size += 6 * layer.shape[-1]  # the gates
     empty = np.zeros((0, kernel.FIELDS), np.int64)
     output = place[network.layers[-1].name]
-    return Program(np.array(rows) if rows else empty, weights.all(), work_size, state_size, output)
+    arrays = np.array(rows) if rows else empty, weights.all()
+    return Program(*arrays, work_size, state_size, place, output)
 
 
 def _row(layer: Layer, shape: Shape, at: int, out: int) -> np.ndarray:

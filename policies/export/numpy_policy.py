@@ -67,7 +67,9 @@ class NumpyPolicy:
         result: Arrays = {}
         for name, agents in groups.items():
             network = self.file.networks[name]
-            rows = np.concatenate([_seen(network, agent, observations[agent]) for agent in agents])
+            rows = np.concatenate(
+                [seen_by(network, agent, observations[agent]) for agent in agents]
+            )
             outputs, hidden = evaluate(network, rows, self._stacked(network, agents, batch))
             outputs = outputs.reshape(-1, *network.actions.heads)
             for index, agent in enumerate(agents):
@@ -87,8 +89,8 @@ class NumpyPolicy:
         return stacked
 
 
-def _seen(network: Network, agent: str, observations: np.ndarray) -> np.ndarray:
-    """Observations [B, *O], with the agent's index if it sees that."""
+def seen_by(network: Network, agent: str, observations: np.ndarray) -> np.ndarray:
+    """Observations [B, *O] of this agent, with its index if it sees that."""
     if not network.indexed_agents:
         return observations
     index = np.tile(network.index_of(agent), (len(observations), 1))
@@ -99,13 +101,16 @@ def chosen(network: Network, outputs: np.ndarray, mask: np.ndarray | None) -> np
     """The actions [B, *A] that follow from outputs [B, *heads], as `file` says."""
     actions = network.actions
     if isinstance(actions, Numbers):
-        return _numbers(network, actions, outputs)
+        return numbers_of(network, outputs)
     legal = actions.legal if mask is None else actions.legal & mask
     values = np.where(legal, outputs, -np.inf).argmax(-1)  # [B, H]
     return (values + actions.start).reshape(-1, *actions.shape)
 
 
-def _numbers(network: Network, actions: Numbers, numbers: np.ndarray) -> np.ndarray:
+def numbers_of(network: Network, numbers: np.ndarray) -> np.ndarray:
+    """The actions [B, *A] of a Box that follow from numbers [B, D], as `file` says."""
+    actions = network.actions
+    assert isinstance(actions, Numbers)
     low, high = actions.low, actions.high
     if network.stretch:
         numbers = low + (numbers + 1.0) * (high - low) / 2.0
@@ -118,15 +123,20 @@ def evaluate(
     network: Network, observations: np.ndarray, hidden: Arrays
 ) -> tuple[np.ndarray, Arrays]:
     """Outputs [n, ...] of observations [n, *O], and what is remembered after them."""
-    values, after = {OBSERVATION: observations}, {}
+    values = evaluate_all(network, observations, hidden)
+    after = {layer.name: values[layer.name] for layer in network.layers if layer.operation == "gru"}
+    return values[network.layers[-1].name], after
+
+
+def evaluate_all(network: Network, observations: np.ndarray, hidden: Arrays) -> Arrays:
+    """What every layer puts out, {layer: [n, ...]}; arguments as of `evaluate`."""
+    values = {OBSERVATION: observations}
     for layer in network.layers:
         inputs = [values[name] for name in layer.inputs]
         if layer.operation == "gru":
             inputs.append(hidden[layer.name])
         values[layer.name] = _EVALUATE[layer.operation](layer, network.weights, *inputs)
-        if layer.operation == "gru":
-            after[layer.name] = values[layer.name]
-    return values[network.layers[-1].name], after
+    return values
 
 
 def _linear(layer: Layer, weights: Arrays, x: np.ndarray) -> np.ndarray:

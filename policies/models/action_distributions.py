@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 _ILLEGAL = -1e9  # finite: an infinite logit would make the entropy NaN
-_LOG_STD = (-5.0, 2.0)  # of what is squashed
+LOG_STD = (-5.0, 2.0)  # of what is squashed
 
 
 class Choices:
@@ -105,7 +105,7 @@ class Squashed:
     """
 
     def __init__(self, mean: Tensor, spread: Tensor, shape: tuple[int, ...]):
-        low, high = _LOG_STD
+        low, high = LOG_STD
         self.mean, self._shape = mean, shape
         self.log_std = low + 0.5 * (high - low) * (torch.tanh(spread) + 1)
 

@@ -4,8 +4,10 @@
     from marlserve.serving.client.settings import ClientSettings
 
 - `settings`: where the trainer is, and what happens when it is not
-- `agent`: what a program holds; `episode`, `decision`: of one agent; `books`: counts and times
-- `playing`: the policy; `recording`: what is made of its steps; `outbox`, `spill`: what waits
+- `agent`: what a program holds; `episode`: of one agent, `team`: of several, `seeing`: what those
+  are shown; `decision`: one of theirs; `books`: counts and times
+- `playing`: the policy, `choosing`: what is drawn from its outputs
+- `recording`: what is made of the steps, `track`: of one agent's; `outbox`, `spill`: what waits
 - `link`: the threads that speak with the trainer, by `marlserve.serving.wire`
 - `rl4sys`: the same by RL4Sys's names
 - `lander`: an example; `speed`: what a client costs the program

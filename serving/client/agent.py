@@ -9,9 +9,12 @@
 
 A decision is made here, by the newest policy that has arrived; nothing in it waits for the network
 or the trainer. Rewards may come later, by `decision.reward` or `agent.reward(decision.id, ...)`,
-as long as the settings wait for them. Programs with several agents, or with episodes side by side,
-have an `agent.episode(name)` for each; different episodes may be in different threads.
+as long as the settings wait for them. Programs with episodes side by side have an
+`agent.episode(name)` for each, and those whose agents act together in each step an `agent.team()`;
+different ones may be in different threads.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from marlserve.serving.client.episode import Episode
 from marlserve.serving.client.link import Link
 from marlserve.serving.client.outbox import Outbox
 from marlserve.serving.client.settings import ClientSettings
+from marlserve.serving.client.team import Team
 from marlserve.serving.wire import trainer_pb2 as pb
 
 
@@ -41,27 +45,29 @@ class Agent:
         self.books = Books(settings.seed)
         self.outbox = Outbox(settings, self.books.forget)
         self.link = Link(settings, self.outbox, self._report)
-        self._episodes: list[Episode] = []
         self._own = self.episode()
 
     def episode(self, agent: str = "agent") -> Episode:
         """A place for the episodes of one agent, one after the other."""
-        made = Episode(agent, self.settings, self.books, self.outbox, self.link)
-        self._episodes.append(made)
-        return made
+        return Episode(agent, self._team(agent))
 
-    def act(self, observation: np.ndarray) -> Decision:
+    def team(self) -> Team:
+        """A place for the episodes of all agents that the trainer knows, which act together."""
+        return self._team("")
+
+    def act(self, observation: Any, mask: np.ndarray | None = None) -> Decision:
         """What to do; see `Episode.act`."""
-        return self._own.act(observation)
+        return self._own.act(observation, mask)
 
     def end(
         self,
         terminated: bool = False,
         truncated: bool = False,
-        observation: np.ndarray | None = None,
+        observation: Any = None,
+        mask: np.ndarray | None = None,
     ) -> None:
         """The episode is over; see `Episode.end`."""
-        self._own.end(terminated, truncated, observation)
+        self._own.end(terminated, truncated, observation, mask)
 
     def reward(self, decision_id: int, value: float) -> bool:
         """What came of a decision; false if its steps are gone.
@@ -81,8 +87,8 @@ class Agent:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Send what waits, unfinished episodes included, for so long at most."""
-        for episode in self._episodes:
-            episode.abandon()
+        for team in list(self.books.teams):
+            team.abandon()
         self.link.close(timeout_s)
 
     def __enter__(self) -> "Agent":
@@ -90,6 +96,9 @@ class Agent:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _team(self, alone: str) -> Team:
+        return Team(alone, self.settings, self.books, self.outbox, self.link)
 
     def _report(self) -> pb.Report:
         times_us = self.books.decision_us()

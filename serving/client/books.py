@@ -19,6 +19,7 @@ class Books:
         fallbacks: decisions without a policy.
         late: rewards that came when their steps were gone.
         open: decisions by their id, until their steps are gone.
+        teams: that are in the midst of an episode.
         times_s: that the latest decisions took.
     """
 
@@ -26,6 +27,7 @@ class Books:
         self.random = Random(seed)
         self.last_id = self.fallbacks = self.late = 0
         self.open: dict[int, Any] = {}
+        self.teams: set[Any] = set()
         self.times_s: deque[float] = deque(maxlen=_RECENT)
         self._ids = count(1)
         # Not of the seed: another run of the program has other episodes, also on the disk.

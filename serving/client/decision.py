@@ -1,6 +1,7 @@
 """One decision, which is told its reward."""
 
 from math import isfinite
+from typing import Any
 
 from marlserve.serving.client.books import Books
 from marlserve.serving.client.recording import Recording
@@ -11,25 +12,24 @@ class Decision:
 
     Attributes:
         id: to tell its reward by.
-        action: an int for `Discrete`, a list of ints for `MultiDiscrete`.
+        action: an int for `Discrete`, a list of ints for `MultiDiscrete`, an array for `Box`.
         version: of the policy; 0: there was none yet, and nobody learns from it.
-        log_probability: of the action.
+        log_probability: of the action; NaN for numbers that are squashed, as nobody asks then.
     """
 
-    __slots__ = ("_books", "_index", "_recording", "action", "id", "log_probability", "version")
+    __slots__ = ("_books", "_where", "action", "id", "log_probability", "version")
 
     def __init__(
         self,
         books: Books,
-        action: int | list[int],
+        action: Any,
         version: int = 0,
         log_probability: float = 0.0,
-        recording: Recording | None = None,
-        index: int = 0,
+        where: tuple[Recording, str, int] | None = None,
     ):
         self.id = books.new_id()
         self.action, self.version, self.log_probability = action, version, log_probability
-        self._books, self._recording, self._index = books, recording, index
+        self._books, self._where = books, where
 
     def reward(self, value: float) -> bool:
         """What came of it, in place of what was said before; false if it is not recorded any more.
@@ -39,9 +39,10 @@ class Decision:
         """
         if not isfinite(value):
             raise ValueError(f"the reward is {value}; it must be finite")
-        if self._recording is None:
+        if self._where is None:
             return False
-        if self._recording.tell(self._index, value):
+        recording, agent, index = self._where
+        if recording.tell(agent, index, value):
             return True
         self._books.late += 1
         return False

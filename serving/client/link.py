@@ -51,6 +51,7 @@ class Link:
         self._session = token_hex(8)
         self.contract: Contract | None = None
         self.newest: Playing | None = None
+        self._assembly = Assembly()
         self.sent, self.trouble, self.refused = 0, "", ""
         self.has_policy = threading.Event()
         self._run, self._number = "", 0
@@ -131,20 +132,23 @@ class Link:
 
     def _listen(self) -> None:
         """Take policies as they come, until the line breaks."""
-        newest = self.newest
+        latest = self._assembly.latest
         request = pb.PoliciesRequest(
             client_id=self._client_id,
             session=self._session,
             policy=self._settings.policy,
-            run="" if newest is None else newest.run,
-            have_version=0 if newest is None else newest.version,
+            run="" if latest is None else latest.run,
+            have_version=0 if latest is None else latest.version,
         )
-        assembly = Assembly()
-        for part in self._stub.Policies(request, metadata=self._metadata):
-            published = assembly.add(part)
-            if published is not None:
-                self.newest = Playing(published, self._settings.evaluator)
-                self.has_policy.set()
+        try:
+            for part in self._stub.Policies(request, metadata=self._metadata):
+                published = self._assembly.add(part)
+                if published is not None:
+                    self.newest = Playing(published, self._settings.evaluator)
+                    self.has_policy.set()
+        except ValueError:
+            self._assembly = Assembly()  # what is broken is asked for anew, and whole
+            raise
 
     def _say_hello(self) -> None:
         with self._hello:
@@ -230,7 +234,7 @@ def _portions(fragments: list[pb.Fragment]) -> list[list[pb.Fragment]]:
 
 
 def _steps(fragment: pb.Fragment) -> int:
-    return fragment.rewards.shape[0]
+    return fragment.versions.shape[0]
 
 
 def _version(fragment: pb.Fragment) -> int:

@@ -1,91 +1,143 @@
-"""A policy as a client plays it: what is drawn from its outputs, and with which chance.
+"""A version of the policy as a client plays it: for each agent, the network that plays for it."""
 
-Of logits, each component of an action is drawn from their softmax; of action values it is the
-largest, except that a share `epsilon` is drawn from all alike.
-"""
-
-from math import exp, log
+from dataclasses import dataclass
 from random import Random
 from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
 
-from marlserve.policies.export.network import ANYONE
-from marlserve.policies.export.numba_policy import NumbaPolicy
-from marlserve.policies.export.numpy_policy import NumpyPolicy
+from marlserve.policies.export.network import ANYONE, Network
+from marlserve.policies.export.noise import Noise
+from marlserve.policies.export.numba_policy import Decider
+from marlserve.policies.export.numpy_policy import numbers_of as told_numbers
+from marlserve.policies.export.numpy_single import NumpyDecider
 from marlserve.policies.export.spaces import Choices
+from marlserve.serving.client.choosing import choice_of, numbers_of
 from marlserve.serving.wire.policy_parts import Published
+
+
+@dataclass(slots=True)
+class Choice:
+    """What an agent does.
+
+    Attributes:
+        action: as it is learned from: indices [H], or numbers [D] as the network puts them out.
+        told: what the program is told.
+        log_probability: of it.
+        outputs: of the network, flat.
+        memory: of the network, after it; None if it has none.
+    """
+
+    action: list[int] | np.ndarray
+    told: Any
+    log_probability: float
+    outputs: np.ndarray
+    memory: np.ndarray | None
+
+
+class _Decider(Protocol):
+    state_size: int
+
+    def run(self, agent: str, observation: np.ndarray, state: np.ndarray) -> None: ...
+
+    def value_of(self, layer: str) -> np.ndarray: ...
 
 
 class Playing:
     """A version, ready to be asked.
 
     Attributes:
-        run, version: as published.
-        has_components: whether an action is of several choices.
+        run, version, epsilon: as published.
 
     Raises:
-        ValueError: if the file is broken, has a memory, or plays numbers.
+        ValueError: if the file is broken.
     """
 
     def __init__(self, published: Published, evaluator: str):
+        self.run, self.version, self.epsilon = published.run, published.version, published.epsilon
         file = published.policy_file()
-        network = file.networks[file.network_of(ANYONE)]
-        actions = network.actions
-        if any(layer.operation == "gru" for layer in network.layers):
-            raise ValueError("the policy has a memory (gru); allowed is one without")
-        if not isinstance(actions, Choices):
-            raise ValueError(f"the action space is {network.action_space}; allowed are choices")
-        self.run, self.version = published.run, published.version
-        self.epsilon = published.epsilon
-        self.is_drawn = network.outputs == "logits"
-        self.has_components = bool(actions.shape)
-        self._sizes = actions.legal.sum(-1).tolist()
-        self._policy: NumbaPolicy | NumpyPolicy
-        self._policy = NumbaPolicy(file) if evaluator == "numba" else NumpyPolicy(file)
-        self._lock = Lock()  # an evaluator has one place to work in
+        players = {
+            name: _Player(network, published.noises.get(name), published.epsilon, evaluator)
+            for name, network in file.networks.items()
+        }
+        self._players = {agent: players[name] for agent, name in file.agents.items()}
 
-    def outputs(self, observation: np.ndarray) -> np.ndarray:
-        """What the network puts out, [H, A].
+    def choose(
+        self,
+        agent: str,
+        observation: np.ndarray,
+        legal: np.ndarray | None,
+        memory: np.ndarray | None,
+        random: Random,
+    ) -> Choice:
+        """What an agent does.
+
+        Args:
+            observation: [*O].
+            legal: [H, A] bool, what it may do; None: all.
+            memory: of its network, from before; None: the episode begins.
 
         Raises:
-            ValueError: for an observation of another shape, or not finite.
+            ValueError: for an agent that nobody plays for, and an observation of another shape, or
+                not finite.
         """
+        player = self._players.get(agent) or self._players.get(ANYONE)
+        if player is None:
+            raise ValueError(f"agent {agent!r} has no policy; there are {sorted(self._players)}")
+        return player.choose(agent, observation, legal, memory, random)
+
+
+class _Player:
+    """One network, which may play for several agents and in several threads."""
+
+    def __init__(self, network: Network, noise: Noise | None, epsilon: float, evaluator: str):
+        if noise is not None:
+            noise.check(network)
+        self._network, self._noise, self._epsilon = network, noise, epsilon
+        self._last, self._is_drawn = network.layers[-1].name, network.outputs == "logits"
+        actions = network.actions
+        self._heads, self._is_choice = actions.heads, isinstance(actions, Choices)
+        self._legal, self._start = None, [0]
+        if isinstance(actions, Choices):
+            self._legal, self._start = actions.legal, actions.start.tolist()
+        self._is_single = not actions.shape
+        self._decider: _Decider
+        self._decider = Decider(network) if evaluator == "numba" else NumpyDecider(network)
+        self._lock = Lock()  # it has one place to work in
+
+    def choose(
+        self,
+        agent: str,
+        observation: np.ndarray,
+        legal: np.ndarray | None,
+        memory: np.ndarray | None,
+        random: Random,
+    ) -> Choice:
+        size = self._decider.state_size
+        if memory is None or len(memory) != size:  # another policy may remember more, or less
+            state = np.zeros(size, np.float32)
+        else:
+            state = memory.copy()
+        noise = self._noise
         with self._lock:
-            if isinstance(self._policy, NumbaPolicy):
-                return self._policy.outputs(ANYONE, observation)
-            self._policy.reset()
-            return self._policy.outputs({ANYONE: np.asarray(observation)[None]})[ANYONE][0]
-
-    def choose(self, outputs: np.ndarray, random: Random) -> tuple[list[int], float]:
-        """The components of an action, and the logarithm of their chance."""
-        action, chance = [], 0.0
-        for values, size in zip(outputs.tolist(), self._sizes, strict=True):
-            draw = _drawn if self.is_drawn else _greedy
-            index, own = draw(values[:size], self.epsilon, random)
-            action.append(index)
-            chance += own
-        return action, chance
-
-
-def _drawn(values: list[float], epsilon: float, random: Random) -> tuple[int, float]:
-    most = max(values)
-    weights = [exp(value - most) for value in values]
-    total = sum(weights)
-    if epsilon:
-        share = epsilon * total / len(values)
-        weights = [(1.0 - epsilon) * weight + share for weight in weights]
-    left, index = random.random() * total, 0
-    while left >= weights[index] and index < len(weights) - 1:
-        left -= weights[index]
-        index += 1
-    if epsilon:
-        return index, log(weights[index] / total)
-    return index, values[index] - most - log(total)
-
-
-def _greedy(values: list[float], epsilon: float, random: Random) -> tuple[int, float]:
-    best = values.index(max(values))
-    index = random.randrange(len(values)) if random.random() < epsilon else best
-    chance = epsilon / len(values) + (1.0 - epsilon if index == best else 0.0)
-    return index, log(chance)
+            self._decider.run(agent, observation, state)
+            outputs = self._decider.value_of(self._last)
+            if noise is not None:
+                means = self._decider.value_of(noise.mean)
+                spread = noise.log_deviation
+                logs = self._decider.value_of(spread) if spread else np.array(noise.log_deviations)
+        after = state if size else None
+        if self._is_choice:
+            allowed = self._legal if legal is None else legal
+            assert allowed is not None
+            how = self._is_drawn, self._epsilon, random
+            action, chance = choice_of(outputs.reshape(self._heads), allowed, *how)
+            told = [index + first for index, first in zip(action, self._start, strict=True)]
+            return Choice(action, told[0] if self._is_single else told, chance, outputs, after)
+        if noise is None:
+            numbers, chance = outputs, 0.0
+        else:
+            numbers, chance = numbers_of(means, logs, noise.squash, self._epsilon, random)
+        told = told_numbers(self._network, numbers[None])[0]
+        return Choice(numbers, told, chance, outputs, after)

@@ -1,13 +1,14 @@
 """A fragment while it is being made: its steps are added one by one, its rewards when they come."""
 
 import time
-from dataclasses import dataclass
-from math import nan
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
 
-from marlserve.policies.export.spaces import actions_of
+from marlserve.serving.client.playing import Choice
+from marlserve.serving.client.track import Track
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.steps import GOES_ON, Steps
@@ -18,13 +19,16 @@ class Life:
     """What the fragments of one episode have in common.
 
     Attributes:
-        steps, earned: of those that are complete.
+        agent: who lives it; "" for several.
+        seats: names in the contract of who plays, by the names that the program has for them.
+        steps, earned: of fragments that are complete; of each seat what it earned.
     """
 
     agent: str
+    seats: Mapping[str, str]
     episode: int
     steps: int = 0
-    earned: float = 0.0
+    earned: dict[str, float] = field(default_factory=dict)
 
 
 class Recording:
@@ -32,6 +36,7 @@ class Recording:
 
     Args:
         most_steps: that it may have.
+        memories: of networks before the first step, by agent.
 
     Attributes:
         count: of steps.
@@ -42,94 +47,100 @@ class Recording:
         due_s: when it is sealed at the latest.
     """
 
-    def __init__(self, contract: Contract, life: Life, run: str, most_steps: int):
-        self.life, self.run, self.most_steps = life, run, most_steps
-        space, choices = contract.observation_space, actions_of(contract.action_space)
-        self._action_shape = choices.shape
-        # The program may change what it has shown, so that is copied; arrays are made of the rest
-        # when it is sent, by another thread.
-        self.observations = np.empty((most_steps + 1, *space.shape), space.dtype)
-        self._outputs: list[np.ndarray] = []
-        self._steps: list[tuple[list[int], float, int, float]] = []
-        self._rewards: list[float] = []  # NaN until they are known
-        self._known, self.count = 0, 0
+    def __init__(
+        self,
+        contract: Contract,
+        life: Life,
+        run: str,
+        most_steps: int,
+        memories: Mapping[str, np.ndarray | None],
+    ):
+        self._contract, self.life, self.run, self.most_steps = contract, life, run, most_steps
+        self.tracks = {
+            agent: Track(contract.seats[seat], most_steps, memories.get(agent))
+            for agent, seat in life.seats.items()
+        }
+        size = contract.state_size
+        self._states = np.empty((most_steps + 1, size), np.float32) if size else None
+        self._seen_states = 0
+        self._steps: list[tuple[int, float]] = []  # version and time
+        self.count = 0
         self.ending, self.is_sealed = GOES_ON, False
         self.closed_s = self.due_s = 0.0
         self.first_step, self.version = life.steps, 0
         self.ids: list[int] = []  # of the decisions
         self._lock = Lock()
 
-    def add(
+    def see(
         self,
-        observation: np.ndarray,
-        action: list[int],
-        chance: float,
-        outputs: np.ndarray,
-        version: int,
-    ) -> int:
+        observations: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray | None],
+        state: np.ndarray | None,
+    ) -> None:
+        """What is seen before the next step, or after the last one; who is not named has left."""
+        for agent, observation in observations.items():
+            self.tracks[agent].see(observation, masks.get(agent))
+        if self._states is not None:
+            self._states[self.count] = state
+            self._seen_states = self.count + 1
+
+    def add(self, choices: Mapping[str, Choice], version: int) -> int:
         """One step; its index."""
         index, self.version = self.count, version
-        self.observations[index] = observation
-        self._outputs.append(outputs)
-        self._steps.append((action, chance, version, time.monotonic()))
-        self._rewards.append(nan)
+        for agent, choice in choices.items():
+            self.tracks[agent].add(choice)
+        self._steps.append((version, time.monotonic()))
         self.count = index + 1
         return index
 
-    def close(self, following: np.ndarray, ending: pb.Ending, deadline_s: float) -> None:
-        """There are no more steps; `following` is what is seen after the last one."""
-        self.observations[self.count] = following
+    def close(self, ending: pb.Ending, deadline_s: float) -> None:
+        """There are no more steps."""
+        for track in self.tracks.values():
+            track.close()
+        if self._states is not None and self._seen_states <= self.count:
+            self._states[self.count] = self._states[self.count - 1]
         self.ending, self.closed_s = ending, time.monotonic()
         self.due_s = self.closed_s + deadline_s
         self.life.steps += self.count
 
-    def take_back(self) -> np.ndarray:
-        """Leave the last step out; what was seen before it."""
+    def take_back(self) -> None:
+        """Leave the last step out."""
         with self._lock:
+            for track in self.tracks.values():
+                if track.count == self.count:
+                    track.take_back()
             self.count -= 1
-            self._outputs.pop()
             self._steps.pop()
-            reward = self._rewards.pop()
-            self._known -= reward == reward
-        return self.observations[self.count].copy()
 
-    def tell(self, index: int, reward: float) -> bool:
+    def tell(self, agent: str, index: int, reward: float) -> bool:
         """What came of a step; false if it is too late."""
         with self._lock:
-            if self.is_sealed or index >= self.count:
-                return False
-            before = self._rewards[index]
-            self._known += before != before  # NaN
-            self._rewards[index] = reward
-            return True
+            return not self.is_sealed and self.tracks[agent].tell(index, reward)
 
     @property
     def is_complete(self) -> bool:
         """Whether all rewards are known."""
-        return self._known == self.count
+        return all(track.known == track.count for track in self.tracks.values())
 
     def seal(self, default_reward: float) -> tuple[Steps, int]:
-        """The steps, and how many of them have the default reward."""
+        """The steps, and how many rewards are the default."""
         with self._lock:
             self.is_sealed = True
-        n, life = self.count, self.life
-        rewards = np.array(self._rewards, np.float32)
-        rewards[np.isnan(rewards)] = default_reward
-        before, life.earned = life.earned, life.earned + float(rewards.sum(dtype=np.float64))
-        actions, chances, versions, times_s = zip(*self._steps, strict=True)
+        life, parts = self.life, []
+        for agent, track in self.tracks.items():
+            before = life.earned.get(agent, 0.0)
+            parts.append(track.part(before, default_reward, self._contract.columns))
+            life.earned[agent] = parts[-1].earned
+        versions, times_s = zip(*self._steps, strict=True)
         steps = Steps(
             life.agent,
             life.episode,
             self.first_step,
-            before,
             self.ending,
             self.run,
-            self.observations[: n + 1],
-            np.array(actions, np.int64).reshape(n, *self._action_shape),
-            rewards,
-            np.minimum(np.array(chances, np.float32), 0.0),
-            np.stack(self._outputs).reshape(n, -1),
             np.array(versions, np.int64),
             np.array(times_s),
+            tuple(parts),
+            None if self._states is None else self._states[: self.count + 1],
         )
-        return steps, n - self._known
+        return steps, sum(track.count - track.known for track in self.tracks.values())

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from marlserve.policies.export.network import ANYONE
 from marlserve.serving.client.agent import Agent
 from marlserve.serving.client.decision import Decision
 from marlserve.serving.client.episode import Episode
@@ -28,8 +29,8 @@ class RL4SysAction:
     """An action, and its reward.
 
     Attributes:
-        act: what is to be done, an array of integers: [] or [H], with a leading axis of 1 if the
-            observation had one.
+        act: what is to be done, an array: [] or [H] of integers, or [*C] of numbers, with a leading
+            axis of 1 if the observation had one.
     """
 
     def __init__(self, decision: Decision, is_batched: bool):
@@ -71,23 +72,29 @@ class RL4SysAgent:
         self.agent = Agent(client_settings(read(conf_path)))
 
     def request_for_action(
-        self, traj: RL4SysTrajectory | None, obs: Any
+        self, traj: RL4SysTrajectory | None, obs: Any, mask: Any = None
     ) -> tuple[RL4SysTrajectory, RL4SysAction]:
         """What to do.
 
         Args:
             traj: the episode; None begins one.
             obs: what is seen now, [*O], or [1, *O].
+            mask: 1 for what may be chosen, 0 for what may not, if the file says `action_masks`;
+                with a leading axis of 1 as the observation.
 
         Raises:
-            ValueError: for an observation of another shape, or not finite.
+            ValueError: for an observation of another shape, or not finite, and a mask that is not
+                asked for, or allows nothing.
         """
         traj = RL4SysTrajectory(self.agent.episode()) if traj is None else traj
-        seen = np.asarray(obs.detach().cpu() if hasattr(obs, "detach") else obs)
-        contract = self.agent.link.contract
-        axes = seen.ndim if contract is None else len(contract.observation_space.shape or ())
+        seen, contract = _array(obs), self.agent.link.contract
+        seat = None if contract is None else contract.seats.get(ANYONE)
+        axes = seen.ndim if seat is None else len(seat.observation_space.shape)
         is_batched = seen.ndim == axes + 1 and len(seen) == 1
-        action = RL4SysAction(traj.episode.act(seen[0] if is_batched else seen), is_batched)
+        legal = None if mask is None else _array(mask)
+        if is_batched:
+            seen, legal = seen[0], None if legal is None else legal[0]
+        action = RL4SysAction(traj.episode.act(seen, legal), is_batched)
         traj.latest = action
         return traj, action
 
@@ -117,13 +124,18 @@ class RL4SysAgent:
             ValueError: if the action is not the latest one of this trajectory.
         """
         self.add_to_trajectory(traj, action)
-        seen = None if obs is None else np.asarray(obs.detach() if hasattr(obs, "detach") else obs)
+        seen = None if obs is None else _array(obs)
         traj.episode.end(terminated=not truncated, truncated=truncated, observation=seen)
         traj.latest = None
 
     def close(self) -> None:
         """Send what waits, and hang up."""
         self.agent.close()
+
+
+def _array(given: Any) -> np.ndarray:
+    """Of a tensor, an array or a list."""
+    return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
 
 
 def client_settings(program: Program) -> ClientSettings:

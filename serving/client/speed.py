@@ -116,8 +116,7 @@ def inferring(agent: Agent) -> Callable[[np.ndarray], tuple[int, None]]:
     def act(seen: np.ndarray) -> tuple[int, None]:
         newest = agent.link.newest
         assert isinstance(newest, Playing)
-        action, _ = newest.choose(newest.outputs(seen), random)
-        return action[0], None
+        return newest.choose("agent", seen, None, None, random).told, None
 
     return act
 

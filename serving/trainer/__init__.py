@@ -6,9 +6,12 @@
 - `front`: where clients and learners meet, without torch or Ray; `clients` and `learners` are what
   it answers to each of them, `intake` the queue between
 - `inlet`: how a learner reaches the front
-- `algorithms`: from a program's file to RLlib's config; `two_rates`: an optimizer of RL4Sys
+- `algorithms`, `house_algorithms`: from a program's file to a config, RLlib's or ours, and
+  `program_spaces`; `two_rates`: an optimizer of RL4Sys
 - `learner`: a process that learns, saves itself and goes on; `process`: all of them, and the front
-- `env_runner`: programs under control, as an `EnvRunner` of RLlib; `episodes`: its samples
+- `external`: a config that learns from programs under control, which are an `env_runner` to it
+- `episode_runner`, `episodes`: what RLlib's algorithms sample; `sequence_runner`, `rows`, `joint`:
+  what ours do
 - `metrics`: what is told to Prometheus; `speed`: how much is learned from
 
 The process needs what `pip install "marlserve[serve]"` installs.

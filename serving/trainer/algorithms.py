@@ -1,9 +1,10 @@
-"""From the file of a program to the RLlib config that learns for it.
+"""From the file of a program to the config that learns for it: RLlib's own algorithms.
 
-`algorithm_name` is PPO, APPO, DQN or SAC, RLlib's own, with defaults that learn small problems.
-`algorithm_parameters` are arguments of the config's `training()`, and
+`algorithm_name` is PPO, APPO, DQN or SAC, with defaults that learn small problems, or one of those
+of `marlserve.policies`, see `house_algorithms`. `algorithm_parameters` are arguments of the
+config's `training()`, and
 
-    input_size, act_dim     the spaces, a Box without bounds and Discrete, unless they are given
+    input_size, act_dim     the spaces, see `program_spaces`
     seed                    of the weights as they begin, and of what the learner draws
     hidden_sizes            widths of the layers, [64, 64]
     activation              "tanh" or "relu"
@@ -20,12 +21,9 @@ and, for PPO, what RL4Sys calls by other names:
     target_kl               null, since no epoch ends early
 """
 
-from collections.abc import Mapping
 from inspect import Parameter, signature
 from typing import Any
 
-import numpy as np
-from gymnasium.spaces import Box, Discrete
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
@@ -33,8 +31,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from marlserve.policies.export import spaces
-from marlserve.policies.export.spaces import ActionSpace
+from marlserve.serving.trainer import house_algorithms
+from marlserve.serving.trainer.program_spaces import SPACES
 from marlserve.serving.trainer.two_rates import VF_LR, TwoRates
 from marlserve.serving.wire.program import TYPES, Program
 
@@ -87,25 +85,27 @@ _RL4SYS = {
     "ent_coef": "entropy_coeff",
     "vf_coef": "vf_loss_coeff",
 }
+_ON_POLICY = ("PPO", "APPO", "ppo", "a2c")
 _ALSO = {"vf_lr", "train_v_iters", "target_kl"}
-_OURS = {"input_size", "act_dim", "seed", "hidden_sizes", "activation"}
+_OURS = {*SPACES, "seed", "hidden_sizes", "activation"}
 
 
 def config_of(program: Program) -> AlgorithmConfig:
-    """The config, which lacks the spaces.
+    """The config, which knows of no spaces yet.
 
     Raises:
         ValueError: for an unknown algorithm or parameter, with those that are known, a bad value,
             or a `type` that the algorithm is not of.
     """
-    if program.algorithm_name not in CONFIGS:
-        raise ValueError(
-            f"algorithm_name is {program.algorithm_name!r}; allowed are {sorted(CONFIGS)}"
-        )
-    made, defaults = CONFIGS[program.algorithm_name]
-    is_on_policy = program.algorithm_name in ("PPO", "APPO")
-    if program.type and TYPES[program.type] != is_on_policy:
-        raise ValueError(f"type is {program.type!r}; {program.algorithm_name} is the other one")
+    name = program.algorithm_name
+    if name not in CONFIGS and name not in house_algorithms.names():
+        allowed = [*sorted(CONFIGS), *house_algorithms.names()]
+        raise ValueError(f"algorithm_name is {name!r}; allowed are {allowed}")
+    if program.type and TYPES[program.type] != (name in _ON_POLICY):
+        raise ValueError(f"type is {program.type!r}; {name} is the other one")
+    if name not in CONFIGS:
+        return house_algorithms.config_of(program)
+    made, defaults = CONFIGS[name]
     given = dict(program.algorithm_parameters)
     config = made()
     known = _settings(made) | _OURS
@@ -129,33 +129,6 @@ def config_of(program: Program) -> AlgorithmConfig:
         return config.training(**training)
     except (TypeError, ValueError) as error:
         raise ValueError(f"algorithm_parameters: {error}") from error
-
-
-def spaces_of(program: Program) -> tuple[Box, ActionSpace]:
-    """What is observed, and what is played.
-
-    Raises:
-        ValueError: if the file does not say so.
-    """
-    parameters = program.algorithm_parameters
-    if program.observation_space is not None:
-        given = spaces.from_json(program.observation_space)
-        if not isinstance(given, Box):
-            raise ValueError(f"the observation space is {given}; it must be a Box")
-        observations = given
-    else:
-        size = _size(parameters, "input_size", "observation_space")
-        observations = Box(-np.inf, np.inf, (size,), np.float32)
-    if program.action_space is not None:
-        return observations, spaces.from_json(program.action_space)
-    return observations, Discrete(_size(parameters, "act_dim", "action_space"))
-
-
-def _size(parameters: Mapping[str, Any], name: str, instead: str) -> int:
-    size = parameters.get(name)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"{name} is {size!r}; allowed is at least 1, or give {instead}")
-    return size
 
 
 def _translated(training: dict[str, Any], config: AlgorithmConfig) -> dict[str, Any]:

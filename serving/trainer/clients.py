@@ -36,6 +36,8 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         self._most_steps_per_s = most_steps_per_s
         self.sessions: OrderedDict[tuple[str, str], Client] = OrderedDict()
         self.refused_calls = 0
+        self.asleep: set[str] = set()  # policies that nobody learns for now
+        self.asked: set[str] = set()  # those of them that clients want
 
     async def Hello(self, request: pb.HelloRequest, context: Any) -> pb.Welcome:
         await self._let_in(context)
@@ -50,8 +52,8 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         contract = intake.contract
         if request.spaces_hash not in ("", contract.spaces_hash):
             said = (
-                f"policy {request.policy!r} observes {contract.observation_space} and plays "
-                f"{contract.action_space}; the client expects other spaces"
+                f"policy {request.policy!r} is for {list(contract.seats.items())}; the client "
+                "expects other spaces"
             )
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
         key = request.client_id, request.session
@@ -109,13 +111,18 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         intake = await self._intake(request.policy, context)
         have = request.have_version if request.run == self._run else 0
         while True:
-            published = await intake.newer(have)
-            for part in published.parts():
+            published, changes = await intake.newer(have)
+            since = 0 if changes is None else have
+            for part in published.parts(since, changes or b""):
                 yield part
             have = published.version
 
     async def _intake(self, policy: str, context: Any) -> Intake:
         intake = self._intakes.get(policy)
+        if intake is None and policy in self.asleep:
+            self.asked.add(policy)
+            said = f"whoever learns {policy!r} is being started"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, said)
         if intake is None:
             said = (
                 f"there is no policy {policy[:_LONGEST_NAME]!r}; there are {sorted(self._intakes)}"
@@ -133,4 +140,4 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
 
 def _claimed(fragment: pb.Fragment, most: int) -> int:
     """How many steps a fragment says that it has, within reason."""
-    return min(max([1, *fragment.rewards.shape[:1]]), most)
+    return min(max([1, *fragment.versions.shape[:1]]), most)

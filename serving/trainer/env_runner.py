@@ -1,16 +1,11 @@
 """Programs under control, as an `EnvRunner` of RLlib: what it samples is what they have sent.
 
-    with Front(FrontSettings()) as front:
-        config = external(
-            PPOConfig(), front.learner_config, "scheduler", observation_space, action_space
-        )
-        algo = config.build_algo()
-        algo.train()          # waits for clients of front.address
+It takes the place of RLlib's runners by `config.env_runners(env_runner_cls=...)`, which `external`
+does; there is no environment. Any number of clients send to one front, and any number of runners
+take from it (`num_env_runners` 0, 1, 2, ...), each as many steps as its config says; the first of
+them publishes what was learned. On-policy learners get no steps that are too many versions old.
 
-It takes the place of RLlib's runners by `config.env_runners(env_runner_cls=...)`; there is no
-environment. Any number of clients send to one front, and any number of runners take from it
-(`num_env_runners` 0, 1, 2, ...), each as many steps as its config says; the first of them publishes
-what was learned. On-policy learners get no steps that are too many versions old.
+`episode_runner` has what RLlib's algorithms sample, and `sequence_runner` what ours do.
 
 `sample()` returns what there is after `PATIENCE_S`; set `ending`, and it raises `Ended` instead of
 waiting, which is how a trainer without clients comes to its end.
@@ -18,24 +13,19 @@ waiting, which is how a trainer without clients comes to its end.
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
-from gymnasium.spaces import Box, Space
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.env import INPUT_ENV_SPACES
+from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
-from marlserve.policies.export import rllib_modules  # noqa: F401  teaches `exported`
-from marlserve.policies.export.modules import exported
-from marlserve.policies.export.network import ANYONE, PolicyFile
-from marlserve.policies.export.spaces import ActionSpace
-from marlserve.serving.trainer.episodes import Episodes
+from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.noise import Noise
 from marlserve.serving.trainer.inlet import Inlet
 from marlserve.serving.trainer.limits import Limits
 from marlserve.serving.wire.contract import Contract
@@ -43,7 +33,6 @@ from marlserve.serving.wire.steps import Steps
 
 PATIENCE_S = 10.0
 _LOOK_S = 0.5  # between two looks whether it ends
-NUM_STEPS_LEFT_STALE = "num_env_steps_left_stale"
 ending = threading.Event()
 
 
@@ -51,84 +40,52 @@ class Ended(Exception):
     """There is nothing more to be sampled, since the process ends."""
 
 
-def external(
-    config: AlgorithmConfig,
-    learner_config: dict[str, Any],
-    policy: str,
-    observation_space: Box,
-    action_space: ActionSpace,
-    limits: Limits | None = None,
-) -> AlgorithmConfig:
-    """The config, told to learn from programs under control.
-
-    Args:
-        learner_config: `Front.learner_config`.
-        policy: the name that clients ask for.
-        limits: what is taken; by default what suits the algorithm.
-
-    Raises:
-        ValueError: for an algorithm that is none of `limits.ALGORITHMS`, or other spaces than
-            `Contract` allows.
-    """
-    limits = Limits.of(config) if limits is None else limits
-    contract = limits.contract(policy, observation_space, action_space)
-    config.environment(
-        observation_space=observation_space,
-        action_space=action_space,
-        env_config={**learner_config, "contract": contract, "limits": limits},
-    )
-    config.env_runners(
-        env_runner_cls=ExternalEnvRunner, validate_env_runners_after_construction=False
-    )
-    if limits.fragment_steps:
-        config.env_runners(rollout_fragment_length=limits.fragment_steps)
-    return config
-
-
 class ExternalEnvRunner(EnvRunner, Checkpointable):
-    """See the module; one agent per episode."""
+    """See the module. Subclasses have a `module`, and say what it samples and publishes."""
+
+    module: Any
 
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any):
         super().__init__(config=config, **kwargs)
         self.num_env_steps_sampled_lifetime: int = 0
         given = self.config.env_config
-        self._contract: Contract = given["contract"]
-        self._limits: Limits = given["limits"]
+        self.contract: Contract = given["contract"]
+        self.limits: Limits = given["limits"]
         self._weights_seq_no = 0
-        spec = self.config.get_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module = spec.build()
-        self._episodes = Episodes(self._contract, self._limits.keeps_choice)
         self._inlet: Inlet | None = None  # there may be no front to restore a checkpoint
         self._is_new, self._published_s, self._is_random = True, -float("inf"), False
         self._over: list[tuple[int, float, float]] = []  # steps, return and seconds of episodes
 
-    def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[SingleAgentEpisode]:
-        """Wait for steps, and return exactly so many as the config says, or what there is.
+    def policies(self, training: dict[str, Any]) -> tuple[PolicyFile, dict[str, Noise]]:
+        """The policy as it is, and how its numbers are drawn.
 
         Args:
-            random_actions: clients are to draw their actions from all alike, from now on.
+            training: where it is from, JSON.
+        """
+        raise NotImplementedError
+
+    def epsilon(self) -> float:
+        """How many actions are drawn from all alike, as the module would by now."""
+        raise NotImplementedError
+
+    def set_weights_of(self, weights: Mapping[str, Any]) -> None:
+        """Of each module."""
+        raise NotImplementedError
+
+    def begin(self, random_actions: bool) -> None:
+        """Publish what is new; `random_actions` is for clients, from now on."""
+        self._is_new |= random_actions != self._is_random
+        self._is_random = random_actions
+        self._publish()
+
+    def received(self, steps: int) -> list[Steps]:
+        """Fragments of so many steps at least, or what there is after a while.
 
         Raises:
             Ended: if `ending` is set.
             ConnectionError: if there is no front for longer than a restart takes.
         """
-        self._is_new |= random_actions != self._is_random
-        self._is_random = random_actions
-        self._publish()
-        sampled = [self._episodes.episode(steps) for steps in self._taken()]
-        count = sum(map(len, sampled))
-        done = sum(episode.is_done for episode in sampled)
-        SingleAgentEnvRunner._increase_sampled_metrics(self, count, done)
-        self.num_env_steps_sampled_lifetime += count * max(1, self.config.num_env_runners)
-        return sampled
-
-    def _taken(self) -> list[Steps]:
-        inlet, episodes = self._connected(), self._episodes
-        behind = inlet.newest_version - episodes.left_version
-        stale = episodes.forget() if behind > self._contract.most_staleness else 0
-        self.metrics.log_value(NUM_STEPS_LEFT_STALE, stale, reduce="lifetime_sum")
-        wanted = self.config.get_rollout_fragment_length(self.worker_index or 0)
-        missing, fragments = wanted - episodes.left_steps, list[Steps]()
+        inlet, missing, fragments = self.connected(), steps, list[Steps]()
         until_s = time.monotonic() + PATIENCE_S
         while missing > 0 and time.monotonic() < until_s:
             if ending.is_set():
@@ -136,51 +93,34 @@ class ExternalEnvRunner(EnvRunner, Checkpointable):
             some = inlet.take(missing, _LOOK_S)
             fragments += some
             missing -= sum(map(len, some))
-        steps = episodes.cut(fragments, wanted)
-        for each in steps:
+        return fragments
+
+    def note_ends(self, fragments: list[Steps]) -> None:
+        """Keep the books of episodes that are over."""
+        for each in fragments:
             if each.is_over:
-                whole = each.return_before + float(each.rewards.sum(dtype="float64"))
+                whole = sum(part.earned for part in each.parts)
                 seconds = float(each.times_s[-1] - each.times_s[0])
                 self._over.append((each.first_step + len(each), whole, seconds))
-        return steps
+
+    def connected(self) -> Inlet:
+        """The line to the front."""
+        if self._inlet is None:
+            given = self.config.env_config
+            self._inlet = Inlet(given["address"], given["secret"], self.contract)
+        return self._inlet
 
     def _publish(self) -> None:
         """Hand out the weights, if they are new and it is time; the first runner does so."""
         is_first = (self.worker_index or 0) == min(1, self.config.num_env_runners)
         if not is_first or not self._is_new:
             return
-        if time.monotonic() - self._published_s < self._limits.publish_every_s:
+        if time.monotonic() - self._published_s < self.limits.publish_every_s:
             return
-        self._connected().publish(self.policy_file({}), self._epsilon())
+        file, noises = self.policies({})
+        epsilon = 1.0 if self._is_random else self.epsilon()
+        self.connected().publish(file, epsilon, noises)
         self._is_new, self._published_s = False, time.monotonic()
-
-    def policy_file(self, training: dict[str, Any]) -> PolicyFile:
-        """The policy as it is.
-
-        Args:
-            training: where it is from, JSON.
-        """
-        config = self.config
-        network = exported(self.module, config.normalize_actions, config.clip_actions)
-        return PolicyFile({DEFAULT_MODULE_ID: network}, {ANYONE: DEFAULT_MODULE_ID}, training)
-
-    def _epsilon(self) -> float:
-        """How many actions are drawn from all alike, as the module would."""
-        schedule = getattr(self.module, "epsilon_schedule", None)
-        if self._is_random or schedule is None:
-            return float(self._is_random)
-        schedule.update(self.num_env_steps_sampled_lifetime)
-        return float(schedule.get_current_value())
-
-    def _connected(self) -> Inlet:
-        if self._inlet is None:
-            given = self.config.env_config
-            self._inlet = Inlet(given["address"], given["secret"], self._contract)
-        return self._inlet
-
-    def get_spaces(self) -> dict[str, tuple[Space, Space]]:
-        both = self.config.observation_space, self.config.action_space
-        return {INPUT_ENV_SPACES: both, DEFAULT_MODULE_ID: both}
 
     def get_metrics(self) -> dict:
         for steps, whole, seconds in self._over:
@@ -203,7 +143,7 @@ class ExternalEnvRunner(EnvRunner, Checkpointable):
             if number == 0 or number > self._weights_seq_no:
                 weights = state[COMPONENT_RL_MODULE]
                 weights = ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights
-                self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
+                self.set_weights_of(weights)
                 self._is_new = True
             self._weights_seq_no = number or self._weights_seq_no
         steps = state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)

@@ -23,12 +23,12 @@ class Episodes:
     """See the module.
 
     Args:
-        keeps_choice: whether steps have log-probabilities and outputs, as on-policy learners ask.
+        contract: of one seat.
     """
 
-    def __init__(self, contract: Contract, keeps_choice: bool):
-        self._spaces = contract.observation_space, contract.action_space
-        self._keeps_choice = keeps_choice
+    def __init__(self, contract: Contract):
+        (seat,) = contract.seats.values()
+        self._spaces = seat.observation_space, seat.action_space
         self._left: Steps | None = None  # of a fragment that was cut
         # The id, the next step, and what is seen before it.
         self._open: OrderedDict[tuple, tuple[str, int, np.ndarray]] = OrderedDict()
@@ -69,16 +69,17 @@ class Episodes:
 
     def episode(self, steps: Steps) -> SingleAgentEpisode:
         """A chunk of an episode."""
-        extra = {WEIGHTS_SEQ_NO: list(steps.versions)}
-        if self._keeps_choice:
-            extra[Columns.ACTION_LOGP] = list(steps.log_probabilities)
-            extra[Columns.ACTION_DIST_INPUTS] = list(steps.outputs)
+        part, extra = steps.only, {WEIGHTS_SEQ_NO: list(steps.versions)}
+        if part.log_probabilities is not None:
+            extra[Columns.ACTION_LOGP] = list(part.log_probabilities)
+        if part.outputs is not None:
+            extra[Columns.ACTION_DIST_INPUTS] = list(part.outputs)
         observation_space, action_space = self._spaces
         return SingleAgentEpisode(
             id_=self._id(steps),
-            observations=list(steps.observations),
-            actions=list(steps.actions),
-            rewards=list(steps.rewards.astype(np.float32, copy=False)),
+            observations=list(part.observations),
+            actions=list(part.actions),
+            rewards=list(part.rewards.astype(np.float32, copy=False)),
             terminated=steps.ending == TERMINATED,
             truncated=steps.ending == TRUNCATED,
             extra_model_outputs=extra,
@@ -92,10 +93,11 @@ class Episodes:
         key = steps.session, steps.agent, steps.episode
         name, follows, seen = self._open.pop(key, ("", -1, np.zeros(0)))
         # RLlib stops where chunks do not fit: what a client says of its steps is not relied on.
-        if follows != steps.first_step or not np.array_equal(seen, steps.observations[0]):
+        observations = steps.only.observations
+        if follows != steps.first_step or not np.array_equal(seen, observations[0]):
             name = "-".join(map(str, [*key, steps.first_step, next(self._count)]))
         if not steps.is_over:
-            self._open[key] = name, steps.first_step + len(steps), steps.observations[-1]
+            self._open[key] = name, steps.first_step + len(steps), observations[-1]
             while len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
         return name

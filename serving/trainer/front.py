@@ -9,10 +9,12 @@ goes on doing so while a learner computes, or is away.
 """
 
 import asyncio
+import os
 import secrets
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import grpc
@@ -24,6 +26,7 @@ from marlserve.serving.trainer.learners import Learners
 from marlserve.serving.wire import channels, trainer_pb2_grpc
 
 ENVIRONMENT = "MARLSERVE_FRONT"  # the variable that tells a learner its `learner_config`, as JSON
+UNFIT = os.EX_CONFIG  # how a learner ends whose program's file asks for what cannot work
 LEARNER_BYTES = 512 * 1024**2  # of a message of a learner, which nobody else can send
 _GRACE_S = 1.0
 
@@ -88,6 +91,23 @@ class Front:
     def learner_config(self) -> dict[str, Any]:
         """How a learner finds this front."""
         return {"address": self._learner_address, "secret": self._secret}
+
+    def heard_s(self, policy: str) -> float:
+        """When a client that uses this policy last said something, by the monotonic clock."""
+        sessions = list(self.clients.sessions.values())
+        return max((each.heard_s for each in sessions if each.policy == policy), default=-inf)
+
+    def evict(self, policy: str) -> None:
+        """Forget a policy that nobody uses, and who used it; `clients.asked` says who wants it."""
+        self._loop.call_soon_threadsafe(self._evict, policy)
+
+    def _evict(self, policy: str) -> None:
+        self.intakes.pop(policy, None)
+        sessions = self.clients.sessions
+        for key in [key for key, each in sessions.items() if each.policy == policy]:
+            del sessions[key]
+        self.clients.asked.discard(policy)
+        self.clients.asleep.add(policy)
 
     def __enter__(self) -> "Front":
         started: Future[None] = Future()

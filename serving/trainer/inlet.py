@@ -7,17 +7,19 @@
 If the front was started anew, the contract is offered again, and what was published last as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import grpc
 
 from marlserve.policies.export import file
 from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.noise import Noise
 from marlserve.serving.trainer.front import LEARNER_BYTES
 from marlserve.serving.wire import channels, trainer_pb2_grpc
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
+from marlserve.serving.wire.policy_parts import noise_messages
 from marlserve.serving.wire.steps import Steps
 
 _PATIENCE_S = 30.0  # for a front that is away
@@ -47,11 +49,17 @@ class Inlet:
         self.newest_version = reply.newest_version
         return [self.contract.steps_of(fragment) for fragment in reply.fragments]
 
-    def publish(self, policy: PolicyFile, epsilon: float) -> int:
-        """Hand a policy to all clients; its version."""
+    def publish(
+        self, policy: PolicyFile, epsilon: float, noises: Mapping[str, Noise] | None = None
+    ) -> int:
+        """Hand a policy to all clients, and how they explore; its version."""
         manifest, weights = file.encoded(policy)
         self._published = pb.Policy(
-            policy=self.contract.policy, manifest=manifest, weights=weights, epsilon=epsilon
+            policy=self.contract.policy,
+            manifest=manifest,
+            weights=weights,
+            epsilon=epsilon,
+            noises=noise_messages(noises or {}),
         )
         reply = self._called(self._stub.Publish, self._published, _PATIENCE_S)
         self.newest_version = reply.version

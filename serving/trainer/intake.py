@@ -19,8 +19,11 @@ from typing import Any
 
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
-from marlserve.serving.wire.policy_parts import Published
+from marlserve.serving.wire.policy_diff import difference
+from marlserve.serving.wire.policy_parts import Published, noises_of
 from marlserve.serving.wire.steps import Steps
+
+_RECENT = 8  # versions, what changed since which is known
 
 
 @dataclass
@@ -70,6 +73,8 @@ class Intake:
         self._queue: deque[tuple[pb.Fragment, int, int]] = deque()  # with its steps and version
         self.queued_steps = 0
         self.changed = asyncio.Condition()
+        self._recent: deque[Published] = deque(maxlen=_RECENT)
+        self._changes: dict[int, asyncio.Task[bytes | None]] = {}  # since versions, of the newest
 
     def counts(self) -> dict[str, Any]:
         """How it is going, as JSON."""
@@ -142,17 +147,28 @@ class Intake:
         """A newer policy; its version."""
         async with self.changed:
             version = self.newest_version + 1
-            manifest, weights = message.manifest, message.weights
-            self.newest = Published(self.run, version, manifest, weights, message.epsilon)
+            what = message.manifest, message.weights, message.epsilon, noises_of(message.noises)
+            self.newest = Published(self.run, version, *what)
+            self._recent.append(self.newest)
+            self._changes.clear()
             self.changed.notify_all()
         return version
 
-    async def newer(self, than: int) -> Published:
-        """The newest policy, as soon as its version is another one."""
+    async def newer(self, than: int) -> tuple[Published, bytes | None]:
+        """The newest policy, as soon as its version is another one; and what changed since that
+        version, if it is known and less than the whole."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.newest_version > than)
-            assert self.newest is not None
-            return self.newest
+            newest = self.newest
+            assert newest is not None
+            old = next((each for each in self._recent if each.version == than), None)
+            if old is None:
+                return newest, None
+            if than not in self._changes:  # once for all who ask, and not in the way of others
+                called = asyncio.to_thread(difference, old.weights, newest.weights)
+                self._changes[than] = asyncio.create_task(called)
+            changes = self._changes[than]
+        return newest, await asyncio.shield(changes)  # others wait for it, too
 
     def _reason(self, run: str, version: int) -> str:
         """Why a fragment cannot be learned from; "" if it can."""

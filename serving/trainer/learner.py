@@ -22,6 +22,7 @@ from uuid import uuid4
 import torch
 import tyro
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
@@ -33,27 +34,34 @@ from torch.utils.tensorboard import SummaryWriter
 from marlserve.policies import session
 from marlserve.serving.policy_store import PolicyStore
 from marlserve.serving.trainer import env_runner
-from marlserve.serving.trainer.algorithms import config_of, spaces_of
-from marlserve.serving.trainer.env_runner import Ended, ExternalEnvRunner, external
-from marlserve.serving.trainer.front import ENVIRONMENT
+from marlserve.serving.trainer.algorithms import config_of
+from marlserve.serving.trainer.env_runner import Ended, ExternalEnvRunner
+from marlserve.serving.trainer.external import external_team
+from marlserve.serving.trainer.front import ENVIRONMENT, UNFIT
+from marlserve.serving.trainer.program_spaces import spaces_of
 from marlserve.serving.wire.program import Program, read
 
 _TELL_EVERY_S = 2.0
 _logger = logging.getLogger(__name__)
 
 
-class Learner:
-    """One program's algorithm, and its folder.
+def configured(program: Program, learner_config: dict[str, Any]) -> AlgorithmConfig:
+    """The config that learns for this program.
 
     Raises:
-        ValueError: for a file that does not fit together.
+        ValueError: for a file that does not fit together, or asks for what cannot work.
     """
+    spaces, state_size = spaces_of(program), program.state_size
+    config = config_of(program)
+    return external_team(config, learner_config, program.client_id, spaces, state_size)
 
-    def __init__(self, program: Program, learner_config: dict[str, Any]):
+
+class Learner:
+    """One program's algorithm, and its folder."""
+
+    def __init__(self, program: Program, config: AlgorithmConfig):
         self._folder = Path(program.folder or f"runs/external/{program.client_id}").resolve()
         self._store = PolicyStore(self._folder / "policies")
-        spaces = spaces_of(program)
-        config = external(config_of(program), learner_config, program.client_id, *spaces)
         self._config, self._save_every_s = config, program.save_every_s
         self._algorithm = self._restored()
         self._return_mean: float | None = None
@@ -94,7 +102,7 @@ class Learner:
             shutil.rmtree(unfinished, ignore_errors=True)
         runner = self._algorithm.env_runner
         assert isinstance(runner, ExternalEnvRunner)
-        self._store.publish(runner.policy_file(self._progress()))
+        self._store.publish(runner.policies(self._progress())[0])
 
     def _restored(self) -> Algorithm:
         """The algorithm as it was saved; anew if it was not, or what was saved is broken."""
@@ -141,10 +149,17 @@ def run(config: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us as well
     os.nice(10)  # whoever decides goes first
     torch.set_num_threads(1)
+    session.quiet()
+    program = read(config)
+    try:
+        learned = configured(program, json.loads(os.environ[ENVIRONMENT]))
+    except ValueError as error:
+        print(f"error: {config}: {error}", file=sys.stderr)
+        sys.exit(UNFIT)
     session.start(1)
     # Not before: Ray takes the signal for itself as it starts.
     signal.signal(signal.SIGTERM, lambda *_: env_runner.ending.set())
-    Learner(read(config), json.loads(os.environ[ENVIRONMENT])).run()
+    Learner(program, learned).run()
 
 
 if __name__ == "__main__":

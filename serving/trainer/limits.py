@@ -4,27 +4,27 @@ Policies of on-policy algorithms learn from their own steps. While one learns, c
 the version that it learns from, so steps are one version behind as a rule, and two if they waited
 in a client meanwhile, which PPO bears; a queue of half a batch sees to it that they are rarely
 more. APPO and IMPALA correct for what is older. A replay takes all.
+
+ALGORITHMS are RLlib's; those of `marlserve.policies` are on-policy, or have a replay. Contextual
+bandits explore by what their learners know, so that no client can play them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
-from gymnasium.spaces import Box
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from marlserve.envs import checks
-from marlserve.policies.export.spaces import ActionSpace
-from marlserve.serving.wire.contract import Contract
+from marlserve.policies.training.bandit_config import BanditConfig
+from marlserve.policies.training.base import PolicyConfig
+from marlserve.policies.training.on_policy_config import OnPolicyConfig
+from marlserve.serving.wire.contract import COLUMNS, Contract
+from marlserve.serving.wire.seats import Seat
 
-# By the name of the algorithm: versions that steps may be behind, and whether log-probabilities
-# are learned from.
-ALGORITHMS = {
-    "PPO": (2.0, True),
-    "APPO": (10.0, True),
-    "IMPALA": (10.0, True),
-    "DQN": (inf, False),
-    "SAC": (inf, False),
-}
+# By RLlib's name of the algorithm: versions that steps may be behind.
+ALGORITHMS = {"PPO": 2.0, "APPO": 10.0, "IMPALA": 10.0, "DQN": inf, "SAC": inf}
+_ON_POLICY = 2.0  # of ours
 _REPLAY_FRAGMENT, _REPLAY_QUEUE, _REPLAY_EVERY_S = 32, 4_000, 0.2
 
 
@@ -34,7 +34,8 @@ class Limits:
 
     Attributes:
         most_staleness: versions that steps may be behind.
-        keeps_choice: whether log-probabilities and outputs are learned from.
+        columns: what is learned from beside what every algorithm learns from; on-policy ones learn
+            from something.
         capacity_steps: of the queue.
         most_steps: of a fragment.
         fragment_steps: that a runner samples at once; 0: what the config says.
@@ -45,7 +46,7 @@ class Limits:
     """
 
     most_staleness: float
-    keeps_choice: bool
+    columns: tuple[str, ...]
     capacity_steps: int
     most_steps: int = 1_000
     fragment_steps: int = 0
@@ -63,34 +64,56 @@ class Limits:
         """What suits the algorithm of this config.
 
         Raises:
-            ValueError: if it is none of ALGORITHMS.
+            ValueError: if it is none of ALGORITHMS, and none of ours that can be played here.
         """
+        if isinstance(config, PolicyConfig):
+            return cls._of_ours(config)
         name = config.algo_class.__name__
         if name not in ALGORITHMS:
             raise ValueError(f"the algorithm is {name}; allowed are {sorted(ALGORITHMS)}")
-        most_staleness, keeps_choice = ALGORITHMS[name]
-        if keeps_choice:
-            return cls(most_staleness, True, max(config.total_train_batch_size // 2, 1))
+        if ALGORITHMS[name] < inf:
+            return cls(ALGORITHMS[name], COLUMNS, max(config.total_train_batch_size // 2, 1))
         return cls(
-            most_staleness,
-            False,
+            inf,
+            (),
             _REPLAY_QUEUE,
             fragment_steps=_REPLAY_FRAGMENT,
             publish_every_s=_REPLAY_EVERY_S,
         )
 
-    def contract(self, policy: str, observation_space: Box, action_space: ActionSpace) -> Contract:
+    @classmethod
+    def _of_ours(cls, config: PolicyConfig) -> "Limits":
+        if isinstance(config, BanditConfig):
+            raise ValueError(
+                f"{config.algo_class.__name__} explores by what its learner knows, and no client "
+                "can; the other algorithms can be played by clients"
+            )
+        if isinstance(config, OnPolicyConfig):
+            steps = sample_steps(config)
+            return cls(_ON_POLICY, COLUMNS[:1], max(steps * max(config.num_env_runners, 1) // 2, 1))
+        most_steps = config.sequence_length if getattr(config, "use_gru", False) else 1_000
+        more = {"most_steps": most_steps, "publish_every_s": _REPLAY_EVERY_S}
+        return cls(inf, (), _REPLAY_QUEUE, **more)  # type: ignore[arg-type]
+
+    def contract(self, policy: str, seats: Mapping[str, Seat], state_size: int = 0) -> Contract:
         """What clients are held to.
 
         Raises:
-            ValueError: for other spaces than a `Contract` allows.
+            ValueError: for what a `Contract` does not allow.
         """
         return Contract(
             policy,
-            observation_space,
-            action_space,
-            self.keeps_choice,
+            seats,
+            bool(self.columns),
             self.most_staleness,
+            self.columns,
+            state_size,
             self.most_steps,
             self.capacity_steps,
         )
+
+
+def sample_steps(config: PolicyConfig) -> int:
+    """Steps that an env runner samples at once, for one of our algorithms: as many as all copies of
+    an environment would take."""
+    return config.get_rollout_fragment_length(1) * config.num_envs_per_env_runner

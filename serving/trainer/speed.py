@@ -38,7 +38,7 @@ from marlserve.policies import session
 from marlserve.serving.client.agent import Agent
 from marlserve.serving.client.settings import ClientSettings
 from marlserve.serving.trainer.algorithms import config_of
-from marlserve.serving.trainer.env_runner import external
+from marlserve.serving.trainer.external import external
 from marlserve.serving.trainer.front import Front, FrontSettings
 from marlserve.serving.wire.program import Program
 

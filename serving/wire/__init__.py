@@ -8,7 +8,8 @@
 
 - `arrays`: numpy's arrays as messages, and back
 - `steps`: what a fragment of an episode holds, as columns
-- `contract`: which spaces, how much, how old: what a trainer takes, and what a fragment is held to
-- `policy_parts`: a policy file, in parts
+- `contract`: how much, how old: what a trainer takes, and what a fragment is held to; `seats`: what
+  each agent sees and does
+- `policy_parts`: a policy file, in parts; `policy_diff`: what changed of one
 - `channels`: addresses, tokens, certificates and sizes, of both sides
 """

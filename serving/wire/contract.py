@@ -6,24 +6,24 @@ shape, length and range, and every number is finite.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
 import numpy as np
-from gymnasium.spaces import Box
 
 from marlserve.envs import checks
-from marlserve.policies.export import spaces
-from marlserve.policies.export.spaces import ActionSpace, Choices, actions_of
+from marlserve.policies.export.network import ANYONE
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.arrays import array_of
+from marlserve.serving.wire.seats import Seat
 from marlserve.serving.wire.steps import Steps
 
 PROTOCOL = 1
+COLUMNS = ("log_probabilities", "outputs")  # what may be asked for
 _LONGEST_NAME = 200
-_LARGEST = 1e9  # of a reward, either way
-_TOLERANCE = 1e-4  # by which rounding may carry a log-probability beyond 0
+_MOST_SEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -32,63 +32,71 @@ class Contract:
 
     Attributes:
         policy: its name.
+        seats: by the name of the agent, those that play together in an episode; or one for ANYONE,
+            and then agents live through episodes of their own.
         on_policy: whether a fragment has one version throughout.
         most_staleness: versions that a fragment may be behind; inf for any.
+        columns: of COLUMNS, what is asked for.
+        state_size: numbers of the state of all agents together; 0: there is none.
         most_steps: T, at most.
         capacity_steps: of the queue.
 
     Raises:
-        ValueError: on construction, for anything else than a Box that is observed and one or
-            several choices that are made, and for numbers out of range.
+        ValueError: on construction, for a bad name, no seats, unknown columns, and numbers out of
+            range.
     """
 
     policy: str
-    observation_space: Box
-    action_space: ActionSpace
+    seats: Mapping[str, Seat]
     on_policy: bool
     most_staleness: float
+    columns: tuple[str, ...] = ()
+    state_size: int = 0
     most_steps: int = 1_000
     capacity_steps: int = 4_000
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.policy) <= _LONGEST_NAME:
-            raise ValueError(f"policy is {self.policy!r}; allowed are 1 to {_LONGEST_NAME} letters")
-        spaces.to_json(self.observation_space)  # or it says what is allowed
-        spaces.to_json(self.action_space)
-        if not isinstance(self.observation_space, Box):
-            raise ValueError(f"the observation space is {self.observation_space}; it must be a Box")
-        actions = actions_of(self.action_space)
-        if not isinstance(actions, Choices) or actions.start.any():
+        for name in (self.policy, *self.seats):
+            if not 0 < len(name) <= _LONGEST_NAME:
+                raise ValueError(f"a name is {name!r}; allowed are 1 to {_LONGEST_NAME} letters")
+        most = 1 if self.is_for_anyone else _MOST_SEATS
+        if not 0 < len(self.seats) <= most:
             raise ValueError(
-                f"the action space is {self.action_space}; allowed are Discrete and MultiDiscrete "
-                "of one axis that start at 0"
+                f"there are seats for {list(self.seats)[:10]}; allowed are 1 to {_MOST_SEATS} "
+                f"agents, or {ANYONE!r} alone"
             )
+        if unknown := sorted(set(self.columns) - set(COLUMNS)):
+            raise ValueError(f"columns are {unknown}; allowed are {COLUMNS}")
         checks.number(self, "most_staleness", 0, inf)
+        checks.whole(self, "state_size", 0, 10_000_000)
         checks.whole(self, "most_steps", 1, 1_000_000)
         checks.whole(self, "capacity_steps", 1, 1_000_000_000)
 
-    @cached_property
-    def spaces_hash(self) -> str:
-        """Of both spaces: who has another one speaks of other things."""
-        both = [spaces.to_json(self.observation_space), spaces.to_json(self.action_space)]
-        return hashlib.sha256(json.dumps(both, sort_keys=True).encode()).hexdigest()
+    @property
+    def is_for_anyone(self) -> bool:
+        """Whether there is one seat, which any agent may take."""
+        return ANYONE in self.seats
 
     @cached_property
-    def _actions(self) -> Choices:
-        return actions_of(self.action_space)  # type: ignore[return-value]
+    def spaces_hash(self) -> str:
+        """Of all spaces: who has another one speaks of other things."""
+        seats = {agent: replace(seat, memory_size=0) for agent, seat in self.seats.items()}
+        told = [str(seat.message(agent)) for agent, seat in seats.items()]
+        return hashlib.sha256(json.dumps([*told, self.state_size]).encode()).hexdigest()
 
     def message(self) -> pb.Contract:
         """As it is told."""
         is_limited = self.most_staleness < inf
         return pb.Contract(
             policy=self.policy,
-            observation_space=json.dumps(spaces.to_json(self.observation_space)),
-            action_space=json.dumps(spaces.to_json(self.action_space)),
+            seats=[seat.message(agent) for agent, seat in self.seats.items()],
+            state_size=self.state_size,
             on_policy=self.on_policy,
             most_staleness=int(self.most_staleness) if is_limited else 0,
             any_staleness=not is_limited,
             most_steps=self.most_steps,
             capacity_steps=self.capacity_steps,
+            columns=self.columns,
         )
 
     @classmethod
@@ -98,15 +106,13 @@ class Contract:
         Raises:
             ValueError: if it does not fit together.
         """
-        observation_space = spaces.from_json(json.loads(message.observation_space))
-        if not isinstance(observation_space, Box):
-            raise ValueError(f"the observation space is {observation_space}; it must be a Box")
         return cls(
             message.policy,
-            observation_space,
-            spaces.from_json(json.loads(message.action_space)),
+            {seat.agent: Seat.told(seat) for seat in message.seats},
             message.on_policy,
             inf if message.any_staleness else message.most_staleness,
+            tuple(message.columns),
+            message.state_size,
             message.most_steps,
             message.capacity_steps,
         )
@@ -117,25 +123,9 @@ class Contract:
         Raises:
             ValueError: for what the module says.
         """
-        space, choices = self.observation_space, self._actions
-        count = message.rewards.shape[0] if message.rewards.shape else 0
+        count = message.versions.shape[0] if message.versions.shape else 0
         if not 1 <= count <= self.most_steps:
             raise ValueError(f"there are {count} steps; allowed are 1 to {self.most_steps}")
-        seen = array_of(
-            message.observations, "observations", (count + 1, *space.shape), str(space.dtype)
-        )
-        if not ((seen >= space.low) & (seen <= space.high)).all():
-            raise ValueError(f"observations are outside of {space}")
-        actions = array_of(message.actions, "actions", (count, *choices.shape), "int64")
-        if ((actions < 0) | (actions >= choices.legal.sum(-1).reshape(choices.shape))).any():
-            raise ValueError(f"actions are outside of {self.action_space}")
-        rewards = array_of(message.rewards, "rewards", (count,), "float32")
-        if np.abs(rewards).max() > _LARGEST or not abs(message.return_before) <= 1e6 * _LARGEST:
-            raise ValueError(f"rewards are beyond {_LARGEST:g}")
-        chances = array_of(message.log_probabilities, "log-probabilities", (count,), "float32")
-        if (chances > _TOLERANCE).any():
-            raise ValueError("log-probabilities are above 0")
-        outputs = array_of(message.outputs, "outputs", (count, choices.legal.size), "float32")
         versions = array_of(message.versions, "versions", (count,), "int64")
         if versions[0] < 1 or (np.diff(versions) < 0).any():
             raise ValueError("versions are less than 1, or go back")
@@ -149,6 +139,19 @@ class Contract:
                 raise ValueError(f"{name} has {len(text)} letters; allowed are {_LONGEST_NAME}")
         if message.ending not in pb.Ending.values():
             raise ValueError(f"ending is {message.ending}; allowed are {pb.Ending.values()}")
-        where = message.agent, message.episode, message.first_step, message.return_before
-        how = actions, rewards, chances, outputs, versions, times_s
-        return Steps(*where, message.ending, message.run, seen, *how, message.session)
+        if len(message.parts) != len(self.seats):
+            raise ValueError(f"there are {len(message.parts)} parts of {len(self.seats)} agents")
+        parts = []
+        for (agent, seat), part in zip(self.seats.items(), message.parts, strict=True):
+            try:
+                parts.append(seat.part_of(part, count, self.columns))
+            except ValueError as error:
+                raise ValueError(f"agent {agent!r}: {error}") from error
+        if max(map(len, parts)) != count:
+            raise ValueError(f"nobody acts in the last of {count} steps")
+        states = None
+        if self.state_size:
+            shape = count + 1, self.state_size
+            states = array_of(message.states, "states", shape, "float32")
+        where = message.agent, message.episode, message.first_step, message.ending, message.run
+        return Steps(*where, versions, times_s, tuple(parts), states, message.session)

@@ -8,13 +8,15 @@
       "train_server_address": "localhost:50051",
       "send_frequency": 10,                      trajectories that are sent together
       "max_traj_length": 1000,                   steps; longer episodes are sent in parts
-      "act_limit": 1.0                           of numbers as actions, which there are none
+      "act_limit": 1.0                           of numbers as actions, which td3 plays
     }
 
 All but `client_id` may be left out. Beyond that there are the fields of `Program`: `token`, `ca`,
-`certificate` and `key` for connections beyond this machine, `observation_space` and `action_space`
-in place of `input_size` and `act_dim`, where the trainer saves itself (`folder`), and how a client
-behaves (see `client.settings`). Unknown keys are errors.
+`certificate` and `key` for connections beyond this machine; who observes and plays what
+(`observation_space`, `action_space`, `action_masks`, `agents`, `policies`; see
+`trainer.program_spaces`) and `state_size`, the numbers of a state of all agents, for qmix; where
+the trainer saves itself (`folder`), after how long without clients it sleeps until one comes
+(`idle_after_s`), and how a client behaves (see `client.settings`). Unknown keys are errors.
 """
 
 import json
@@ -48,12 +50,17 @@ class Program:
     send_frequency: int = 1
     observation_space: dict[str, Any] | None = None
     action_space: dict[str, Any] | None = None
+    action_masks: bool = False
+    agents: dict[str, str] | None = None
+    policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    state_size: int = 0
     token: str = field(default="", repr=False)
     ca: str = ""
     certificate: str = ""
     key: str = ""
     folder: str = ""
     save_every_s: float = 60.0
+    idle_after_s: float = 3_600.0
     buffer_steps: int = 20_000
     when_full: str = "drop"
     spill_folder: str | None = None
@@ -71,8 +78,17 @@ class Program:
         checks.kind(self, "algorithm_parameters", dict)
         checks.number(self, "act_limit", 0.0, inf)
         checks.whole(self, "max_traj_length", 1, 1_000_000)
+        checks.kind(self, "action_masks", bool)
+        checks.kind(self, "policies", dict)
+        checks.whole(self, "state_size", 0, 10_000_000)
+        if self.agents is not None:
+            good = isinstance(self.agents, dict) and all(
+                isinstance(name, str) and name for pair in self.agents.items() for name in pair
+            )
+            checks.require(self, "agents", good and bool(self.agents), "{agent: policy}, or null")
         checks.choice(self, "type", ("", *TYPES))
         checks.number(self, "save_every_s", 0.1, 1e7)
+        checks.number(self, "idle_after_s", 1.0, inf)
 
 
 def read(path: str | Path) -> Program:

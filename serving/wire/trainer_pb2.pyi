@@ -48,38 +48,50 @@ class Array(_message.Message):
     def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Fragment(_message.Message):
-    __slots__ = ("number", "agent", "episode", "first_step", "return_before", "ending", "run", "observations", "actions", "rewards", "log_probabilities", "outputs", "versions", "times_s", "session")
+    __slots__ = ("number", "agent", "episode", "first_step", "ending", "run", "versions", "times_s", "states", "parts", "session")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPISODE_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
-    RETURN_BEFORE_FIELD_NUMBER: _ClassVar[int]
     ENDING_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
-    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
-    ACTIONS_FIELD_NUMBER: _ClassVar[int]
-    REWARDS_FIELD_NUMBER: _ClassVar[int]
-    LOG_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
-    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     TIMES_S_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     number: int
     agent: str
     episode: int
     first_step: int
-    return_before: float
     ending: Ending
     run: str
+    versions: Array
+    times_s: Array
+    states: Array
+    parts: _containers.RepeatedCompositeFieldContainer[Part]
+    session: str
+    def __init__(self, number: _Optional[int] = ..., agent: _Optional[str] = ..., episode: _Optional[int] = ..., first_step: _Optional[int] = ..., ending: _Optional[_Union[Ending, str]] = ..., run: _Optional[str] = ..., versions: _Optional[_Union[Array, _Mapping]] = ..., times_s: _Optional[_Union[Array, _Mapping]] = ..., states: _Optional[_Union[Array, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., session: _Optional[str] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("return_before", "observations", "masks", "actions", "rewards", "log_probabilities", "outputs", "memory")
+    RETURN_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    REWARDS_FIELD_NUMBER: _ClassVar[int]
+    LOG_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    return_before: float
     observations: Array
+    masks: Array
     actions: Array
     rewards: Array
     log_probabilities: Array
     outputs: Array
-    versions: Array
-    times_s: Array
-    session: str
-    def __init__(self, number: _Optional[int] = ..., agent: _Optional[str] = ..., episode: _Optional[int] = ..., first_step: _Optional[int] = ..., return_before: _Optional[float] = ..., ending: _Optional[_Union[Ending, str]] = ..., run: _Optional[str] = ..., observations: _Optional[_Union[Array, _Mapping]] = ..., actions: _Optional[_Union[Array, _Mapping]] = ..., rewards: _Optional[_Union[Array, _Mapping]] = ..., log_probabilities: _Optional[_Union[Array, _Mapping]] = ..., outputs: _Optional[_Union[Array, _Mapping]] = ..., versions: _Optional[_Union[Array, _Mapping]] = ..., times_s: _Optional[_Union[Array, _Mapping]] = ..., session: _Optional[str] = ...) -> None: ...
+    memory: Array
+    def __init__(self, return_before: _Optional[float] = ..., observations: _Optional[_Union[Array, _Mapping]] = ..., masks: _Optional[_Union[Array, _Mapping]] = ..., actions: _Optional[_Union[Array, _Mapping]] = ..., rewards: _Optional[_Union[Array, _Mapping]] = ..., log_probabilities: _Optional[_Union[Array, _Mapping]] = ..., outputs: _Optional[_Union[Array, _Mapping]] = ..., memory: _Optional[_Union[Array, _Mapping]] = ...) -> None: ...
 
 class HelloRequest(_message.Message):
     __slots__ = ("protocol", "client_id", "session", "policy", "spaces_hash")
@@ -104,24 +116,40 @@ class Welcome(_message.Message):
     def __init__(self, contract: _Optional[_Union[Contract, _Mapping]] = ..., run: _Optional[str] = ...) -> None: ...
 
 class Contract(_message.Message):
-    __slots__ = ("policy", "observation_space", "action_space", "on_policy", "most_staleness", "any_staleness", "most_steps", "capacity_steps")
+    __slots__ = ("policy", "seats", "state_size", "on_policy", "most_staleness", "any_staleness", "most_steps", "capacity_steps", "columns")
     POLICY_FIELD_NUMBER: _ClassVar[int]
-    OBSERVATION_SPACE_FIELD_NUMBER: _ClassVar[int]
-    ACTION_SPACE_FIELD_NUMBER: _ClassVar[int]
+    SEATS_FIELD_NUMBER: _ClassVar[int]
+    STATE_SIZE_FIELD_NUMBER: _ClassVar[int]
     ON_POLICY_FIELD_NUMBER: _ClassVar[int]
     MOST_STALENESS_FIELD_NUMBER: _ClassVar[int]
     ANY_STALENESS_FIELD_NUMBER: _ClassVar[int]
     MOST_STEPS_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_STEPS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     policy: str
-    observation_space: str
-    action_space: str
+    seats: _containers.RepeatedCompositeFieldContainer[Seat]
+    state_size: int
     on_policy: bool
     most_staleness: int
     any_staleness: bool
     most_steps: int
     capacity_steps: int
-    def __init__(self, policy: _Optional[str] = ..., observation_space: _Optional[str] = ..., action_space: _Optional[str] = ..., on_policy: _Optional[bool] = ..., most_staleness: _Optional[int] = ..., any_staleness: _Optional[bool] = ..., most_steps: _Optional[int] = ..., capacity_steps: _Optional[int] = ...) -> None: ...
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy: _Optional[str] = ..., seats: _Optional[_Iterable[_Union[Seat, _Mapping]]] = ..., state_size: _Optional[int] = ..., on_policy: _Optional[bool] = ..., most_staleness: _Optional[int] = ..., any_staleness: _Optional[bool] = ..., most_steps: _Optional[int] = ..., capacity_steps: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Seat(_message.Message):
+    __slots__ = ("agent", "observation_space", "action_space", "masked", "memory_size")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_SPACE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_SPACE_FIELD_NUMBER: _ClassVar[int]
+    MASKED_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SIZE_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    observation_space: str
+    action_space: str
+    masked: bool
+    memory_size: int
+    def __init__(self, agent: _Optional[str] = ..., observation_space: _Optional[str] = ..., action_space: _Optional[str] = ..., masked: _Optional[bool] = ..., memory_size: _Optional[int] = ...) -> None: ...
 
 class OfferReply(_message.Message):
     __slots__ = ("run",)
@@ -205,28 +233,60 @@ class PolicyPart(_message.Message):
     def __init__(self, head: _Optional[_Union[PolicyHead, _Mapping]] = ..., weights: _Optional[bytes] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class PolicyHead(_message.Message):
-    __slots__ = ("run", "version", "manifest", "epsilon")
+    __slots__ = ("run", "version", "manifest", "epsilon", "noises", "since_version")
+    class NoisesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Noise
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
     RUN_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
+    NOISES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_VERSION_FIELD_NUMBER: _ClassVar[int]
     run: str
     version: int
     manifest: bytes
     epsilon: float
-    def __init__(self, run: _Optional[str] = ..., version: _Optional[int] = ..., manifest: _Optional[bytes] = ..., epsilon: _Optional[float] = ...) -> None: ...
+    noises: _containers.MessageMap[str, Noise]
+    since_version: int
+    def __init__(self, run: _Optional[str] = ..., version: _Optional[int] = ..., manifest: _Optional[bytes] = ..., epsilon: _Optional[float] = ..., noises: _Optional[_Mapping[str, Noise]] = ..., since_version: _Optional[int] = ...) -> None: ...
+
+class Noise(_message.Message):
+    __slots__ = ("mean", "log_deviation", "log_deviations", "squash")
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    LOG_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    LOG_DEVIATIONS_FIELD_NUMBER: _ClassVar[int]
+    SQUASH_FIELD_NUMBER: _ClassVar[int]
+    mean: str
+    log_deviation: str
+    log_deviations: _containers.RepeatedScalarFieldContainer[float]
+    squash: str
+    def __init__(self, mean: _Optional[str] = ..., log_deviation: _Optional[str] = ..., log_deviations: _Optional[_Iterable[float]] = ..., squash: _Optional[str] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("policy", "manifest", "weights", "epsilon")
+    __slots__ = ("policy", "manifest", "weights", "epsilon", "noises")
+    class NoisesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Noise
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
     POLICY_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
+    NOISES_FIELD_NUMBER: _ClassVar[int]
     policy: str
     manifest: bytes
     weights: bytes
     epsilon: float
-    def __init__(self, policy: _Optional[str] = ..., manifest: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., epsilon: _Optional[float] = ...) -> None: ...
+    noises: _containers.MessageMap[str, Noise]
+    def __init__(self, policy: _Optional[str] = ..., manifest: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., epsilon: _Optional[float] = ..., noises: _Optional[_Mapping[str, Noise]] = ...) -> None: ...
 
 class PublishReply(_message.Message):
     __slots__ = ("version",)

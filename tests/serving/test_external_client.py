@@ -25,14 +25,14 @@ def test_what_is_lived_through_arrives(agent, inlet):
     agent.end(truncated=True, observation=np.ones(4))
     agent.close()
     first, second = everything(inlet)
-    np.testing.assert_array_equal(first.observations[:, 0], [0, 1, 2, 2])
-    np.testing.assert_array_equal(first.actions, [2, 2, 2])
-    np.testing.assert_array_equal(first.rewards, [10, 11, 12])
-    np.testing.assert_array_equal(first.outputs, [[0, 1, 2]] * 3)
+    np.testing.assert_array_equal(first.only.observations[:, 0], [0, 1, 2, 2])
+    np.testing.assert_array_equal(first.only.actions, [2, 2, 2])
+    np.testing.assert_array_equal(first.only.rewards, [10, 11, 12])
+    np.testing.assert_array_equal(first.only.outputs, [[0, 1, 2]] * 3)
     np.testing.assert_array_equal(first.versions, [1, 1, 1])
     assert (first.ending, second.ending) == (TERMINATED, TRUNCATED)
-    assert (first.first_step, first.return_before, first.agent) == (0, 0.0, "agent")
-    np.testing.assert_array_equal(second.observations[-1], np.ones(4))
+    assert (first.first_step, first.only.return_before, first.agent) == (0, 0.0, "agent")
+    np.testing.assert_array_equal(second.only.observations[-1], np.ones(4))
     assert first.episode != second.episode
     assert (agent.link.sent, agent.outbox.lost.total()) == (4, 0)
 
@@ -43,7 +43,7 @@ def test_a_truncated_episode_without_its_last_observation_lacks_its_last_step(ag
     agent.end(truncated=True)
     agent.close()
     (only,) = everything(inlet)
-    np.testing.assert_array_equal(only.observations[:, 0], [0, 1, 2])
+    np.testing.assert_array_equal(only.only.observations[:, 0], [0, 1, 2])
     assert (len(only), only.ending) == (2, TRUNCATED)
 
 
@@ -52,14 +52,14 @@ def test_long_episodes_are_sent_in_parts(front, inlet):
         assert agent.wait_for_policy(60)
         play(agent, episodes=1, length=10)
     parts = everything(inlet)
-    assert [(len(x), x.first_step, x.return_before) for x in parts] == [
+    assert [(len(x), x.first_step, x.only.return_before) for x in parts] == [
         (4, 0, 0.0),
         (4, 4, 4.0),
         (2, 8, 8.0),
     ]
     assert [x.ending for x in parts] == [GOES_ON, GOES_ON, TERMINATED]
     assert len({x.episode for x in parts}) == 1
-    np.testing.assert_array_equal(parts[0].observations[-1], parts[1].observations[0])
+    np.testing.assert_array_equal(parts[0].only.observations[-1], parts[1].only.observations[0])
 
 
 def test_newer_policies_are_played_at_once(agent, inlet):
@@ -88,7 +88,7 @@ def test_of_an_on_policy_learner_a_newer_policy_begins_a_fragment(front):
     first, second = everything(inlet)
     assert (first.versions.tolist(), second.versions.tolist()) == ([1], [2])
     assert (first.ending, second.first_step) == (GOES_ON, 1)
-    np.testing.assert_array_equal(first.observations[-1], second.observations[0])
+    np.testing.assert_array_equal(first.only.observations[-1], second.only.observations[0])
 
 
 def test_rewards_may_come_late(front, inlet):
@@ -102,7 +102,7 @@ def test_rewards_may_come_late(front, inlet):
         decisions[2].reward(7.0)
         decisions[2].reward(3.0)  # in place of what was said before
         (only,) = inlet.take(3, 60.0)
-        np.testing.assert_array_equal(only.rewards, [1, 2, 3])
+        np.testing.assert_array_equal(only.only.rewards, [1, 2, 3])
         until(lambda: not agent.books.open)
         assert not decisions[0].reward(1.0)
         assert not agent.reward(decisions[1].id, 2.0)
@@ -117,7 +117,7 @@ def test_rewards_that_never_come_are_the_default(front, inlet):
         agent.act(SEEN)
         agent.end(terminated=True)
         (only,) = inlet.take(2, 60.0)
-    np.testing.assert_array_equal(only.rewards, [1, -5])
+    np.testing.assert_array_equal(only.only.rewards, [1, -5])
     assert agent.outbox.defaulted == 1
 
 
@@ -146,8 +146,8 @@ def test_several_agents_and_episodes_side_by_side(front, inlet):
             side.end(terminated=True)
     got = {x.agent: x for x in everything(inlet)}
     assert sorted(got) == ["left", "right"]
-    np.testing.assert_array_equal(got["left"].observations, np.zeros((3, 4)))
-    np.testing.assert_array_equal(got["right"].observations, np.ones((3, 4)))
+    np.testing.assert_array_equal(got["left"].only.observations, np.zeros((3, 4)))
+    np.testing.assert_array_equal(got["right"].only.observations, np.ones((3, 4)))
 
 
 def test_bad_observations_and_rewards_are_refused_here(agent):
@@ -178,16 +178,17 @@ def test_actions_are_drawn_with_the_chance_that_is_said(evaluator, outputs):
     values = np.array([0.3, -1.0, 1.2])
     manifest, weights = file.encoded(policy(values, outputs))
     playing = Playing(Published("run", 1, manifest, weights, 0.3), evaluator)
-    np.testing.assert_allclose(playing.outputs(SEEN), [values], rtol=1e-6)
     random = Random(0)
-    drawn = [playing.choose(playing.outputs(SEEN), random) for _ in range(6_000)]
+    drawn = [playing.choose("agent", SEEN, None, None, random) for _ in range(6_000)]
+    np.testing.assert_allclose(drawn[0].outputs, values, rtol=1e-6)
     if outputs == "logits":
         best = np.exp(values) / np.exp(values).sum()
     else:
         best = np.array([0.0, 0.0, 1.0])
     expected = 0.7 * best + 0.1
-    counts = np.bincount([action[0] for action, _ in drawn], minlength=3)
+    counts = np.bincount([choice.told for choice in drawn], minlength=3)
     deviations = np.sqrt(6_000 * expected * (1.0 - expected))
     assert (np.abs(counts - 6_000 * expected) < 4.0 * deviations).all()
-    for action, chance in drawn[:50]:
-        assert chance == pytest.approx(np.log(expected[action[0]]), rel=1e-5)
+    for choice in drawn[:50]:
+        assert choice.action == [choice.told]
+        assert choice.log_probability == pytest.approx(np.log(expected[choice.told]), rel=1e-5)

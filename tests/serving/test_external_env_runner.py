@@ -23,9 +23,12 @@ from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
 from marlserve.serving.trainer import env_runner
-from marlserve.serving.trainer.env_runner import Ended, external
+from marlserve.serving.trainer.env_runner import Ended
+from marlserve.serving.trainer.episode_runner import EpisodeRunner
 from marlserve.serving.trainer.episodes import Episodes
+from marlserve.serving.trainer.external import external
 from marlserve.serving.trainer.limits import Limits
+from marlserve.serving.wire.contract import COLUMNS
 from marlserve.serving.wire.steps import TERMINATED, TRUNCATED
 
 VECTOR, CHOICE = Box(-np.inf, np.inf, (4,), np.float32), Discrete(2)
@@ -48,20 +51,20 @@ def config_of(name: str, **training):
 
 
 def test_steps_become_chunks_of_episodes():
-    episodes = Episodes(contract(), keeps_choice=True)
+    episodes = Episodes(contract())
     first = episodes.episode(steps(3, version=4))
     second = episodes.episode(steps(2, first_step=3, ending=TERMINATED))
     assert (first.id_, len(first), first.t_started, first.is_done) == (second.id_, 3, 0, False)
     assert (len(second), second.t_started, second.is_terminated) == (2, 3, True)
-    np.testing.assert_array_equal(first.get_observations(), steps(3).observations)
-    np.testing.assert_array_equal(first.get_rewards(), steps(3).rewards)
+    np.testing.assert_array_equal(first.get_observations(), steps(3).only.observations)
+    np.testing.assert_array_equal(first.get_rewards(), steps(3).only.rewards)
     chances = first.get_extra_model_outputs(Columns.ACTION_LOGP)
-    np.testing.assert_array_equal(chances, steps(3).log_probabilities)
+    np.testing.assert_array_equal(chances, steps(3).only.log_probabilities)
     assert first.get_extra_model_outputs("weights_seq_no").tolist() == [4, 4, 4]
 
 
 def test_what_follows_a_gap_is_an_episode_by_itself():
-    episodes = Episodes(contract(), keeps_choice=False)
+    episodes = Episodes(contract())
     first = episodes.episode(steps(3))
     later = episodes.episode(steps(3, first_step=6))
     last = episodes.episode(steps(3, first_step=9, ending=TRUNCATED))
@@ -75,7 +78,7 @@ def test_what_follows_a_gap_is_an_episode_by_itself():
 
 
 def test_so_many_steps_as_are_asked_for():
-    episodes = Episodes(contract(), keeps_choice=False)
+    episodes = Episodes(contract())
     sent = [steps(3), steps(4, first_step=3)]
     assert [len(x) for x in episodes.cut(sent, 5)] == [3, 2]
     assert (episodes.left_steps, episodes.left_version) == (2, 1)
@@ -124,7 +127,7 @@ def test_other_modules_are_refused(config, what):
 
 
 def test_limits_suit_the_algorithm():
-    assert Limits.of(config_of("PPO")) == Limits(2.0, True, 50)
+    assert Limits.of(config_of("PPO")) == Limits(2.0, COLUMNS, 50)
     assert Limits.of(config_of("DQN")).most_staleness == inf
     with pytest.raises(ValueError, match="allowed are"):
         Limits.of(AlgorithmConfig(algo_class=Algorithm))
@@ -208,11 +211,11 @@ def test_algorithms_learn_from_programs_and_go_on_from_a_checkpoint(
 @pytest.mark.slow
 def test_a_sample_has_as_many_steps_as_the_config_says_and_ends(ray_session):
     with fronted() as front:
-        limits = Limits(1.0, True, 1_000, fragment_steps=7)
+        limits = Limits(1.0, COLUMNS, 1_000, fragment_steps=7)
         given = front.learner_config, "policy", SEEN, Discrete(3)
         config = external(config_of("PPO"), *given, limits)
-        runner = env_runner.ExternalEnvRunner(config=config, worker_index=0)
-        runner._publish()
+        runner = EpisodeRunner(config=config, worker_index=0)
+        runner.begin(random_actions=False)
         with agent_of(front) as agent:
             assert agent.wait_for_policy(60)
             play(agent, 4)  # 20 steps

@@ -1,6 +1,8 @@
 """What is lost between a program and its trainer, and why; and that nothing else is."""
 
 import threading
+from dataclasses import replace
+from math import inf
 
 import numpy as np
 from external_cases import (
@@ -15,6 +17,7 @@ from external_cases import (
     until,
 )
 
+from marlserve.policies.export import file
 from marlserve.serving.client.link import _PUSH_BYTES, _portions
 
 SEEN = np.zeros(4, np.float32)
@@ -122,6 +125,42 @@ def test_a_learner_finds_a_front_that_was_started_anew():
         front.intakes.clear()  # as a new one has none
         assert inlet.take(1, 0.1) == []
         assert front.intakes["policy"].newest_version == 1
+
+
+def test_a_policy_that_nobody_uses_is_forgotten_until_somebody_asks():
+    with fronted() as front:
+        inlet = inlet_of(front)
+        inlet.publish(policy(), 0.0)
+        assert front.heard_s("policy") == -inf
+        with agent_of(front) as agent:
+            assert agent.wait_for_policy(60)
+            play(agent, 1)
+            until(lambda: agent.link.sent == 5)
+        assert front.heard_s("policy") > 0.0
+        front.evict("policy")
+        until(lambda: "policy" in front.clients.asleep)
+        assert front.intakes == {}
+        assert front.clients.sessions == {}
+        with agent_of(front) as agent:
+            until(lambda: "policy" in front.clients.asked)
+            assert "is being started" in agent.link.trouble
+            inlet.publish(policy(), 0.0)  # as by whoever is started
+            assert agent.wait_for_policy(60)
+
+
+def test_clients_follow_what_changes(front, inlet):
+    """From version to version, and what is broken on the way is asked for anew."""
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        for version in range(2, 5):
+            inlet.publish(policy((float(version), 0.0, 0.0)), 0.0)
+            until(lambda version=version: agent.link.newest.version == version)
+            assert agent.act(SEEN).action == 0
+        other = file.encoded(policy((7.0, 7.0, 7.0)))[1]
+        agent.link._assembly.latest = replace(agent.link._assembly.latest, weights=other)
+        inlet.publish(policy((0.0, 5.0, 0.0)), 0.0)
+        until(lambda: agent.link.newest.version == 5)
+        assert agent.act(SEEN).action == 1
 
 
 def test_what_is_sent_twice_is_taken_once(front, inlet):

@@ -66,8 +66,11 @@ class Trainer:
         return [json.loads(x) for x in lines if x.startswith("{") and x.endswith("}")]
 
     def learner(self) -> int:
+        return self.learners()[0]
+
+    def learners(self) -> list[int]:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(path.read_text().split()[0])
+        return [int(each) for each in path.read_text().split()]
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -75,7 +78,8 @@ class Trainer:
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            os.kill(self.learner(), signal.SIGKILL)
+            for learner in self.learners():
+                os.kill(learner, signal.SIGKILL)
             self.process.kill()
 
 
@@ -135,7 +139,9 @@ def test_it_learns_is_killed_comes_back_and_ends_in_order(tmp_path):
 
 
 def test_a_program_by_rl4syss_names_with_dqn(tmp_path):
-    config = file_of(tmp_path, algorithm_name="DQN", type="offpolicy", send_frequency=2)
+    """When it has ended nobody uses the policy, so that its learner ends until somebody does."""
+    more = {"algorithm_name": "DQN", "type": "offpolicy", "send_frequency": 2, "idle_after_s": 10.0}
+    config = file_of(tmp_path, **more)
     trainer = Trainer(config)
     try:
         agent = RL4SysAgent(conf_path=str(config), debug=False)
@@ -153,6 +159,9 @@ def test_a_program_by_rl4syss_names_with_dqn(tmp_path):
         agent.close()
         assert agent.agent.link.newest.epsilon < 1.0
         assert agent.agent.outbox.lost.keys() <= {"unsent"}  # it was closed while it waited
+        until(lambda: not trainer.learners())
+        with Agent(client_settings(read(config))):
+            until(lambda: trainer.learners())
         assert trainer.end() == 0
     finally:
         trainer.kill()
@@ -164,4 +173,18 @@ def test_it_does_not_start_with_a_file_that_is_wrong(tmp_path):
     done = subprocess.run(command, text=True, capture_output=True, timeout=120)
     assert done.returncode == 1
     assert "unknown keys ['colour']; known are ['client_id', 'algorithm_name'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_ends_at_once_if_the_file_asks_for_what_cannot_work(tmp_path):
+    config = file_of(
+        tmp_path,
+        algorithm_name="qmix",
+        algorithm_parameters={"input_size": 4, "act_dim": 2},
+        type="",
+    )
+    command = [sys.executable, "-m", "marlserve.serving.trainer", "--config", str(config)]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert "QMIX learns from a state of all agents, and state_size is 0" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,29 +2,31 @@
 
 import subprocess
 import sys
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from external_cases import contract, policy, steps
+from external_cases import PLAYED, SEEN, contract, policy, steps
 from google.protobuf.message import DecodeError
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, MultiDiscrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marlserve.policies.export import file
+from marlserve.policies.export.noise import Noise
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.arrays import array_of, message_of
 from marlserve.serving.wire.contract import Contract
+from marlserve.serving.wire.policy_diff import applied, difference
 from marlserve.serving.wire.policy_parts import Assembly, Published
+from marlserve.serving.wire.seats import Seat
 from marlserve.serving.wire.steps import TERMINATED
 
 WIRE = Path(__file__).parents[2] / "serving/wire"
-COLUMNS = (
-    *("observations", "actions", "rewards", "log_probabilities", "outputs", "versions"),
-    "times_s",
-)
+SEAT = Seat(SEEN, PLAYED)
+COLUMNS = ("observations", "actions", "rewards", "log_probabilities", "outputs")  # of a part
 
 
 def test_generated_code_is_what_the_proto_says(tmp_path):
@@ -74,8 +76,10 @@ def test_fragments_come_out_as_they_went_in():
     assert message.number == 4
     got = contract().steps_of(message)
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(got, name), getattr(sent, name), err_msg=name)
-    assert (got.agent, got.episode, got.first_step, got.return_before) == ("a0", 1, 7, 2.5)
+        column, expected = getattr(got.only, name), getattr(sent.only, name)
+        np.testing.assert_array_equal(column, expected, err_msg=name)
+    assert (got.agent, got.episode, got.first_step, got.only.return_before) == ("a0", 1, 7, 2.5)
+    assert (got.versions.tolist(), got.times_s.tolist()) == ([3] * 5, [0, 1, 2, 3, 4])
     assert (got.run, got.ending, got.is_over) == ("run", TERMINATED, True)
 
 
@@ -84,16 +88,18 @@ def test_a_fragment_that_is_cut_goes_on_where_it_was():
     first, rest = whole.cut(2)
     assert (len(first), first.is_over, first.first_step) == (2, False, 10)
     assert (len(rest), rest.is_over, rest.first_step) == (3, True, 12)
-    assert rest.return_before == 3.0 + 0.0 + 1.0
-    np.testing.assert_array_equal(first.observations[-1], rest.observations[0])
+    assert rest.only.return_before == 3.0 + 0.0 + 1.0
+    assert rest.only.earned == whole.only.earned == 3.0 + 10.0
+    np.testing.assert_array_equal(first.only.observations[-1], rest.only.observations[0])
     for name in COLUMNS[1:]:
-        both = np.concatenate([getattr(first, name), getattr(rest, name)])
-        np.testing.assert_array_equal(both, getattr(whole, name))
+        both = np.concatenate([getattr(first.only, name), getattr(rest.only, name)])
+        np.testing.assert_array_equal(both, getattr(whole.only, name))
 
 
 WRONG = {
-    "5 steps": ({"rewards": np.zeros(5, np.float32)}, "observations have shape"),
-    "no steps": ({"rewards": np.zeros(0, np.float32)}, "there are 0 steps"),
+    "2 rewards": ({"rewards": np.zeros(2, np.float32)}, "observations have shape"),
+    "5 rewards": ({"rewards": np.zeros(5, np.float32)}, "there are 5 rewards in 3 steps"),
+    "no steps": ({"versions": np.zeros(0, np.int64)}, "there are 0 steps"),
     "too many": (vars(steps(11)), "there are 11 steps; allowed are 1 to 10"),
     "doubles": ({"observations": np.zeros((4, 4))}, "observations are float64"),
     "NaN seen": ({"observations": np.full((4, 4), np.nan, np.float32)}, "not finite"),
@@ -127,22 +133,10 @@ def test_of_an_on_policy_learner_a_fragment_has_one_version():
         contract(on_policy=True, most_staleness=1).steps_of(message)
 
 
-@pytest.mark.parametrize(
-    ("seen", "played", "what"),
-    [
-        (Discrete(3), Discrete(3), "must be a Box"),
-        (Box(0, 1), Box(0, 1), "allowed are Discrete and MultiDiscrete"),
-        (Box(0, 1), Discrete(3, start=1), "that start at 0"),
-    ],
-)
-def test_other_spaces_are_refused(seen, played, what):
-    with pytest.raises(ValueError, match=what):
-        Contract("policy", seen, played, False, 1.0)
-
-
 def test_a_contract_is_told_as_it_is():
     for limit in (2.0, float("inf")):
-        held_to = Contract("p", Box(-1, 1, (2, 3)), MultiDiscrete([2, 3]), True, limit, 7, 9)
+        seats = {"a": Seat(Box(-1, 1, (2, 3)), MultiDiscrete([2, 3]), True, 5), "b": SEAT}
+        held_to = Contract("p", seats, True, limit, ("outputs",), 8, 7, 9)
         told = Contract.of(pb.Contract.FromString(held_to.message().SerializeToString()))
         assert told == held_to
         assert told.spaces_hash == held_to.spaces_hash != contract().spaces_hash
@@ -150,13 +144,35 @@ def test_a_contract_is_told_as_it_is():
 
 def test_a_policy_comes_in_parts():
     weights = bytes(range(256)) * 3_000  # 768 KB
-    published = Published("run", 3, b"{}", weights, 0.25)
+    noises = {"q": Noise("m", "d", squash="tanh"), "r": Noise("m", "", (0.5, -1.0))}
+    published = Published("run", 3, b"{}", weights, 0.25, noises)
     parts = list(published.parts())
     assert len(parts) == 3
     assembly = Assembly()
     assert [assembly.add(part) for part in parts] == [None, None, published]
     with pytest.raises(ValueError, match="begins without its head"):
         assembly.add(parts[1])
+
+
+def test_of_a_policy_that_is_known_only_what_changed_is_sent():
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=20_000).astype(np.float32)
+    after = before + rng.normal(scale=1e-3, size=before.size).astype(np.float32)
+    old, new = (Published("run", v, b"{}", x.tobytes(), 0.0) for v, x in ((1, before), (2, after)))
+    changes = difference(old.weights, new.weights)
+    assert changes is not None
+    assert len(changes) < 0.8 * len(new.weights)
+    (part,) = new.parts(1, changes)
+    assert Assembly(old).add(part) == new
+    for other in (None, Published("another", 1, b"{}", old.weights, 0.0), new):
+        with pytest.raises(ValueError, match="version 1 is changed, and is not there"):
+            Assembly(other).add(part)
+    noise = rng.bytes(len(old.weights))
+    assert difference(old.weights, noise) is None  # which is not less than the whole
+    assert difference(old.weights, old.weights + bytes(4)) is None
+    for broken in (changes[:100], noise, zlib.compress(bytes(10)), zlib.compress(bytes(10**6))):
+        with pytest.raises(ValueError, match="what changed"):
+            applied(old.weights, broken)
 
 
 def test_a_policy_that_was_changed_on_the_way_is_refused():
@@ -177,8 +193,8 @@ def taken(fragment: pb.Fragment) -> None:
     except ValueError:
         return
     assert 1 <= len(got) <= 1_000
-    assert np.isfinite(got.rewards).all()
-    assert np.isfinite(got.observations).all()
+    assert np.isfinite(got.only.rewards).all()
+    assert np.isfinite(got.only.observations).all()
 
 
 @settings(max_examples=250)
@@ -210,17 +226,18 @@ def test_field_values_give_errors_and_no_crash(array, number, whole, text, real)
     """In a good fragment, any field is another one: 36 of them, 10,000 in all."""
 
     def changed(**fields) -> pb.Fragment:
-        message = pb.Fragment.FromString(GOOD_BYTES)
+        fragment = pb.Fragment.FromString(GOOD_BYTES)
         for name, value in fields.items():
+            message = fragment if hasattr(fragment, name) else fragment.parts[0]
             message.ClearField(name)
             if isinstance(value, pb.Array):
                 getattr(message, name).CopyFrom(value)
             else:
                 setattr(message, name, value)
-        return message
+        return fragment
 
-    for name in COLUMNS:
-        good = getattr(GOOD, name)
+    for name in (*COLUMNS, "versions", "times_s"):
+        good = getattr(GOOD if hasattr(GOOD, name) else GOOD.parts[0], name)
         dtype = pb.DType.Name(good.dtype).lower()
         numbers = np.full(good.shape, number if "float" in dtype else whole % 2**63)
         taken(changed(**{name: array}))

@@ -24,7 +24,10 @@ from pkgutil import walk_packages
 
 from marlserve import serving
 names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
-learns = ("limits", "algorithms", "two_rates", "episodes", "env_runner", "learner", "speed")
+learns = (
+    *("limits", "algorithms", "house_algorithms", "two_rates", "learner", "speed"),
+    *("external", "env_runner", "episode", "sequence_runner", "rows", "joint"),
+)
 needs_them = (
     *("marlserve.serving.training", "marlserve.serving.ray_router"),
     *(f"marlserve.serving.trainer.{name}" for name in learns),

@@ -14,8 +14,9 @@ from marlserve.serving.client.agent import Agent
 from marlserve.serving.client.settings import ClientSettings
 from marlserve.serving.trainer.front import Front, FrontSettings
 from marlserve.serving.trainer.inlet import Inlet
-from marlserve.serving.wire.contract import Contract
-from marlserve.serving.wire.steps import GOES_ON, Steps
+from marlserve.serving.wire.contract import COLUMNS, Contract
+from marlserve.serving.wire.seats import Seat
+from marlserve.serving.wire.steps import GOES_ON, Part, Steps
 
 PATIENCE_S = 60.0
 STEP_S = 0.5  # that a learner waits for steps
@@ -23,7 +24,8 @@ SEEN, PLAYED = Box(-9.0, 9.0, (4,), np.float32), Discrete(3)
 
 
 def contract(most_staleness: float = inf, on_policy: bool = False, **more) -> Contract:
-    return Contract("policy", SEEN, PLAYED, on_policy, most_staleness, **more)
+    given = {"seats": {"*": Seat(SEEN, PLAYED)}, "columns": COLUMNS} | more
+    return Contract("policy", on_policy=on_policy, most_staleness=most_staleness, **given)
 
 
 def policy(values=(0.0, 1.0, 2.0), outputs: str = "action values") -> PolicyFile:
@@ -38,20 +40,24 @@ def policy(values=(0.0, 1.0, 2.0), outputs: str = "action values") -> PolicyFile
 def steps(count: int = 3, run: str = "", version: int = 1, **changes) -> Steps:
     """A fragment that sees the number of the step, from 0 to 8 and again."""
     seen = (np.arange(count + 1) + changes.get("first_step", 0)) % 9
-    given = {
-        "agent": "agent",
-        "episode": 1,
-        "first_step": 0,
+    part = {
         "return_before": 0.0,
-        "ending": GOES_ON,
-        "run": run,
         "observations": np.repeat(seen.astype(np.float32)[:, None], 4, axis=1),
         "actions": np.arange(count) % 3,
         "rewards": np.arange(count, dtype=np.float32),
         "log_probabilities": np.full(count, -1.0, np.float32),
         "outputs": np.zeros((count, 3), np.float32),
+    }
+    own = {name: changes.pop(name) for name in list(changes) if name in part}
+    given = {
+        "agent": "agent",
+        "episode": 1,
+        "first_step": 0,
+        "ending": GOES_ON,
+        "run": run,
         "versions": np.full(count, version),
         "times_s": np.arange(count, dtype=np.float64),
+        "parts": (Part(**part | own),),
     }
     return Steps(**given | changes)
 

@@ -1,0 +1,134 @@
+"""An algorithm of RLlib, or one of ours, told to learn from programs under control.
+
+    with Front(FrontSettings()) as front:
+        config = external(
+            PPOConfig(), front.learner_config, "scheduler", observation_space, action_space
+        )
+        algo = config.build_algo()
+        algo.train()          # waits for clients of front.address
+
+`external_team` is for agents that act together, {agent: its spaces}; the config's policy mapping
+says who of them is played by which policy. An observation space of a Dict of "observation" and
+"action_mask" asks clients for masks. What cannot work is an error here, before anything starts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gymnasium.spaces import Space
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from marlserve.policies.export.network import ANYONE
+from marlserve.policies.export.spaces import Choices
+from marlserve.policies.training.base import PolicyConfig
+from marlserve.serving.trainer.episode_runner import EpisodeRunner, exported_alone
+from marlserve.serving.trainer.joint import Joint
+from marlserve.serving.trainer.limits import Limits
+from marlserve.serving.trainer.sequence_runner import SequenceRunner
+from marlserve.serving.wire.contract import Contract
+from marlserve.serving.wire.seats import Seat
+
+
+def external(
+    config: AlgorithmConfig,
+    learner_config: dict[str, Any],
+    policy: str,
+    observation_space: Space,
+    action_space: Space,
+    limits: Limits | None = None,
+) -> AlgorithmConfig:
+    """The config, told to learn from programs whose agents live through episodes of their own.
+
+    Args:
+        learner_config: `Front.learner_config`.
+        policy: the name that clients ask for.
+        limits: what is taken; by default what suits the algorithm.
+
+    Raises:
+        ValueError: as `external_team`.
+    """
+    spaces = {ANYONE: (observation_space, action_space)}
+    return external_team(config, learner_config, policy, spaces, 0, limits)
+
+
+def external_team(
+    config: AlgorithmConfig,
+    learner_config: dict[str, Any],
+    policy: str,
+    spaces: Mapping[str, tuple[Space, Space]],
+    state_size: int = 0,
+    limits: Limits | None = None,
+) -> AlgorithmConfig:
+    """The config, told to learn from programs whose agents act together in each step.
+
+    Args:
+        learner_config: `Front.learner_config`.
+        policy: the name that clients ask for.
+        spaces: {agent: what it observes and plays}; those of one policy have the same.
+        state_size: numbers of the state of all of them, for QMIX.
+        limits: what is taken; by default what suits the algorithm.
+
+    Raises:
+        ValueError: for an algorithm or a setting that no client can play, spaces that it cannot
+            play or a `Seat` cannot have, and what the config's own checks find.
+    """
+    limits = Limits.of(config) if limits is None else limits
+    seats = {agent: Seat.of(*both) for agent, both in spaces.items()}
+    if isinstance(config, PolicyConfig):
+        config.validate()
+        seats = _of_ours(config, seats, state_size)
+        config.env_runners(env_runner_cls=SequenceRunner)
+    else:
+        seat = _of_rllib(config, seats, state_size)
+        config.environment(observation_space=seat.observation_space, action_space=seat.action_space)
+        config.env_runners(env_runner_cls=EpisodeRunner)
+        exported_alone(config)
+        if limits.fragment_steps:
+            config.env_runners(rollout_fragment_length=limits.fragment_steps)
+    contract: Contract = limits.contract(policy, seats, state_size)
+    config.environment(env_config={**learner_config, "contract": contract, "limits": limits})
+    return config.env_runners(validate_env_runners_after_construction=False)
+
+
+def _of_ours(config: PolicyConfig, seats: dict[str, Seat], state_size: int) -> dict[str, Seat]:
+    """The seats, with what their networks remember."""
+    name = config.algo_class.__name__
+    if getattr(config, "coherence", 0.0):
+        raise ValueError(f"coherence is {config.coherence}; clients explore with 0 alone")
+    if config.needs_state and not state_size:
+        raise ValueError(
+            f"{name} learns from a state of all agents, and state_size is 0; give its size, or "
+            "another mixer"
+        )
+    if state_size and not config.needs_state:
+        raise ValueError(f"state_size is {state_size}; {name} learns from no state: it must be 0")
+    joint = Joint(config, seats, state_size)
+    module = joint.module()
+    joint.policies(module, {})  # or it says why it cannot be played
+    memory = joint.first_memory(module)
+    if memory is None:
+        return seats
+    has_memory = [
+        module[name].unwrapped().is_stateful()
+        for agent in range(len(seats))
+        for name, index in joint.groups.items()
+        if agent in index
+    ]
+    size = int(memory[0].size)
+    return {
+        agent: replace(seat, memory_size=size if remembers else 0)
+        for (agent, seat), remembers in zip(seats.items(), has_memory, strict=True)
+    }
+
+
+def _of_rllib(config: AlgorithmConfig, seats: dict[str, Seat], state_size: int) -> Seat:
+    name, ours = config.algo_class.__name__, "those of marlserve.policies do"
+    if list(seats) != [ANYONE] or config.is_multi_agent or state_size:
+        raise ValueError(f"RLlib's {name} learns here for one agent at a time; {ours} for several")
+    seat = seats[ANYONE]
+    if seat.masked:
+        raise ValueError(f"RLlib's {name} knows no action masks; {ours}")
+    if isinstance(seat.actions, Choices) and seat.actions.start.any():
+        raise ValueError(f"RLlib's {name} plays choices from 0 on, not {seat.action_space}; {ours}")
+    return seat

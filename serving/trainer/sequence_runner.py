@@ -1,0 +1,102 @@
+"""What the algorithms of `marlserve.policies` sample from programs: rows of all agents' steps.
+
+A sample has as many steps as the config would have an environment sample, and as the last fragment
+has more; the next sample has so many less.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.columns import Columns
+from ray.rllib.utils.metrics import EPISODE_AGENT_RETURN_MEAN, EPISODE_MODULE_RETURN_MEAN
+from ray.rllib.utils.schedules.scheduler import Scheduler
+
+from marlserve.policies.export.network import PolicyFile
+from marlserve.policies.export.noise import Noise
+from marlserve.policies.sampling.counts import Counts
+from marlserve.policies.sampling.episodes import Episode
+from marlserve.policies.sampling.sequences import ACTIVE, Sequences
+from marlserve.serving.trainer.env_runner import ExternalEnvRunner
+from marlserve.serving.trainer.joint import Joint
+from marlserve.serving.trainer.limits import sample_steps
+from marlserve.serving.trainer.rows import Rows
+from marlserve.serving.wire.steps import Steps
+
+_WINDOW = 100  # episodes that means are of
+
+
+class SequenceRunner(ExternalEnvRunner):
+    """See the module."""
+
+    def __init__(self, *, config: AlgorithmConfig, **kwargs: Any):
+        super().__init__(config=config, **kwargs)
+        given: Any = self.config
+        self._joint = Joint(given, self.contract.seats, self.contract.state_size)
+        self.module = self._joint.module()
+        memory = self._joint.first_memory(self.module)
+        self._rows = Rows(
+            self._joint,
+            given.sequence_length,
+            () if memory is None else memory.shape[1:],
+            Columns.ACTION_LOGP in getattr(given, "sequence_columns", ()),
+        )
+        self._ahead = 0  # steps that were sampled before it was their time
+
+    def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[Sequences]:
+        """Wait for steps, and return them as rows; see the module.
+
+        Args:
+            random_actions: clients are to draw their actions from all alike, from now on.
+
+        Raises:
+            Ended, ConnectionError: as `received`.
+        """
+        self.begin(random_actions)
+        config: Any = self.config
+        wanted = max(sample_steps(config) - self._ahead, 0)
+        fragments = self.received(wanted)
+        self._ahead += sum(map(len, fragments)) - sample_steps(config)
+        self._ahead = max(self._ahead, 0)  # what nobody sent is not made up for
+        sampled = self._rows.sequences(fragments)
+        self._count(fragments, sampled)
+        return sampled
+
+    def _count(self, fragments: list[Steps], sampled: list[Sequences]) -> None:
+        agents, groups = self._joint.agents, self._joint.groups
+        counts = Counts(len(agents))
+        for sequences in sampled:
+            counts.record(sequences[ACTIVE][:, :-1][sequences.valid()])
+        ended = [steps for steps in fragments if steps.is_over]
+        counts.episodes = [Episode(agents) for _ in ended]
+        counts.log(self.metrics, agents, groups)
+        runners = max(1, self.config.num_env_runners)
+        self.num_env_steps_sampled_lifetime += counts.env_steps * runners
+        self.note_ends(ended)
+        for steps in ended:
+            earned = np.array([part.earned for part in steps.parts])
+            for agent, value in zip(agents, earned.tolist(), strict=True):
+                self._mean((EPISODE_AGENT_RETURN_MEAN, agent), value)
+            for name, index in groups.items():
+                self._mean((EPISODE_MODULE_RETURN_MEAN, name), float(earned[index].sum()))
+
+    def _mean(self, key: tuple[str, str], value: float) -> None:
+        self.metrics.log_value(key, value, reduce="mean", window=_WINDOW)
+
+    def policies(self, training: dict[str, Any]) -> tuple[PolicyFile, dict[str, Noise]]:
+        return self._joint.policies(self.module, training)
+
+    def epsilon(self) -> float:
+        """Of a schedule of Q-learners; and 1 while TD3 begins with random actions."""
+        steps = self.num_env_steps_sampled_lifetime
+        if steps < getattr(self.config, "random_timesteps", 0):
+            return 1.0
+        schedule = getattr(self.config, "epsilon", None)
+        return 0.0 if schedule is None else float(Scheduler(schedule).update(steps))
+
+    def set_weights_of(self, weights: Mapping[str, Any]) -> None:
+        self.module.set_state(weights)
+
+    def get_spaces(self) -> dict[str, Any]:
+        return self._joint.spaces()
