@@ -19,7 +19,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraint
 # wait for processes that they start, so three of them keep two cores busy.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs,lander
+extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs,lander,wandb,mlflow
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -55,7 +55,8 @@ build/others/installed:
 	@touch $@
 
 test-others: .venv/installed-test build/others/installed  ## run the tests that need them
-	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py $(ARGS)
+	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py \
+		tests/house/test_examples.py $(ARGS)
 
 # Side by side; one that fails is for the tests to tell.
 compile = $(bin)/python tests/support/compiled.py

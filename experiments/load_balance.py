@@ -8,7 +8,7 @@
     python experiments/load_balance.py compare --presets moderate large quad degraded --jobs 2
     python experiments/load_balance.py compare --presets moderate --load 0.5 0.6
     python experiments/load_balance.py tune --preset degraded
-    python experiments/load_balance.py evidence
+    python experiments/load_balance.py overview
     python experiments/load_balance.py ablate --preset degraded --algorithm qmix --jobs 2
     python experiments/load_balance.py sweep --preset moderate --algorithm qmix --samples 12
     python experiments/load_balance.py plot --presets moderate
@@ -16,7 +16,7 @@
 Every field of the problem is a flag. `compare` plays a preset at both ends of its range of loads,
 or over the range that --load gives. Everything is in runs/load_balance/<preset>/: one folder per
 run, results.csv, table.md and plots/. `tune` searches the
-numbers of the heuristics. `evidence` sums up what `compare` left of all presets.
+numbers of the heuristics. `overview` sums up what `compare` left of all presets.
 """
 
 import sys
@@ -26,10 +26,10 @@ from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.load_balance.ablation import Ablate
 from marlserve.experiments.studies.load_balance.demo import Demo
 from marlserve.experiments.studies.load_balance.study import STUDY
-from marlserve.experiments.studies.load_balance.tables import Evidence
+from marlserve.experiments.studies.load_balance.tables import Overview
 from marlserve.experiments.studies.load_balance.tuning import Tune
 
-FURTHER = {"demo": Demo, "tune": Tune, "ablate": Ablate, "evidence": Evidence}
+FURTHER = {"demo": Demo, "tune": Tune, "ablate": Ablate, "overview": Overview}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

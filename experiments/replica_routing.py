@@ -4,6 +4,7 @@
     python experiments/replica_routing.py evaluate --models-dir runs/replica_routing/mixed
     python experiments/replica_routing.py compare --presets long mixed --jobs 2
     python experiments/replica_routing.py tune --preset mixed --trials 16
+    python experiments/replica_routing.py loads --preset mixed
     python experiments/replica_routing.py plot --presets mixed
     python experiments/replica_routing.py assign --preset mixed --policy RUN --to FOLDER
     python experiments/replica_routing.py calibrate --passes FILE
@@ -12,9 +13,10 @@
 Every field of the problem is a flag: --load, --speeds, --scrape-s, --reward and so on. Requests are
 those of synthetic conversations, or of a file: --trace file --trace-path FILE. Everything is in
 runs/replica_routing/<preset>/: one folder per run, results.csv, table.md and plots/. `tune`
-searches the numbers of the rules. `assign` writes where a policy sends each request of an episode,
-for other engines to replay. `validate` holds the simulator to what an independent engine did, and
-to what a real one did, whose timing `calibrate` finds.
+searches the numbers of the rules, and `loads` plays policies at several loads. `assign` writes
+where a policy sends each request of an episode, for other engines to replay. `validate` holds the
+simulator to what an independent engine did, and to what a real one did, whose timing `calibrate`
+finds.
 """
 
 import sys
@@ -23,11 +25,18 @@ from collections.abc import Sequence
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.replica_routing.assignments import Assign
 from marlserve.experiments.studies.replica_routing.calibration import Calibrate
+from marlserve.experiments.studies.replica_routing.loads import Loads
 from marlserve.experiments.studies.replica_routing.study import STUDY
 from marlserve.experiments.studies.replica_routing.tuning import Tune
 from marlserve.experiments.studies.replica_routing.validation import Validate
 
-_FURTHER = {"tune": Tune, "assign": Assign, "calibrate": Calibrate, "validate": Validate}
+_FURTHER = {
+    "tune": Tune,
+    "loads": Loads,
+    "assign": Assign,
+    "calibrate": Calibrate,
+    "validate": Validate,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ the same names in a source checkout.
 
 import os as _os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In a checkout the packages lie beside this folder; in a wheel they lie in it.
 _here = _os.path.dirname(_os.path.abspath(__file__))

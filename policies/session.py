@@ -104,7 +104,12 @@ def provide(num_cpus: float) -> None:
 def _init(num_cpus: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS", "local")
-    resources = {"num_cpus": num_cpus, "object_store_memory": _OBJECT_STORE_BYTES}
+    own = {
+        "num_cpus": num_cpus,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        # Workers that Ray starts in advance lack `_WORKER_ENVIRONMENT`: nobody would use them.
+        "_system_config": {"prestart_worker_first_driver": False},
+    }
     for is_last in (False, True):
         try:
             ray.init(
@@ -115,7 +120,7 @@ def _init(num_cpus: int | None) -> None:
                     "env_vars": _WORKER_ENVIRONMENT,
                     "worker_process_setup_hook": "marlserve.policies.session.quiet",
                 },
-                **(resources if address == "local" else {}),
+                **(own if address == "local" else {}),
             )
             break
         except Exception as error:  # Ray has no class for it: it grants a busy machine 30 s

@@ -14,31 +14,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
 
-import numpy as np
-from numpy.typing import ArrayLike
+from marlserve.envs.replica_routing.source import (
+    CPU,
+    FAILURE,
+    LEAST_LOADS,
+    MEMORY,
+    encoded,
+    features,
+)
 
-LEAST_LOADS = 3  # places for loads in a state
+__all__ = ["LEAST_LOADS", "checked", "encoded", "features", "plain", "reward"]
+
 MOST_REPLICAS = 1024
 MOST = 1e9  # of a number without a bound of its own
-# After the loads: name, unit, and the scale on which it is shown; 0: a share, shown as it is.
-_REST = (
-    ("queue_depth", "requests", 16.0),
-    ("latency", "s", 0.5),  # mean of the last minute
-    ("rps", "requests/s", 10.0),
-    ("success_rate", "share", 0.0),
-    ("memory", "share", 0.0),
-    ("cpu", "share", 0.0),
-    ("time_of_day", "share of a day", 0.0),
-)
-_LOAD_SCALE = 16.0
-_FAILURE = -10.0  # what a failed request is worth
-
-
-def features(num_replicas: int) -> tuple[tuple[str, str], ...]:
-    """(name, unit) of each number of a state of R replicas."""
-    places = max(LEAST_LOADS, num_replicas)
-    loads = tuple((f"load_{i + 1}", "requests") for i in range(places))
-    return loads + tuple((name, unit) for name, unit, _ in _REST)
 
 
 def plain(
@@ -47,8 +35,8 @@ def plain(
     latency_s: float = 0.0,
     rps: float = 0.0,
     success_rate: float = 1.0,
-    memory: float = 0.5,
-    cpu: float = 0.4,
+    memory: float = MEMORY,
+    cpu: float = CPU,
     time_of_day: float | None = None,
 ) -> list[float]:
     """A state; the time of day is now, in local time, unless it is given."""
@@ -78,30 +66,13 @@ def checked(state: Sequence[float], num_replicas: int) -> list[float]:
     return list(map(float, state))
 
 
-def encoded(states: ArrayLike) -> np.ndarray:
-    """What a policy sees of states, [..., S] float32."""
-    seen = np.array(states, np.float32)
-    scales, bounded = _scales(seen.shape[-1])
-    unbounded = seen[..., :bounded]
-    unbounded /= unbounded + scales
-    return seen
-
-
 def reward(latency_ms: float, success: bool, loads: Sequence[float]) -> float:
     """1 - latency in s - 0.1 times the variance of the loads; of a failure -10, and never less."""
     if not success:
-        return _FAILURE
+        return FAILURE
     mean = sum(loads) / len(loads)
     variance = sum((load - mean) ** 2 for load in loads) / len(loads)
-    return max(1.0 - latency_ms / 1e3 - 0.1 * variance, _FAILURE)
-
-
-@lru_cache
-def _scales(size: int) -> tuple[np.ndarray, int]:
-    """Of the numbers without a bound, which come first; and how many these are."""
-    rest = [scale for _, _, scale in _REST if scale > 0.0]
-    scales = [_LOAD_SCALE] * (size - len(_REST)) + rest
-    return np.array(scales, np.float32), len(scales)
+    return max(1.0 - latency_ms / 1e3 - 0.1 * variance, FAILURE)
 
 
 @lru_cache(maxsize=1)

@@ -4,13 +4,16 @@
 importable, in Ray's workers too, so that the toy environments are found by `import toys`.
 """
 
+import inspect
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 _SUPPORT = str(Path(__file__).parent / "support")
 # Before numba, torch and matplotlib are imported, which read these once.
 os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", MPLBACKEND="Agg")
+os.environ.update(RAY_worker_niceness="0")  # or workers starve while other tests run beside
 os.environ.setdefault("PYTHONHASHSEED", "0")  # of the processes that tests start
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_SUPPORT, os.environ.get("PYTHONPATH")]))
 sys.path.insert(0, _SUPPORT)
@@ -22,6 +25,10 @@ from hypothesis import settings
 from marlserve.policies import session
 
 torch.set_num_threads(1)
+
+# RLlib asks for the whole stack when it makes a connector. With the source lines of each frame, and
+# as many modules as a test run has loaded, that takes a tenth of a second for each of them.
+inspect.stack = partial(inspect.stack, 0)
 
 # Compiling a kernel takes longer than any deadline; the same examples each time keep CI steady.
 settings.register_profile("marlserve", deadline=None, derandomize=True)

@@ -3,7 +3,8 @@
 Agents       gateway_0 ... gateway_{G-1}; one by default. Requests of one session come to the same.
 Observation  [R, 24] float32 in [0, 1]: for each replica, in any order, what the gateway knows of it
              and of the request that it has to send now, by `FEATURES`; `observe` makes it of what
-             is `Measured`. Nothing of the replica's queue but what was scraped.
+             is `Measured`. Nothing of the replica's queue but what was scraped. With view="source"
+             [max(3, R) + 7] numbers that the agent service has: see `source`.
 Action       Discrete(R), the replica; those known to be down are masked. A gateway that has no
              request in this round acts too, to no effect.
 Reward       `REWARDS[config.reward]`: by default minus the seconds that the decision costs all
@@ -23,7 +24,8 @@ Presets: LONG has contexts of very different lengths, MIXED the same on fast and
 UNKNOWN does not tell which are fast; GATEWAYS are four that know replicas as of a while ago, and
 LARGE is MIXED sixteen times over. In SHIFTING, load and traffic change every half a minute, and in
 DEGRADED replicas slow down and fail. CHAT has conversations that fit the caches, TIGHT caches that
-are too small for them.
+are too small for them. SOURCE is the agent service's own problem: three replicas, ten numbers, and
+a reward of latency and balance.
 """
 
 from functools import partial
@@ -39,6 +41,7 @@ from marlserve.envs.replica_routing.config import (
     MIXED,
     PRESETS,
     SHIFTING,
+    SOURCE,
     TIGHT,
     UNKNOWN,
     Config,
@@ -59,6 +62,7 @@ __all__ = [
     "PRESETS",
     "REWARDS",
     "SHIFTING",
+    "SOURCE",
     "TIGHT",
     "UNKNOWN",
     "Config",

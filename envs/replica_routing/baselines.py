@@ -3,7 +3,9 @@
 Of replicas with the same lowest score the next in turn gets the request.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.replica_routing import rules
 from marlserve.envs.replica_routing.config import Config
 from marlserve.envs.replica_routing.observation import Measured
+from marlserve.envs.replica_routing.predictor import LatencyPredictor
 from marlserve.envs.replica_routing.rules import Rule
 
 ByAgent = dict[str, np.ndarray]
@@ -68,6 +71,11 @@ def power_of_two(problem) -> Policy:
     return ruled(rule, problem)
 
 
+def learning(made: Callable[[Any], Rule]) -> Callable[[Any], Policy]:
+    """What plays a rule that is made anew for a Problem, whose outcomes it learns from."""
+    return lambda problem: ruled(made(problem), problem)
+
+
 def foreseeing(problem, companions: float) -> Policy:
     """The replica where the request ends first, plus `companions` times what others lose: foreseen
     from the true state and the true number of output tokens, if no more requests came."""
@@ -82,6 +90,7 @@ def foreseeing(problem, companions: float) -> Policy:
 _RULES = {
     "round_robin": lambda seen, config: np.zeros(seen.requests.shape),
     "least_requests": rules.least_requests,
+    "least_connections": rules.least_connections,
     "least_tokens": rules.least_tokens,
     "session_affinity": rules.session_affinity,
     "prefix_affinity": rules.prefix_affinity,
@@ -98,6 +107,7 @@ BASELINES = {
     "random": Baseline(at_random),
     "power_of_two": Baseline(power_of_two),
     **{name: Baseline(partial(ruled, rule)) for name, rule in _RULES.items()},
+    "latency_predictor": Baseline(learning(LatencyPredictor)),
     "shortest_expected_delay": Baseline(partial(foreseeing, companions=0.0), oracle=True),
     "least_marginal_cost": Baseline(partial(foreseeing, companions=1.0), oracle=True),
 }

@@ -5,14 +5,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marlserve.envs import checks
+from marlserve.envs.replica_routing.changes import alternate
 from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims.replica import Engine, Timing
 from marlserve.traces.conversations import PRESETS as SETTINGS
 
 _TUPLES = ("speeds", "traffic", "load", "sustainable_per_s", "change_s", "change_speeds")
+_PLANS = (("drain", "drain_s"), ("join", "join_s"))  # replicas, and when
 CHOICES = {
     "trace": ("conversations", "file"),
     "split": ("train", "test"),
+    "view": ("replicas", "source"),
     "reward": tuple(REWARDS),
     "reward_scope": ("team", "agent"),
 }
@@ -43,11 +46,16 @@ class Config:
     phase_s: float = 0.0  # mean length of a phase, uniform; 0: an episode is one
     told_output: bool = False  # whether a request's number of output tokens is predicted, exactly
 
+    view: str = "replicas"  # what is observed: a row for each, or the ten numbers of `source`
     round_s: float = 0.1  # requests of different gateways within it are decided on at once
     scrape_s: float = 0.0  # between two looks at what replicas tell; 0: at each round
     change_every_s: float = 0.0  # mean time until a replica changes, at random; 0: never
     change_s: tuple[float, float] = (10.0, 30.0)  # for how long, uniform
     change_speeds: tuple[float, ...] = (0.25,)  # one of these times its speed; 0: it is down
+    drain: tuple[int, ...] = ()  # replicas that end what they have, and take no more, ...
+    drain_s: tuple[float, ...] = ()  # ... from these seconds after the warm-up on
+    join: tuple[int, ...] = ()  # those that come, or come back when they have drained, ...
+    join_s: tuple[float, ...] = ()  # ... with an empty cache, at these seconds
 
     episode_s: float = 120.0  # in which requests come
     warm_up_s: float = 60.0  # before it, by fewest requests; no metric counts it
@@ -61,7 +69,7 @@ class Config:
     slo_tpot_s: float = 0.05
 
     def __post_init__(self):
-        checks.tuples(self, *_TUPLES)
+        checks.tuples(self, *_TUPLES, *(name for plan in _PLANS for name in plan))
         for name, choices in CHOICES.items():
             checks.choice(self, name, choices)
         checks.whole(self, "num_gateways", 1, 256)
@@ -91,11 +99,25 @@ class Config:
         checks.number(self, "change_every_s", 0.0, 1e6)
         checks.interval(self, "change_s", 0.1, 1e6)
         checks.numbers(self, "change_speeds", 0.0, 100.0)
+        self._check_plans()
         checks.number(self, "episode_s", 1.0, 3600.0)
         checks.number(self, "warm_up_s", 0.0, 3600.0)
         checks.number(self, "reward_unit_s", 1e-6, 1e6)
         for name in ("e2e_weight", "ttft_weight", "failure_s", "slo_ttft_s", "slo_tpot_s"):
             checks.number(self, name, 0.0, 1e6)
+
+    def _check_plans(self) -> None:
+        for replicas, times in _PLANS:
+            checks.numbers(self, times, 0.0, 3600.0, least=0)
+            known = getattr(self, replicas)
+            good = isinstance(known, tuple) and len(known) == len(getattr(self, times))
+            good = good and all(checks.is_whole(x, 0, self.num_replicas - 1) for x in known)
+            allowed = f"a replica from 0 to {self.num_replicas - 1} for each of {times}"
+            checks.require(self, replicas, good, allowed)
+        by_turns = "times at which each replica joins and drains by turns"
+        checks.require(self, "join_s", alternate(self), by_turns)
+        alone = self.change_every_s == 0 or not (self.drain or self.join)
+        checks.require(self, "change_every_s", alone, "0 where replicas drain or join")
 
     @property
     def num_replicas(self) -> int:
@@ -139,6 +161,17 @@ DEGRADED = replace(LONG, load=(0.6, 0.6), change_every_s=40.0, change_speeds=(0.
 LARGE = replace(
     MIXED, speeds=MIXED.speeds * 16, sustainable_per_s=(188.8,), episode_s=30.0, warm_up_s=30.0
 )
+# A small model on three machines, asked 3.6 to 18 times per second: the agent service's example has
+# 8.2. Answers of the fastest take a third of the second at which the reward has its cap.
+SOURCE = replace(
+    CHAT,
+    speeds=(4.0, 2.0, 1.0),
+    sustainable_per_s=(178.0,),
+    load=(0.02, 0.1),
+    view="source",
+    reward="source",
+    episode_s=60.0,
+)
 PRESETS = {
     "long": LONG,
     "mixed": MIXED,
@@ -149,4 +182,5 @@ PRESETS = {
     "shifting": SHIFTING,
     "degraded": DEGRADED,
     "large": LARGE,
+    "source": SOURCE,
 }

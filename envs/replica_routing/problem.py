@@ -6,9 +6,11 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from marlserve.envs import base
-from marlserve.envs.replica_routing import picture, traffic
+from marlserve.envs.replica_routing import picture, source, traffic
+from marlserve.envs.replica_routing.changes import changes
 from marlserve.envs.replica_routing.config import Config
 from marlserve.envs.replica_routing.observation import FEATURES, Measured, observe
+from marlserve.envs.replica_routing.predictor import Outcomes
 from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims import replica_arrays as has
 from marlserve.envs.sims.fairness import jain_index
@@ -25,7 +27,9 @@ class Problem(base.Problem):
         super().__init__(config, num_envs)
         g, r = config.num_gateways, config.num_replicas
         self.agents = tuple(f"gateway_{i}" for i in range(g))
-        self.observation_space = Box(0.0, 1.0, (r, len(FEATURES)), np.float32)
+        ten = config.view == "source"
+        shape = (len(source.features(r)),) if ten else (r, len(FEATURES))
+        self.observation_space = Box(0.0, 1.0, shape, np.float32)
         self.action_space = Discrete(r)
         self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)
         self.speeds = np.tile(np.asarray(config.speeds, float), (num_envs, 1))  # [B, R]
@@ -39,10 +43,12 @@ class Problem(base.Problem):
             max_tokens=max(one.max_tokens for one in recorded),
         )
         self.step_cost_s = np.zeros(num_envs)
+        self.source_reward = np.zeros((num_envs, g))
         self._cost_s = np.zeros(num_envs)
         self._present = np.full((num_envs, g), -1)
         self._windows = np.zeros(num_envs, np.int64)
         self.requests: list[LLMRequests] = [recorded[0]] * num_envs  # of each copy's episode
+        self.changes = [np.zeros(0, CHANGE)] * num_envs  # of its replicas, by time
 
     def _start(self, copies: np.ndarray) -> None:
         config = self.config
@@ -57,6 +63,7 @@ class Problem(base.Problem):
             gateway = rng.integers(config.num_gateways, size=len(sessions))[session]
             alone = requests["session"] < 0
             gateway[alone] = rng.integers(config.num_gateways, size=int(alone.sum()))
+            self.changes[copy] = changes(config, speeds, rng)
             self.gateways.reset(
                 copy,
                 requests.time_s,
@@ -73,12 +80,14 @@ class Problem(base.Problem):
                 session=np.where(alone, -1, session),
                 expected_output=requests["output_tokens"] if config.told_output else None,
                 slowness=1.0 / speeds,
-                changes=_changes(config, speeds, rng),
+                changes=self.changes[copy],
             )
         self._present = self.gateways.present()
         self._cost_s[copies] = self._cost_so_far_s()[copies]
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self.config.reward == "source":
+            self.source_reward = source.foreseen(self.gateways, actions)
         self.gateways.step(actions)
         self._present = self.gateways.present()
         if self.config.reward == "latency":
@@ -140,7 +149,21 @@ class Problem(base.Problem):
             gateway=np.broadcast_to(np.arange(g), (b, g)),
         )
 
+    def outcomes(self) -> Outcomes:
+        """What gateways have measured of the requests that they sent."""
+        requests = self.gateways.replicas.requests
+        ended = requests["status"] == has.COMPLETED
+        last_ns = np.where(ended, requests["last_token_ns"], -1)
+        first_ns = _first_ns(requests, last_ns)
+        further = np.where(ended, requests["output_tokens"] - 1, 0)
+        ttft_s = np.where(first_ns >= 0, (first_ns - requests["arrival_ns"]) / 1e9, np.nan)
+        tpot_s = (last_ns - first_ns) / 1e9 / np.where(further > 0, further, np.nan)
+        return Outcomes(self._present.copy(), requests["replica"].copy(), ttft_s, tpot_s)
+
     def observations(self) -> np.ndarray:
+        if self.config.view == "source":
+            seen = source.encoded(source.states(self.gateways))
+            return np.repeat(seen[:, None], self.config.num_gateways, axis=1)
         return observe(self.measured(), self.config)
 
     def action_masks(self) -> np.ndarray:
@@ -152,8 +175,8 @@ class Problem(base.Problem):
 
     def state(self) -> np.ndarray:
         """Of every replica its requests that run and that wait, its share of blocks in use, whether
-        it is up, and its speed now over the fastest one's; then the round's requests per gateway,
-        and the share of the episode that is over. Requests n are shown as n / (n + 8)."""
+        it takes requests, and its speed now over the fastest one's; then the round's requests per
+        gateway, and the share of the episode that is over. Requests n are shown as n / (n + 8)."""
         gateways = self.gateways
         replicas, clock_s = gateways.replicas.replicas, gateways.copies["clock_ns"] / 1e9
         gateways.replicas.settle()
@@ -163,7 +186,7 @@ class Problem(base.Problem):
             replicas["running"] / (replicas["running"] + 8.0),
             replicas["waiting"] / (replicas["waiting"] + 8.0),
             1.0 - free / self.config.num_blocks,
-            replicas["down"] == 0,
+            (replicas["down"] == 0) & (replicas["draining"] == 0),
             speed,
         )
         length_s = self.config.warm_up_s + self.config.episode_s
@@ -183,7 +206,8 @@ class Problem(base.Problem):
         in seconds to the first token and to the last, and per output token after the first; the
         share that both limits held for; the share of prompt tokens that were cached as they were
         admitted first; how often one was preempted; and Jain's index of the replicas' tokens over
-        their speeds. Of what ends without a token, the end is the first token."""
+        their speeds. Of what ends without a token, the end is the first token. With the reward
+        "source" also the mean of it, by what became of the requests."""
         requests = self.gateways.replicas.requests
         found: dict[str, list] = {}
         for b in range(self.num_envs):
@@ -215,7 +239,14 @@ class Problem(base.Problem):
             "prefix_hit_share": done["hit_tokens"].sum() / max(done["prompt_tokens"].sum(), 1),
             "preemptions": float(np.maximum(done["admissions"] - 1, 0).sum()),
             "jain_index": float(jain_index(tokens / speeds)),
+            **self._source_metrics(requests, copy),
         }
+
+    def _source_metrics(self, requests: np.ndarray, copy: np.void) -> dict[str, float]:
+        if self.config.reward != "source":
+            return {}
+        mean = source.mean_reward(requests, copy["warm_ns"], self.config.num_replicas)
+        return {"mean_source_reward": mean}
 
     def render(self, copy: int, mode: str) -> str | np.ndarray:
         draws: dict[str, Callable[..., str | np.ndarray]] = {
@@ -242,19 +273,3 @@ def _mean(values: np.ndarray) -> float:
 def _first_ns(requests: np.ndarray, last_ns: np.ndarray) -> np.ndarray:
     """When the first token came; of those that end without one, when they ended."""
     return np.where(requests["first_token_ns"] >= 0, requests["first_token_ns"], last_ns)
-
-
-def _changes(config: Config, speeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """When which replica becomes slow or fails, and recovers; one at a time."""
-    changes, now_s = [], 0.0
-    while config.change_every_s > 0:
-        now_s += rng.exponential(config.change_every_s)
-        if now_s >= config.warm_up_s + config.episode_s:
-            break
-        replica = int(rng.integers(config.num_replicas))
-        normal, speed = 1.0 / speeds[replica], rng.choice(config.change_speeds)
-        slow = normal / speed if speed > 0 else 0.0  # 0: down
-        changes.append((round(now_s * 1e9), replica, slow))
-        now_s += rng.uniform(*config.change_s)
-        changes.append((round(now_s * 1e9), replica, normal))
-    return np.array(changes, CHANGE)

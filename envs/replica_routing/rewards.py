@@ -42,6 +42,16 @@ def goodput(problem) -> np.ndarray:
     return _shared(problem, problem.config.reward_unit_s * good)
 
 
+def source(problem) -> np.ndarray:
+    """The agent service's reward of the request that was sent, see `replica_routing.source`, by the
+    latency that the simulator foresees if no more requests come, and the loads with the request.
+
+    Credited at once, to the gateway that sent it; not over `reward_unit_s`. What became of requests
+    is in the metric `mean_source_reward`.
+    """
+    return _shared(problem, problem.config.reward_unit_s * problem.source_reward)
+
+
 def _shared(problem, values: np.ndarray) -> np.ndarray:
     values = values / problem.config.reward_unit_s
     if problem.config.reward_scope == "team":
@@ -53,4 +63,5 @@ REWARDS: dict[str, Callable[..., np.ndarray]] = {
     "foreseen": foreseen,
     "latency": latency,
     "goodput": goodput,
+    "source": source,
 }

@@ -19,6 +19,11 @@ def least_requests(seen: Measured, config: Config) -> np.ndarray:
     return (seen.requests + 1) / _speed(seen)
 
 
+def least_connections(seen: Measured, config: Config) -> np.ndarray:
+    """Own requests in flight alone, whatever the speeds are."""
+    return seen.requests
+
+
 def least_tokens(seen: Measured, config: Config) -> np.ndarray:
     """Prompt tokens of own requests in flight, over the replica's speed."""
     return (seen.prompt_tokens + seen.request_prompt_tokens[..., None]) / _speed(seen)

@@ -14,7 +14,8 @@ Model, for each of B independent copies of R replicas (see `replica`) and G gate
   sent there: a piece of a prompt is taken to be there until as many tokens were sent after it as
   the cache holds, times the number of gateways, as they know of each other only that they are.
 - Replicas may change at given times: how slow they are, or that they go down, which loses all their
-  requests and their cache, and come back.
+  requests and their cache, and come back. Or they drain: they end what they have, and reject more,
+  and if they have ended it they come back with an empty cache.
 
 What one decision costs all requests is foreseen as it is made: by `replica_outlook`, if no more
 requests came. Over an episode these costs add up to the times that the requests did take, but for
@@ -28,10 +29,10 @@ import numpy as np
 from marlserve.envs.sims import gateways_arrays as arrays
 from marlserve.envs.sims import gateways_kernel as kernel
 from marlserve.envs.sims import gateways_outlook
-from marlserve.envs.sims.gateways_arrays import CHANGE
+from marlserve.envs.sims.gateways_arrays import CHANGE, DRAIN
 from marlserve.envs.sims.replica import Engine, Replicas, grown
 
-__all__ = ["CHANGE", "Gateways"]
+__all__ = ["CHANGE", "DRAIN", "Gateways"]
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -118,7 +119,8 @@ class Gateways:
             session: [N], numbered from 0 on, or -1 where it is not known.
             expected_output: [N] tokens that a predictor gives.
             slowness: [R], or one for all.
-            changes: of replicas, `CHANGE`, sorted by time; a slowness of 0 means down.
+            changes: of replicas, `CHANGE`, sorted by time; a slowness of 0 means down, and `DRAIN`
+                that it drains; any other brings it back.
 
         Raises:
             ValueError: for values out of these bounds.
@@ -142,7 +144,8 @@ class Gateways:
             ),
             (
                 *("changes' slowness", slowness_then),
-                *(np.isfinite(slowness_then) & (slowness_then >= 0), "at least 0, and finite"),
+                np.isfinite(slowness_then) & ((slowness_then >= 0) | (slowness_then == DRAIN)),
+                "at least 0 and finite, or DRAIN",
             ),
             (
                 *("changes' time_ns", changes["time_ns"]),

@@ -19,4 +19,5 @@ SCRAPED = np.dtype([(name, "f8") for name in ("running", "waiting", "kv_usage", 
 DECISION = np.dtype(  # what the last round's request of a gateway costs all, as foreseen
     [(name, "f8") for name in ("ttft_s", "e2e_s", "failures", "within_slo")]
 )
+DRAIN = -1.0  # a slowness: the replica ends what it has, and takes no more
 CHANGE = np.dtype([("time_ns", "i8"), ("replica", "i8"), ("slowness", "f8")])

@@ -7,8 +7,9 @@ and comes within `round_ns`; all of them are decided on what is known as the rou
 import numpy as np
 from numba import njit
 
-from marlserve.envs.sims import replica_faults, replica_kernel
-from marlserve.envs.sims.replica_arrays import COMPLETED, END, FAILED, NONE
+from marlserve.envs.sims import replica_kernel
+from marlserve.envs.sims.gateways_changes import change_replica, refuse, takes_requests
+from marlserve.envs.sims.replica_arrays import COMPLETED, END, NONE
 from marlserve.envs.sims.replica_batch import advance_copy
 from marlserve.envs.sims.replica_outlook import outlook
 
@@ -19,8 +20,7 @@ _RECENT = 0.1  # weight of the newest latency in a mean
 @njit(cache=True)
 def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
     """Play a copy to a time, with what changes before, and let the gateways hear of it."""
-    copies, index, changes = known[0], known[5], known[7]
-    replicas, requests, nodes, blocks, table, running, held, rows = state
+    copies, index, changes, requests = known[0], known[5], known[7], state[1]
     c = copies[b]
     while True:
         due = c.next_change < changes.shape[1]
@@ -29,22 +29,9 @@ def _advance(b, until_ns, known, state, rules, timings, logs, log_lengths):
         advance_copy(b, to_ns, state, rules, timings, logs, log_lengths)
         if not due:
             break
-        change = changes[b, c.next_change]
-        e = replicas[b, change.replica]
-        e.down = change.slowness == 0.0
-        if e.down:
-            r = change.replica
-            index[b, :, :, r] = 0  # what fails tells its gateways that the cache is gone
-            replica_kernel.settle(
-                *(e, rules[r], requests[b], nodes[b], blocks[b, r], table[b, r]),
-                *(running[b, r], held[b, r]),
-            )
-            replica_faults.stop(
-                *(e, to_ns, requests[b], blocks[b, r, : rules[r].num_blocks], table[b, r]),
-                *(running[b, r], rows[b, r], logs[b], log_lengths[b : b + 1]),
-            )
-        else:
-            e.slowness = change.slowness
+        change_replica(
+            *(b, to_ns, changes[b, c.next_change], index, state, rules, logs, log_lengths)
+        )
         c.next_change += 1
     c.clock_ns = until_ns
     _hear(b, known, requests, logs, log_lengths)
@@ -96,7 +83,7 @@ def _scrape(b, known, state, rules):
     replicas, requests, running = state[0], state[1], state[5]
     for r in range(replicas.shape[1]):
         e, seen = replicas[b, r], scraped[b, r]
-        seen.running, seen.waiting, seen.up = e.running, e.waiting, not e.down
+        seen.running, seen.waiting, seen.up = e.running, e.waiting, takes_requests(e)
         used = replica_kernel.blocks_in_use(e, rules[r], requests[b], running[b, r])
         seen.kv_usage = used / rules[r].num_blocks
 
@@ -159,9 +146,8 @@ def _send(b, q, r, known, state, rules, timings, logs, log_lengths, num_submitte
     if a.session != NONE:
         homes[b, a.session] = r
     num_submitted[b] += 1
-    if e.down:
-        request.arrival_ns = request.last_token_ns = a.arrival_ns
-        request.status = FAILED
+    if not takes_requests(e):
+        refuse(request, e, a.arrival_ns)
         decisions[b, a.gateway].failures += 1
         return
     a.new_tokens = request.prompt_tokens - matched[b, a.gateway, r]
@@ -260,7 +246,7 @@ def start(
             least = np.inf
             for r in range(pairs.shape[2]):
                 load = (pairs[b, g, r].requests + 1) / rates[r]
-                if load < least and not state[0][b, r].down:
+                if load < least and takes_requests(state[0][b, r]):
                     least, chosen[g] = load, r
         _play_round(b, chosen, known, state, rules, timings, logs, log_lengths, num_submitted)
     _forget_decisions(decisions[b])

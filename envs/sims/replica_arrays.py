@@ -16,7 +16,7 @@ REQUEST = np.dtype(
 )
 REPLICA = np.dtype(
     [("slowness", "f8")]  # of its passes against what the timing says
-    + [(name, "i8") for name in ("clock_ns", "pass_end_ns", "phase", "down")]
+    + [(name, "i8") for name in ("clock_ns", "pass_end_ns", "phase", "down", "draining")]
     + [(name, "i8") for name in ("running", "waiting", "first", "last")]  # of those in line
     + [(name, "i8") for name in ("fresh", "free", "num_free")]  # never used; chain of freed ones
     + [(name, "i8") for name in ("oldest", "newest", "num_idle")]  # cached, in use by nobody

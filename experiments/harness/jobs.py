@@ -31,6 +31,7 @@ def train_all(
     *,
     overwrite: bool = False,
     checkpoint_every_s: float = 60.0,
+    log: Sequence[str] = ("tensorboard",),
     finished: Callable[[Path], object] = lambda folder: None,
 ) -> list[Path]:
     """Train every experiment that is not finished; their folders.
@@ -41,6 +42,7 @@ def train_all(
         jobs: how many side by side.
         overwrite: begin all of them anew.
         checkpoint_every_s: seconds between two checkpoints of each.
+        log: where else rows go: see `loggers`.
         finished: told the folder of each run that is finished, when it is.
 
     Raises:
@@ -60,7 +62,11 @@ def train_all(
         else:
             print(f"{run.folder} is finished: not trained again")
             finished(run.folder)
-    how: dict[str, Any] = {"overwrite": overwrite, "checkpoint_every_s": checkpoint_every_s}
+    how: dict[str, Any] = {
+        "overwrite": overwrite,
+        "checkpoint_every_s": checkpoint_every_s,
+        "log": tuple(log),
+    }
     if jobs == 1 or len(waiting) == 1:
         for run in waiting:
             finished(train(run.experiment, out, **how))

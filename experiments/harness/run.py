@@ -9,7 +9,7 @@
     checkpoint/       the algorithm, as RLlib saves it, and counters.json, how far it had come
     best/             the same where evaluation_return was highest, if any was evaluated
     summary.md        some experiments write one when the run ends: see `summary`
-    events.out.*      the rows once more, for `tensorboard --logdir runs`
+    events.out.*, progress.csv, loggers.json    see `loggers`
 
 Files are written beside the old ones and then take their place, so that whoever stops the process,
 and when, what is there is whole. If that happens between the two renames that exchange a
@@ -43,6 +43,8 @@ _OWN_FILES = (
     "evaluation.jsonl",
     "summary.md",
     "events.out.*",
+    "progress.csv",
+    "loggers.json",
     *(f"{name}{end}" for name in _CHECKPOINTS for end in ("", ".new", ".old")),
 )
 

@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from ray.rllib.utils.metrics import (
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from marlserve.experiments.harness.experiment import RUNS, Experiment
+from marlserve.experiments.harness.loggers import logging
 from marlserve.experiments.harness.run import RETURN, Run
 from marlserve.experiments.harness.validation import Validation
 from marlserve.policies import session
@@ -40,6 +40,7 @@ def train(
     *,
     overwrite: bool = False,
     checkpoint_every_s: float = 60.0,
+    log: Sequence[str] = ("tensorboard",),
     show: bool = True,
 ) -> Path:
     """Train, or go on training, and return the folder of the run.
@@ -48,6 +49,7 @@ def train(
         out: where all runs are.
         overwrite: begin anew, whatever is there.
         checkpoint_every_s: seconds between two checkpoints.
+        log: where else rows go: see `loggers`.
         show: print a progress bar and what is being done.
 
     Raises:
@@ -62,11 +64,13 @@ def train(
         if done >= experiment.env_steps:
             console.print(f"{run.folder} is finished: {done:,} env-steps; not trained again")
         else:
-            _train(run, done, console, checkpoint_every_s)
+            _train(run, done, console, checkpoint_every_s, log)
     return run.folder
 
 
-def _train(run: Run, done: int, console: Console, checkpoint_every_s: float) -> None:
+def _train(
+    run: Run, done: int, console: Console, checkpoint_every_s: float, log: Sequence[str]
+) -> None:
     config = run.experiment.config()
     console.print(
         f"{run.folder}: {'starting' if not done else f'going on from {done:,} env-steps'}"
@@ -80,7 +84,7 @@ def _train(run: Run, done: int, console: Console, checkpoint_every_s: float) -> 
             run.restore(algorithm)
         else:
             run.begin()
-        _iterate(run, algorithm, console, checkpoint_every_s)
+        _iterate(run, algorithm, console, checkpoint_every_s, log)
     finally:
         algorithm.stop()
         torch.set_num_threads(threads)
@@ -88,22 +92,22 @@ def _train(run: Run, done: int, console: Console, checkpoint_every_s: float) -> 
             Path(algorithm.logdir).rmdir()
 
 
-def _iterate(run: Run, algorithm, console: Console, checkpoint_every_s: float) -> None:
+def _iterate(
+    run: Run, algorithm, console: Console, checkpoint_every_s: float, log: Sequence[str]
+) -> None:
     counters, budget = run.counters(), run.experiment.env_steps
     row, validation = {}, Validation(run)
     clock = _Clock(counters)
     saved_s = time.monotonic()
-    events = SummaryWriter(run.folder, purge_step=counters["env_steps"] or None)
-    with contextlib.closing(events), _progress(console, run, counters) as report, _stop() as stop:
+    logs, bar = logging(log, run, counters["env_steps"]), _progress(console, run, counters)
+    with logs as add, bar as report, _stop() as stop:
         while counters["env_steps"] < budget and not stop.is_set():
             row = _row(algorithm.train(), algorithm.config, clock)
             if validation.is_due(counters["env_steps"], row["env_steps"]):
                 row |= validation.evaluate(algorithm, {name: row[name] for name in counters})
             counters = {name: row[name] for name in counters}
             run.add(row)
-            for name, value in row.items():
-                if value is not None:
-                    events.add_scalar(name, value, row["env_steps"])
+            add(row)
             report(row)
             if time.monotonic() - saved_s >= checkpoint_every_s and counters["env_steps"] < budget:
                 run.save(algorithm, counters, final=False)

@@ -108,7 +108,7 @@ class Study:
         by = self.ranks_by(problem)
         if not plot.knows(folder, by):
             return []
-        return [plot.learning_curves(folder, by, log=not self.larger_is_better)]
+        return [plot.learning_curves(folder, by, log=not self.larger_ranks(problem))]
 
     def experiment(
         self,
@@ -247,7 +247,7 @@ class Study:
 
         def best(names: Sequence[str]) -> str | None:
             names = [name for name in names if name in played]
-            return table.best(rows, names, by, self.larger_is_better) if names else None
+            return table.best(rows, names, by, self.larger_ranks(problem)) if names else None
 
         gap = None
         if self.gap and self.gap[1] in played and (floor := best(self.gap[0])):
@@ -256,7 +256,7 @@ class Study:
             rows,
             metrics,
             by=by,
-            larger_is_better=self.larger_is_better,
+            larger_is_better=self.larger_ranks(problem),
             reference=best(self.references),
             gap=gap,
         )
@@ -266,6 +266,10 @@ class Study:
     def ranks_by(self, problem: Any) -> str:
         """The metric that ranks under this Config."""
         return self.rank_by.get(problem.reward, self.metrics[0])
+
+    def larger_ranks(self, problem: Any) -> bool:
+        """Whether more of that metric is better."""
+        return self.larger_is_better
 
     def shown(self, problem: Any) -> tuple[str, ...]:
         """The metrics that the table of this Config has."""

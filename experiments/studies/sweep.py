@@ -60,7 +60,7 @@ class SweepCommand:
             self.lr,
             self.hidden_sizes,
             self.samples,
-            study.larger_is_better,
+            study.larger_ranks(problem),
         )
         folder, trials = search(plan, self.out, self.jobs, overwrite=self.overwrite)
         best = [f"{k}={json.dumps(v)}" for k, v in (settings | best_settings(plan, trials)).items()]

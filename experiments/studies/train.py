@@ -1,11 +1,12 @@
 """The command `train`."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from marlserve.experiments.harness import save_path
+from marlserve.experiments.harness import loggers, save_path
 from marlserve.experiments.harness.command_line import read_settings
 from marlserve.experiments.harness.experiment import RUNS, Experiment
 from marlserve.experiments.harness.jobs import check, train_all
@@ -33,6 +34,7 @@ class Train:
     evaluate_every: int | None = None  # env-steps between greedy evaluations; 0: none; None: usual
     num_env_runners: int = 0  # further processes that sample; 0 is fastest on few cores
     checkpoint_every_s: float = 60.0  # between two checkpoints
+    log: tuple[str, ...] = ("tensorboard",)  # where the curves go, besides progress.jsonl
     overwrite: bool = False  # begin anew, even if there is a finished run
     resume: Path | None = None  # a run to go on with, as it was begun; other flags do not count
     save_path: Path | None = None  # where the policy is saved as well; for one run
@@ -41,7 +43,10 @@ class Train:
     source: SourceFlags = NONE
     problem: Any = None
 
+    CHOICES: ClassVar[dict[str, Sequence[str]]] = {"log": tuple(loggers.LOGGERS)}
+
     def run(self, study: Study) -> None:
+        loggers.check(self.log)
         if self.resume is not None:
             folder = self._go_on(self.resume)
             _conclude(study, folder, folder.parents[3])
@@ -62,6 +67,7 @@ class Train:
             self.jobs,
             overwrite=self.overwrite,
             checkpoint_every_s=self.checkpoint_every_s,
+            log=self.log,
             finished=lambda folder: _conclude(study, folder, self.out),
         )
         if self.save_path is not None:
@@ -89,7 +95,7 @@ class Train:
     def _go_on(self, run: Path) -> Path:
         experiment = runs.experiment_of(run)
         out = Path(run).resolve().parents[len(experiment.folder.parts) - 1]
-        return train(experiment, out, checkpoint_every_s=self.checkpoint_every_s)
+        return train(experiment, out, checkpoint_every_s=self.checkpoint_every_s, log=self.log)
 
 
 def sum_up(study: Study, folder: Path, out: Path) -> str:

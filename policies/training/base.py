@@ -28,6 +28,7 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from marlserve.envs.checks import is_whole
 from marlserve.policies import session
 from marlserve.policies.models.gru import NETWORKS
 from marlserve.policies.sampling.acting import agent_groups
@@ -45,11 +46,6 @@ _REWARDS = "reward_standardizer"
 def shared_policy(agent_id: str, episode=None, **kwargs) -> str:
     """A `policy_mapping_fn`: one policy, "shared", for all agents."""
     return "shared"
-
-
-def is_count(value: object) -> bool:
-    """Whether it is an int of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class PolicyConfig(AlgorithmConfig):
@@ -71,6 +67,8 @@ class PolicyConfig(AlgorithmConfig):
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.log_sys_usage = False  # by a thread, for which each stop() would wait half a second
+        for pipeline in ("env_to_module", "module_to_env", "learner"):  # of connectors: none is run
+            setattr(self, f"add_default_connectors_to_{pipeline}_pipeline", False)
         self.observe_agent_index = False
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
@@ -196,16 +194,16 @@ class PolicyConfig(AlgorithmConfig):
     def _check_sizes(self, field: str) -> None:
         """The setting is a list of layers' widths."""
         sizes = getattr(self, field)
-        if not sizes or not all(map(is_count, sizes)):
+        if not sizes or not all(is_whole(size, 1) for size in sizes):
             self._value_error(f"{field} is {sizes!r}; it must be integers of at least 1")
 
     def _check_network(self) -> None:
         """The settings `network`, `hidden_size` and `embedding_size`, where there are such."""
         if self.network not in NETWORKS:
             self._value_error(f"network is {self.network!r}; allowed are {NETWORKS}")
-        if not is_count(self.hidden_size):
+        if not is_whole(self.hidden_size, 1):
             self._value_error(f"hidden_size is {self.hidden_size!r}; it must be at least 1")
-        if self.embedding_size != 0 and not is_count(self.embedding_size):
+        if not is_whole(self.embedding_size, 0):
             self._value_error(f"embedding_size is {self.embedding_size!r}; it must be at least 0")
 
     def _set(self, arguments: dict) -> None:

@@ -10,7 +10,8 @@ import gymnasium
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from marlserve.policies.training.base import PolicyConfig, is_count
+from marlserve.envs.checks import is_whole
+from marlserve.policies.training.base import PolicyConfig
 
 
 class OffPolicyConfig(PolicyConfig):
@@ -86,7 +87,7 @@ class OffPolicyConfig(PolicyConfig):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 self._value_error(f"{field} is {value!r}; it must be an integer of at least {low}")
-        if self.updates_per_step != "auto" and not is_count(self.updates_per_step):
+        if self.updates_per_step != "auto" and not is_whole(self.updates_per_step, 1):
             self._value_error(
                 f"updates_per_step is {self.updates_per_step!r}; it must be 'auto', or an integer "
                 "of at least 1"

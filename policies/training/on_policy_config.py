@@ -7,8 +7,9 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
+from marlserve.envs.checks import is_whole
 from marlserve.policies.models.actor_critic import ACTION_SPACES, ActorCriticModule
-from marlserve.policies.training.base import PolicyConfig, is_count
+from marlserve.policies.training.base import PolicyConfig
 
 
 class OnPolicyConfig(PolicyConfig):
@@ -92,7 +93,7 @@ class OnPolicyConfig(PolicyConfig):
         self._check_network()
         for name in ("num_epochs", "minibatch_size"):
             value = getattr(self, name)
-            if not is_count(value) and (name, value) != ("minibatch_size", None):
+            if not is_whole(value, 1) and (name, value) != ("minibatch_size", None):
                 self._value_error(f"{name} is {value!r}; it must be a positive integer")
         for name in ("gamma", "lambda_"):
             if not 0.0 <= getattr(self, name) <= 1.0:

@@ -66,8 +66,9 @@ class Decider:
             raise ValueError(
                 f"allowed has shape {allowed.shape}; expected is {question.seen.requests.shape}"
             )
-        if not allowed.any():
-            allowed = np.ones_like(allowed)
+        legal = allowed.tolist()
+        if True not in legal:
+            allowed, legal = np.ones_like(allowed), [True] * len(legal)
         mode, identity = self.settings.mode, next(self._ids)
         arm, reason = self._arm(question.session)
         values, trouble = None, ""
@@ -76,7 +77,7 @@ class Decider:
         player, best = self.player, -1
         if values is not None:
             epsilon = min(self.settings.epsilon, self.settings.most_epsilon)
-            shares, best = chances(values, allowed.tolist(), epsilon, self.settings.temperature)
+            shares, best = chances(values, legal, epsilon, self.settings.temperature)
         if arm == HEURISTIC or values is None:
             shares = self.heuristic.probabilities(question.seen, allowed).tolist()
             reason = trouble or reason

@@ -12,6 +12,7 @@ from math import exp
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from numba import njit
 
 from marlserve.policies.export.layers import Layer
 from marlserve.policies.export.network import ANYONE, Network, PolicyFile
@@ -54,7 +55,8 @@ class Player:
         self._network = network
         self._fitting: dict[int, Player | None] = {}
         space = network.observation_space
-        self.shape, self._low, self._high = space.shape, space.low, space.high
+        self.shape = space.shape
+        self._low, self._high = (x.ravel().astype(np.float32) for x in (space.low, space.high))
 
     def fitting(self, number: int) -> "Player | None":
         """The same policy for so many replicas; None if it treats them differently, and so plays
@@ -76,7 +78,7 @@ class Player:
         """Whether it is one of those that the policy knows; NaN is not."""
         if observation.shape != self.shape:
             return False
-        return bool(((observation >= self._low) & (observation <= self._high)).all())
+        return _is_inside(observation.astype(np.float32).ravel(), self._low, self._high)
 
     def values(self, observation: np.ndarray) -> list[float]:
         """What the policy thinks of each replica, R numbers: the more, the better.
@@ -122,9 +124,19 @@ def chances(
     return others, best
 
 
+@njit(cache=True)
+def _is_inside(values, low, high):
+    inside = True
+    for i in range(len(values)):
+        inside = inside and low[i] <= values[i] <= high[i]
+    return inside
+
+
 def warm_up() -> None:
-    """Compile what `values` runs, which takes some seconds once per machine."""
+    """Compile what decisions run, which takes some seconds once per machine."""
     weights = {"q.weight": np.zeros((2, 1), np.float32), "q.bias": np.zeros(2, np.float32)}
     layers = (Layer("q", "linear", ("observation",), (2,)),)
     network = Network(Box(0.0, 1.0, (1,)), Discrete(2), layers, weights, "action values")
-    Player(PolicyFile({"q": network}, {AGENT: "q"}), "").values(np.zeros(1, np.float32))
+    player, seen = Player(PolicyFile({"q": network}, {AGENT: "q"}), ""), np.zeros(1, np.float32)
+    player.in_range(seen)
+    player.values(seen)

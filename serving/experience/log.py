@@ -10,13 +10,14 @@ for. The file has the newest `most_events`. What was lost is counted in `dropped
 a `stream` had taken them.
 """
 
-import json
 import logging
 import sqlite3
 import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
+
+from pydantic_core import to_json
 
 from marlserve.envs import checks
 from marlserve.serving.experience.events import Event, opened
@@ -107,7 +108,7 @@ class ExperienceLog:
         if not count:
             return
         taken = [self._waiting[i] for i in range(count)]
-        rows = [(event.id, event.kind, json.dumps(event.body)) for event in taken]
+        rows = [(event.id, event.kind, to_json(event.body).decode()) for event in taken]
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(

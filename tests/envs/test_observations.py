@@ -25,6 +25,7 @@ KNOWN = {"name", "agents", "num_envs", "config", "action_space", "observation_sp
 KNOWN_TOO = {
     "kv_cache": {"action_names", "profile", "full_score"},  # the profile is measured beforehand
     "kv_compression": {"arm_names", "prompts"},  # the prompt's number, which "random" is drawn by
+    "replica_routing": {"outcomes"},  # what gateways measured of their own requests
 }
 
 

@@ -147,6 +147,23 @@ def test_what_is_down_is_masked_and_all_requests_are_accounted_for():
     assert metrics["failed"].sum() > 0
 
 
+def test_replicas_drain_and_join_as_planned():
+    """The first restarts, the last comes late: masks say so, and what follows them never fails."""
+    plan = {"drain": (0,), "drain_s": (3.0,), "join": (3, 0), "join_s": (5.0, 9.0)}
+    problem = replica_routing.Problem(Config(**SHORT, **plan), 2)
+    problem.reset([0, 1])
+    rng, seen = np.random.default_rng(0), []
+    while problem._running.all():
+        mask = problem.action_masks()[:, 0, 0]
+        at_s = problem.gateways.copies["clock_ns"] / 1e9 - 10.0
+        seen += [(int(at), row.tolist()) for at, row in zip(at_s, mask, strict=True)]
+        problem.step((rng.random(mask.shape) * mask).argmax(axis=1)[:, None])
+    for at, row in ((1, [1, 1, 1, 0]), (4, [0, 1, 1, 0]), (7, [0, 1, 1, 1]), (12, [1, 1, 1, 1])):
+        of_second = [tuple(mask) for second, mask in seen if second == at]
+        assert set(of_second) == {tuple(map(bool, row))}
+    assert (problem.metrics()["failed"] == 0).all()
+
+
 def test_a_file_is_played_as_conversations_are(tmp_path):
     rows = [
         f'{{"timestamp": {250 * i}, "input_length": 600, "output_length": {i % 9}, '
@@ -217,6 +234,10 @@ def test_long_prompts_have_the_fastest_replica_to_themselves(tokens, chosen):
             "traffic is",
         ),
         ({"trace": "file"}, "trace_path is ''"),
+        ({"drain": (4,), "drain_s": (1.0,)}, "drain is"),
+        ({"join": (0, 1), "join_s": (1.0,)}, "join is"),
+        ({"drain": (0, 0), "drain_s": (1.0, 2.0)}, "by turns"),
+        ({"join": (0,), "join_s": (1.0,), "change_every_s": 9.0}, "change_every_s is 9.0"),
         ({"episode_s": 3600.0, "warm_up_s": 3600.0, "load": (10.0, 10.0)}, "load"),
     ],
 )

@@ -38,7 +38,7 @@ def played(draw):
 @pytest.mark.parametrize("spread", coverages.SPREADS)
 @pytest.mark.parametrize("kind", coverages.KINDS)
 def test_intervals_hold_what_they_say(kind, spread):
-    for seeds, episodes in coverages.SIZES:
+    for seeds, episodes in (coverages.SIZES[0], coverages.SIZES[-1]):
         shares = coverages.coverage(kind, coverages.SPREADS[spread], seeds, episodes, 2000)
         assert shares.min() >= 0.92, (seeds, episodes, shares)
         assert shares.max() <= 0.97, (seeds, episodes, shares)

@@ -69,6 +69,7 @@ TEXTS = [
 # What is of no use without an extra, and says so when it is imported.
 OWN = {
     "envs/sims/kv_compression": "kv_compression",
+    "serving/experience/log.py": "serve",
     "serving/experience/stream.py": "serve",
     "serving/training/process.py": "serve",
     "serving/service": "serve",

@@ -19,7 +19,8 @@ import elsewhere
 import pytest
 from packaging.requirements import Requirement
 
-from marlserve import policies
+import marlserve
+from marlserve import envs, policies
 
 ROOT = Path(__file__).parents[2]
 SETUP = ConfigParser()
@@ -43,6 +44,13 @@ import sys
 from importlib import import_module
 for name in sys.argv[1:]:
     print(import_module(name).__file__)
+"""
+
+
+LOAD_SCRIPTS = """
+from importlib.metadata import distribution
+for script in distribution("marlserve").entry_points:
+    assert callable(script.load())
 """
 
 
@@ -90,10 +98,19 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheel(source, tmp_path_factory) -> Path:
+def sdist(source, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", build, folder, cwd=source)
+    return next(folder.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="session")
+def wheel(sdist, tmp_path_factory) -> Path:
+    """Made of the source distribution, which thus has all that a build wants."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation")
-    run(*pip, "-w", folder, source, cwd=folder)
+    run(*pip, "-w", folder, sdist, cwd=folder)
     return next(folder.glob("*.whl"))
 
 
@@ -142,14 +159,43 @@ def test_the_wheel_holds_every_module_all_data_and_nothing_else(wheel):
     assert "marlserve/envs/sims/kv_compression/small_llama/model.safetensors" in names
 
 
+def test_a_release_is_the_same_everywhere(sdist, wheel):
+    version = marlserve.__version__
+    assert sdist.name == f"marlserve-{version}.tar.gz"
+    assert wheel.name == f"marlserve-{version}-py3-none-any.whl"
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = re.findall(r"^## \[(.+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)[0]
+    assert newest[0] == version
+    assert f"\ndate-released: {newest[1]}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 @pytest.mark.slow
 def test_every_module_imports_in_another_project(installed, tmp_path):
+    """Of the editable install, whose modules are those of the checkout, every package does."""
     python, origin = installed
-    output, errors = run(python, "-c", IMPORT_ALL, *MODULES, cwd=tmp_path)
+    names = MODULES if origin.name == "marlserve" else lines("options", "packages")
+    output, errors = run(python, "-c", IMPORT_ALL, *names, cwd=tmp_path)
     files = output.splitlines()
-    assert len(files) == len(MODULES)
+    assert len(files) == len(names)
     assert [file for file in files if not Path(file).is_relative_to(origin)] == []
     assert errors == ""
+
+
+def test_every_problem_has_a_script():
+    scripts = {line.split(" = ")[0] for line in lines("options.entry_points", "console_scripts")}
+    assert {f"marlserve-{name.replace('_', '-')}" for name in envs.names()} <= scripts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("installed", ["wheel"], indirect=True)
+def test_scripts_run_in_another_project(installed, tmp_path):
+    python, _ = installed
+    scripts = {path.name for path in python.parent.glob("marlserve-*")}
+    named = dict(line.split(" = ") for line in lines("options.entry_points", "console_scripts"))
+    assert scripts == set(named)
+    run(python, "-c", LOAD_SCRIPTS, cwd=tmp_path)
+    output, _ = run(python.parent / "marlserve-kv-cache", "train", "--help", cwd=tmp_path)
+    assert "--num-servers" in output
 
 
 @pytest.mark.slow

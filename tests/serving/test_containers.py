@@ -2,7 +2,7 @@
 
 import json
 import re
-from importlib.util import find_spec
+from configparser import ConfigParser
 from inspect import signature
 from pathlib import Path
 
@@ -11,6 +11,10 @@ from marlserve.serving.agent.settings import from_environment
 
 FOLDER = Path(__file__).parents[2] / "docs/serving"
 ROOT = FOLDER.parents[1]
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+SCRIPTS = dict(re.findall(r"(\S+) = (\S+)", SETUP["options.entry_points"]["console_scripts"]))
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 def environment_of_the_agent() -> dict[str, str]:
@@ -32,19 +36,21 @@ def test_the_agent_knows_every_variable_that_it_is_given():
 
 
 def test_the_image_has_all_packages():
-    copied = re.findall(r"^COPY (\S+) \1$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
-    setup = (ROOT / "setup.cfg").read_text()
-    assert sorted(copied) == sorted(re.findall(r"^    marlserve\S* = (\w+)$", setup, re.MULTILINE))
-    files = re.search(r"^COPY (.+) \./$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)[1]
+    copied = re.findall(r"^COPY (\S+) \1$", DOCKERFILE, re.MULTILINE)
+    folders = re.findall(r"= (\w+)", SETUP["options"]["package_dir"])
+    assert sorted(copied) == sorted(folders)
+    files = re.search(r"^COPY (.+) \./$", DOCKERFILE, re.MULTILINE)[1]
     assert all((ROOT / name).is_file() for name in files.split())
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert not {*copied, *files.split()} & {*ignored}
 
 
-def test_the_image_starts_the_agent():
-    text = (FOLDER / "Dockerfile").read_text()
-    python, how, module, *arguments = json.loads(
-        re.search(r"^CMD (\[.+\])$", text, re.MULTILINE)[1]
-    )
-    assert (python, how) == ("python", "-m")
-    assert find_spec(f"{module}.__main__") is not None
+def test_the_image_starts_a_script_and_compose_the_agent():
+    script, *_ = json.loads(re.search(r"^CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)[1])
+    assert script in SCRIPTS
+    text = (FOLDER / "compose.yaml").read_text()
+    command = re.search(r"    command: \[(marlserve.+)\]$", text, re.MULTILINE)[1]
+    script, *arguments = command.split(", ")
+    assert SCRIPTS[script] == f"{server.__name__}:main"
     flags = [flag.removeprefix("--") for flag in arguments[::2]]
     assert flags == list(signature(server.run).parameters)

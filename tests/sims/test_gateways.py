@@ -182,21 +182,6 @@ def test_what_is_scraped_is_as_old_as_it_says(num_gateways):
     assert max(ages) > 0.5
 
 
-def test_no_request_is_lost_when_replicas_fail():
-    changes = np.array([(4e9, 0, 0.0), (5e9, 1, 3.0), (8e9, 0, 1.0), (9e9, 1, 1.0)], CHANGE)
-    gateways = made(changes=changes)
-    rng = np.random.default_rng(0)
-    cost = play(gateways, lambda gateways: rng.integers(0, 3, (1, 1)))
-    requests = gateways.replicas.requests[0]
-    assert np.isin(requests["status"], [has.COMPLETED, has.FAILED]).all()
-    failed = (requests["status"] == has.FAILED).sum()
-    assert 0 < failed == cost["failures"]
-    late = requests["arrival_ns"] > 8e9
-    assert (requests["status"][late] == has.COMPLETED).all()
-    assert (gateways.pairs["requests"] == 0).all()
-    assert (gateways.pairs["new_tokens"] == 0).all()
-
-
 def test_what_would_be_is_what_then_is():
     gateways = made()
     for _ in range(50):

@@ -58,12 +58,12 @@ def draw_ratios(
     axes.tick_params(labelsize="x-small")
 
 
-def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) -> Path:
-    """Learned policies and the nearest heuristics against `sed` at both loads: plots/evidence.png.
+def overview(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) -> Path:
+    """Learned policies and the nearest heuristics against `sed` at both loads: plots/overview.png.
 
     Args:
         folder: runs/load_balance.
-        against: see `evidence.differences`.
+        against: see `overview.differences`.
         presets: {name: Config}; those of `against` have a panel each.
     """
     against = against[against["learned"] | against["policy"].isin(_SHOWN)]
@@ -90,7 +90,7 @@ def evidence(folder: Path, against: pd.DataFrame, presets: Mapping[str, Any]) ->
     figure.supxlabel(
         f"mean latency against sed, % (arrows: beyond {SHOWN_PERCENT:g} %)", fontsize="small"
     )
-    return save(figure, folder, "evidence.png")
+    return save(figure, folder, "overview.png")
 
 
 def ablation(folder: Path, factor: str, rows: pd.DataFrame, reference: str) -> Path:

@@ -1,6 +1,6 @@
-"""The evidence as a file: evidence.md, with training_cost.csv and plots/evidence.png beside it.
+"""All presets in one file: overview.md, with training_cost.csv and plots/overview.png beside it.
 
-`write_evidence` makes it of what `compare` leaves: see `evidence`.
+`write_overview` makes it of what `compare` leaves: see `overview`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.table import number, table
 from marlserve.experiments.studies.load_balance import paper
-from marlserve.experiments.studies.load_balance.evidence import (
+from marlserve.experiments.studies.load_balance.overview import (
     ENDS,
     Results,
     differences,
@@ -23,7 +23,7 @@ from marlserve.experiments.studies.load_balance.evidence import (
     read_all,
     training_cost,
 )
-from marlserve.experiments.studies.load_balance.plots import evidence
+from marlserve.experiments.studies.load_balance.plots import overview
 from marlserve.experiments.studies.load_balance.study import STUDY
 from marlserve.experiments.studies.study import Study
 
@@ -31,19 +31,19 @@ LATENCY, P99, JAIN, REJECTED = STUDY.metrics
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Sum up what `compare` left of all presets at both ends of their loads: evidence.md."""
+class Overview:
+    """Sum up what `compare` left of all presets at both ends of their loads: overview.md."""
 
     out: Path = RUNS  # where all runs are
 
     def run(self, study: Study) -> None:
-        if (written := write_evidence(self.out)) is None:
+        if (written := write_overview(self.out)) is None:
             raise ValueError(f"there are no results at the ends of a preset's load in {self.out}")
-        print(f"evidence: {written}")
+        print(f"overview: {written}")
 
 
-def write_evidence(out: Path) -> Path | None:
-    """Write evidence.md and its files; None, and nothing, if there are no such results.
+def write_overview(out: Path) -> Path | None:
+    """Write overview.md and its files; None, and nothing, if there are no such results.
 
     Raises:
         ValueError: if a file of results or progress is broken, or policies have not played the
@@ -55,8 +55,8 @@ def write_evidence(out: Path) -> Path | None:
     policies, against = order(results), differences(results)
     costs = training_cost(out, results)
     write(folder / "training_cost.csv", costs.to_csv(index=False))
-    picture = evidence(folder, against, PRESETS)
-    parts = ["# Load balancing: the evidence"]
+    picture = overview(folder, against, PRESETS)
+    parts = ["# Load balancing: an overview"]
     for end in ENDS:
         reached = {
             preset: table(rows, [LATENCY, P99, JAIN, REJECTED, "completed"])
@@ -72,8 +72,8 @@ def write_evidence(out: Path) -> Path | None:
         parts += ["## Cost of training", _costs(costs), _COSTS]
     if compared := _ratios(results):
         parts += ["## Beside the paper", compared, _PAPER]
-    write(folder / "evidence.md", "\n\n".join(parts) + "\n")
-    return folder / "evidence.md"
+    write(folder / "overview.md", "\n\n".join(parts) + "\n")
+    return folder / "overview.md"
 
 
 def _latencies(reached: dict[str, pd.DataFrame], end: str, policies: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from typing import ClassVar
 import pandas as pd
 
 from marlserve.envs.replica_routing import Config, rules
-from marlserve.envs.replica_routing.baselines import adaptive, ruled
+from marlserve.envs.replica_routing.baselines import adaptive, learning, ruled
+from marlserve.envs.replica_routing.predictor import LatencyPredictor
 from marlserve.experiments.studies import tune
 from marlserve.experiments.studies.tune import Rule
 
@@ -29,12 +30,19 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "output_tokens": (50.0, 2_000.0),
         "speed_power": (0.5, 3.0),
     },
+    "latency_predictor": {
+        "output_tokens": (50.0, 2_000.0),
+        "ridge": (1e-4, 10.0),
+        "memory": (20.0, 2_000.0),
+    },
 }
 ADAPTIVE = ("kv_cost", "marginal_cost")  # searched also with speeds that they estimate
 
 
 def rule(name: str) -> Rule:
-    """The rule of `envs.replica_routing.rules`, or "adaptive_" and its name."""
+    """The rule of `envs.replica_routing.rules`, or "adaptive_" and its name, or what learns."""
+    if name == "latency_predictor":
+        return Rule(LatencyPredictor, RANGES[name], learning)
     plain = name.removeprefix("adaptive_")
 
     def played(formula):

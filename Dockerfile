@@ -1,4 +1,5 @@
-# The agent service: docker build -f docs/serving/Dockerfile -t marlserve-agent .
+# All commands in one image: docker build -t marlserve .
+#     docker run --rm -v $PWD/runs:/home/marlserve/runs marlserve marlserve-load-balance train
 FROM python:3.12-slim
 WORKDIR /marlserve
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
@@ -10,9 +11,9 @@ COPY experiments experiments
 COPY serving serving
 RUN pip install --no-cache-dir uv \
     && UV_TORCH_BACKEND=cpu uv pip install --system --no-cache -c constraints.txt ".[serve]" \
-    && useradd --create-home agent && mkdir /models && chown agent /models
-USER agent
+    && useradd --create-home marlserve && mkdir /models && chown marlserve /models
+USER marlserve
+WORKDIR /home/marlserve
 ENV MODEL_PATH=/models
 VOLUME /models
-EXPOSE 5000
-CMD ["python", "-m", "marlserve.serving.agent", "--host", "0.0.0.0", "--port", "5000"]
+CMD ["marlserve-load-balance", "--help"]

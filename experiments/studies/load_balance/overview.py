@@ -1,4 +1,4 @@
-"""The evidence in numbers: what all policies reached on all presets, at both ends of their loads.
+"""What all policies reached on all presets, at both ends of their loads.
 
 It is read from the files that `compare` leaves below runs/load_balance:
 
@@ -25,8 +25,9 @@ Results = dict[tuple[str, str], pd.DataFrame]  # {(preset, end): rows of results
 def references_of(rows: pd.DataFrame) -> dict[str, str]:
     """{policy: the heuristic to compare it with}: `sed`, or for one that plays another system, with
     one balancer that sees all flows, the oracle `global_sed`."""
-    systems = rows.drop_duplicates("policy").set_index("policy")["system"].fillna("")
-    return {policy: "global_sed" if system else "sed" for policy, system in systems.items()}
+    systems = rows.drop_duplicates("policy").set_index("policy")["system"]
+    named = systems.notna() & (systems != "")  # a file has nothing for no name
+    return {policy: "global_sed" if other else "sed" for policy, other in named.items()}
 
 
 def read_all(out: Path) -> Results:

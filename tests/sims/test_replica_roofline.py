@@ -1,0 +1,54 @@
+"""Bounds that follow from data sheets."""
+
+import numpy as np
+import pytest
+
+from marlserve.envs.sims.replica import Replicas
+from marlserve.envs.sims.replica_roofline import GPUS, MODELS, Model, engine, timing
+from marlserve.envs.sims.replica_timing import pass_ns
+
+LLAMA = MODELS["llama_3_8b"]
+
+
+def test_a_token_of_llama_3_8b_keeps_128_kib():
+    assert LLAMA.kv_bytes_per_token == 128 * 1024
+
+
+@pytest.mark.parametrize("gpu", GPUS.values(), ids=GPUS)
+def test_a_pass_takes_what_is_slower(gpu):
+    """Reading the weights, or computing: 2 operations per parameter and token."""
+    row = timing(gpu, LLAMA, attainable=0.5).row()
+    reading_s = 2 * LLAMA.parameters / gpu.bytes_per_s / 0.5
+    for tokens in (1, 16, 512, 8_192):
+        computing_s = 2 * LLAMA.parameters * tokens / gpu.flops_per_s / 0.5
+        found_s = pass_ns(row, 1.0, tokens, 0, 0, 0) / 1e9
+        assert found_s == pytest.approx(max(reading_s, computing_s), rel=1e-6)
+
+
+def test_attention_reads_what_is_cached_and_computes_pairs():
+    gpu = GPUS["h100"]
+    row = timing(gpu, LLAMA).row()
+    alone_ns = pass_ns(row, 1.0, 0, 0, 1, 0)
+    read_s = (pass_ns(row, 1.0, 0, 0, 1, 1_000_000) - alone_ns) / 1e9
+    assert read_s == pytest.approx(131_072e6 / gpu.bytes_per_s, rel=1e-6)
+    pairs_s = (pass_ns(row, 1.0, 0, 10**9, 1, 0) - alone_ns) / 1e9
+    assert pairs_s == pytest.approx(4 * 32 * 4_096 * 1e9 / gpu.flops_per_s, rel=1e-6)
+
+
+def test_an_engine_has_the_cache_that_weights_leave():
+    """One request on the smallest GPU: a prompt, and 9 tokens that read all weights each."""
+    small = engine(GPUS["l4"], LLAMA, block_tokens=16)
+    cached_bytes = small.num_blocks * 16 * LLAMA.kv_bytes_per_token
+    assert cached_bytes + LLAMA.weight_bytes == pytest.approx(0.9 * 24e9, rel=1e-3)
+    replicas = Replicas(1, [small])
+    replicas.reset(0, [100], [10])
+    replicas.play(np.zeros((1, 1), int), np.zeros((1, 1), int))
+    took_s = replicas.requests["last_token_ns"][0, 0] / 1e9
+    assert took_s == pytest.approx(10 * LLAMA.weight_bytes / 300e9, rel=0.02)
+
+
+def test_what_cannot_be_is_named():
+    with pytest.raises(ValueError, match="attainable is 0"):
+        timing(GPUS["l4"], LLAMA, attainable=0.0)
+    with pytest.raises(ValueError, match="a block needs more"):
+        engine(GPUS["l4"], Model(70e9, 80, 64, 8, 128))
