@@ -38,6 +38,13 @@ class LatencyPredictor:
         memory: requests after which what a replica did counts for a third.
     """
 
+    _sent: np.ndarray  # what was known of the replica that each request went to, [B, N, F]
+    _gateway: np.ndarray  # [B, N]
+    _open: np.ndarray  # whose times are not known yet, to the first token and per token, [2, B, N]
+    _squares: np.ndarray  # [2, B, G, R, F, F]
+    _products: np.ndarray  # [2, B, G, R, F]
+    _numbers: np.ndarray  # that times are linear with, [2, B, G, R, F]
+
     def __init__(
         self,
         problem,
@@ -70,9 +77,8 @@ class LatencyPredictor:
 
     def _start(self, shape: tuple[int, ...]) -> None:
         b, *_, f = shape
-        self._sent = np.zeros((b, 0, f))  # what was known of the replica chosen, by request
-        self._gateway = np.zeros((b, 0), np.int64)
-        self._open = np.zeros((2, b, 0), bool)  # whose times are not known yet
+        self._sent, self._gateway = np.zeros((b, 0, f)), np.zeros((b, 0), np.int64)
+        self._open = np.zeros((2, b, 0), bool)
         self._squares = np.zeros((2, *shape, f))
         self._products, self._numbers = np.zeros((2, *shape)), np.zeros((2, *shape))
 

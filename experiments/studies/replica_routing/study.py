@@ -80,8 +80,8 @@ class ReplicaRouting(Study):
         if (folder / loads.FILE).exists():
             drawn.append(loads.draw(folder))
         if problem.change_every_s or problem.drain:
-            shown = self.contestants(problem, policies or _BY_DEFAULT)
-            drawn += filter(None, [fault_timeline(folder, problem, shown)])
+            players = self.contestants(problem, policies or _BY_DEFAULT)
+            drawn += filter(None, [fault_timeline(folder, problem, players)])
         return drawn
 
 
