@@ -114,8 +114,10 @@ class Decider:
         self.outputs = work[program.output :][: prod(heads)].reshape(heads)
         self._index = work[self._observed.size :][: len(network.indexed_agents)]
         self._network, self._indices = network, dict[str, np.ndarray]()
-        self._work, self._places = work, program.places
-        self._sizes = {layer.name: prod(layer.shape) for layer in network.layers}
+        self._values = {
+            layer.name: work[program.places[layer.name] :][: prod(layer.shape)]
+            for layer in network.layers
+        }
         self._allowed = np.zeros(network.actions.heads, bool)  # written for every mask
         agent = (*network.indexed_agents, "")[0]
         self.decide(agent, np.zeros(shape), None, np.zeros(self.state_size, np.float32))  # compiles
@@ -130,7 +132,7 @@ class Decider:
 
     def value_of(self, layer: str) -> np.ndarray:
         """A copy of what a layer put out, flat."""
-        return self._work[self._places[layer] :][: self._sizes[layer]].copy()
+        return self._values[layer].copy()
 
     def decide(
         self, agent: str, observation: np.ndarray, mask: np.ndarray | None, state: np.ndarray

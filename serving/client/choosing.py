@@ -14,23 +14,30 @@ _LOG_ROOT = 0.5 * log(2.0 * pi)
 
 
 def choice_of(
-    outputs: np.ndarray, legal: np.ndarray, is_drawn: bool, epsilon: float, random: Random
+    outputs: list[float],
+    sizes: list[int],
+    legal: np.ndarray | None,
+    is_drawn: bool,
+    epsilon: float,
+    random: Random,
 ) -> tuple[list[int], float]:
     """The components of an action, and the logarithm of their chance.
 
     Args:
-        outputs: [H, A].
-        legal: [H, A] bool; at least one value of each component is.
+        outputs: [H, A], flat.
+        sizes: how many of its A each component has, [H].
+        legal: [H, A] bool, what may be chosen, at least one value of each component; None: all.
         is_drawn: whether outputs are logits; else they are action values.
     """
     action, chance = [], 0.0
-    draw = _drawn if is_drawn else _greedy
-    for values, allowed in zip(outputs.tolist(), legal.tolist(), strict=True):
-        if all(allowed):
-            index, own = draw(values, epsilon, random)
+    draw, width = _drawn if is_drawn else _greedy, len(outputs) // len(sizes)
+    for component, size in enumerate(sizes):
+        first = component * width
+        if legal is None:
+            index, own = draw(outputs[first : first + size], epsilon, random)
         else:
-            indices = [index for index, is_legal in enumerate(allowed) if is_legal]
-            place, own = draw([values[index] for index in indices], epsilon, random)
+            indices = legal[component].nonzero()[0].tolist()
+            place, own = draw([outputs[first + index] for index in indices], epsilon, random)
             index = indices[place]
         action.append(index)
         chance += own

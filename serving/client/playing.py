@@ -97,13 +97,15 @@ class _Player:
         self._network, self._noise, self._epsilon = network, noise, epsilon
         self._last, self._is_drawn = network.layers[-1].name, network.outputs == "logits"
         actions = network.actions
-        self._heads, self._is_choice = actions.heads, isinstance(actions, Choices)
-        self._legal, self._start = None, [0]
+        self._is_choice = isinstance(actions, Choices)
+        self._sizes, self._start = list[int](), list[int]()
         if isinstance(actions, Choices):
-            self._legal, self._start = actions.legal, actions.start.tolist()
-        self._is_single = not actions.shape
+            self._sizes, self._start = actions.legal.sum(-1).tolist(), actions.start.tolist()
+        self._is_single, self._starts_later = not actions.shape, any(self._start)
         self._decider: _Decider
         self._decider = Decider(network) if evaluator == "numba" else NumpyDecider(network)
+        self._memory_size = self._decider.state_size
+        self._first = np.zeros(self._memory_size, np.float32)
         self._lock = Lock()  # it has one place to work in
 
     def choose(
@@ -114,12 +116,11 @@ class _Player:
         memory: np.ndarray | None,
         random: Random,
     ) -> Choice:
-        size = self._decider.state_size
-        if memory is None or len(memory) != size:  # another policy may remember more, or less
-            state = np.zeros(size, np.float32)
-        else:
-            state = memory.copy()
-        noise = self._noise
+        state, noise = self._first, self._noise
+        if self._memory_size:
+            # Another policy may remember more, or less.
+            fits = memory is not None and len(memory) == self._memory_size
+            state = memory.copy() if memory is not None and fits else state.copy()
         with self._lock:
             self._decider.run(agent, observation, state)
             outputs = self._decider.value_of(self._last)
@@ -127,13 +128,13 @@ class _Player:
                 means = self._decider.value_of(noise.mean)
                 spread = noise.log_deviation
                 logs = self._decider.value_of(spread) if spread else np.array(noise.log_deviations)
-        after = state if size else None
+        after = state if self._memory_size else None
         if self._is_choice:
-            allowed = self._legal if legal is None else legal
-            assert allowed is not None
             how = self._is_drawn, self._epsilon, random
-            action, chance = choice_of(outputs.reshape(self._heads), allowed, *how)
-            told = [index + first for index, first in zip(action, self._start, strict=True)]
+            action, chance = choice_of(outputs.tolist(), self._sizes, legal, *how)
+            told = action
+            if self._starts_later:
+                told = [index + first for index, first in zip(action, self._start, strict=True)]
             return Choice(action, told[0] if self._is_single else told, chance, outputs, after)
         if noise is None:
             numbers, chance = outputs, 0.0

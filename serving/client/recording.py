@@ -79,13 +79,13 @@ class Recording:
     ) -> None:
         """What is seen before the next step, or after the last one; who is not named has left."""
         for agent, observation in observations.items():
-            self.tracks[agent].see(observation, masks.get(agent))
+            self.tracks[agent].see(observation, masks[agent])
         if self._states is not None:
             self._states[self.count] = state
             self._seen_states = self.count + 1
 
     def add(self, choices: Mapping[str, Choice], version: int) -> int:
-        """One step; its index."""
+        """One step, with what was seen before it; its index."""
         index, self.version = self.count, version
         for agent, choice in choices.items():
             self.tracks[agent].add(choice)

@@ -30,7 +30,7 @@ def seen_of(
     for agent, shown in observations.items():
         seat = contract.seats[seats[agent]]
         mask = None if masks is None else masks.get(agent)
-        if isinstance(shown, Mapping):
+        if isinstance(shown, dict):
             key = next((key for key in OBSERVATIONS if key in shown), None)
             if key is None:
                 raise ValueError(f"{agent} is shown {sorted(shown)}, none of {OBSERVATIONS}")

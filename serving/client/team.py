@@ -87,8 +87,11 @@ class Team:
             recording = self._begun(newest)
         recording.see(seen, legal, state)
         index = recording.add(choices, newest.version)
-        self._here = set(seen)
-        self._memories = {agent: choice.memory for agent, choice in choices.items()}
+        if len(seen) != len(self._here):
+            self._here = set(seen)
+        for agent, choice in choices.items():
+            if choice.memory is not None:
+                self._memories[agent] = choice.memory
         return self._decided(choices, newest.version, recording, index, start_s)
 
     def end(
@@ -136,10 +139,12 @@ class Team:
         contract = self._contract
         seats = self._seats(contract) if self._life is None else self._life.seats
         here = set(seats) if self._life is None else self._here
-        if not observations or not here >= observations.keys():
+        if not observations or not observations.keys() <= here:
             raise ValueError(f"{list(observations)} are shown something; there are {sorted(here)}")
         seen, legal = seen_of(observations, masks, seats, contract)
-        return seen, legal, _checked_state(state, contract)
+        if state is not None or contract.state_size:
+            state = _checked_state(state, contract)
+        return seen, legal, state
 
     @property
     def _contract(self) -> Contract:
@@ -170,6 +175,7 @@ class Team:
         contract = self._contract
         if self._life is None:
             self._life = Life(self._alone, self._seats(contract), self._books.new_episode())
+            self._here = set(self._life.seats)
             self._books.teams.add(self)
         most_steps = min(self._settings.most_steps, contract.most_steps)
         run, memories = newest.run, self._memories
@@ -208,11 +214,9 @@ class Team:
         return decision
 
 
-def _checked_state(state: np.ndarray | None, contract: Contract) -> np.ndarray | None:
-    """The state as float32, if there has to be one."""
-    if (state is None) == (contract.state_size == 0):
-        if state is None:
-            return None
+def _checked_state(state: np.ndarray | None, contract: Contract) -> np.ndarray:
+    """The state as float32, [S]."""
+    if state is not None and contract.state_size:
         given = np.asarray(state, np.float32)
         if given.shape == (contract.state_size,) and np.isfinite(given).all():
             return given

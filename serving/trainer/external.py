@@ -106,19 +106,10 @@ def _of_ours(config: PolicyConfig, seats: dict[str, Seat], state_size: int) -> d
     joint = Joint(config, seats, state_size)
     module = joint.module()
     joint.policies(module, {})  # or it says why it cannot be played
-    memory = joint.first_memory(module)
-    if memory is None:
-        return seats
-    has_memory = [
-        module[name].unwrapped().is_stateful()
-        for agent in range(len(seats))
-        for name, index in joint.groups.items()
-        if agent in index
-    ]
-    size = int(memory[0].size)
+    sizes = joint.memory_sizes(module)
     return {
-        agent: replace(seat, memory_size=size if remembers else 0)
-        for (agent, seat), remembers in zip(seats.items(), has_memory, strict=True)
+        agent: replace(seat, memory_size=size)
+        for (agent, seat), size in zip(seats.items(), sizes, strict=True)
     }
 
 

@@ -122,6 +122,20 @@ class Joint:
             played = {ANYONE: played[_ANY_AGENT]}
         return PolicyFile(networks, played, training), noises
 
+    def memory_sizes(self, module: MultiRLModule) -> list[int]:
+        """How many numbers each agent's policy remembers.
+
+        Raises:
+            ValueError: where policies remember in different shapes.
+        """
+        memory = self.first_memory(module)
+        sizes = [0] * len(self.agents)
+        for name, index in self.groups.items():
+            if memory is not None and module[name].unwrapped().is_stateful():
+                for agent in index:
+                    sizes[agent] = memory[agent].size
+        return sizes
+
     def first_memory(self, module: MultiRLModule) -> np.ndarray | None:
         """What they remember as an episode begins, [N, *hidden]; None if nobody does.
 

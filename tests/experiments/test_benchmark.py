@@ -40,7 +40,7 @@ def test_the_script_runs_and_keeps_what_other_parts_measured(tmp_path):
         assert side in done.stdout
 
 
-@pytest.mark.parametrize("name", ["simulator", "sampling", "kv_cache", "kv_compression"])
+@pytest.mark.parametrize("name", ["sampling", "kv_cache", "kv_compression"])
 def test_every_side_is_measured(name):
     part, rows = benchmark.PARTS[name], benchmark.measure(name, 0.01)
     assert [row.side for row in rows] == list(part.sides)

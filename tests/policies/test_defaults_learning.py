@@ -23,7 +23,6 @@ from marlserve.experiments.benchmarks.learning_curves import curve
         ("CartPole-v1", "ppo", 50_000, 400.0),
         ("CartPole-v1", "a2c", 100_000, 400.0),
         ("CartPole-v1", "dqn", 50_000, 300.0),
-        ("Acrobot-v1", "ppo", 50_000, -120.0),
         ("Pendulum-v1", "sac", 8_000, -250.0),
         ("Pendulum-v1", "td3", 8_000, -300.0),
     ],
