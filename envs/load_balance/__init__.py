@@ -16,14 +16,23 @@ Reference    Yao, Ding, Clausen: Multi-agent reinforcement learning for network 
              data center, CIKM 2022, https://arxiv.org/abs/2201.11727
 
 Presets: MODERATE and LARGE are the paper's testbeds, QUAD is four balancers over sixteen servers,
-DEGRADED is MODERATE with servers that slow down and recover unannounced.
+DEGRADED is MODERATE with servers that slow down and recover unannounced, and in UNKNOWN how fast
+each is to begin with is drawn for every episode, and not told.
 """
 
 from functools import partial
 
 from marlserve.envs import parallel
 from marlserve.envs.load_balance.baselines import BASELINES
-from marlserve.envs.load_balance.config import DEGRADED, LARGE, MODERATE, PRESETS, QUAD, Config
+from marlserve.envs.load_balance.config import (
+    DEGRADED,
+    LARGE,
+    MODERATE,
+    PRESETS,
+    QUAD,
+    UNKNOWN,
+    Config,
+)
 from marlserve.envs.load_balance.observation import FEATURES, Measured, observe
 from marlserve.envs.load_balance.problem import Problem
 from marlserve.envs.load_balance.rewards import REWARDS
@@ -37,6 +46,7 @@ __all__ = [
     "PRESETS",
     "QUAD",
     "REWARDS",
+    "UNKNOWN",
     "Config",
     "Measured",
     "Problem",

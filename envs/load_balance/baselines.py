@@ -11,7 +11,7 @@ from marlserve.envs.load_balance.config import MAX_WEIGHT, MIN_WEIGHT, Config
 from marlserve.envs.load_balance.observation import FEATURES
 
 ByAgent = dict[str, np.ndarray]
-_DURATION = FEATURES.index("duration_discounted_mean")
+_RECENT, _LONG = FEATURES.index("duration_discounted_mean"), FEATURES.index("fct_mean")
 
 
 def equal(config: Config) -> np.ndarray:
@@ -68,6 +68,16 @@ def probing(problem: Any) -> Policy:
     return act
 
 
+def told(problem: Any) -> Policy:
+    """Weights by cores times the speeds that the servers have at the moment."""
+
+    def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
+        servers = problem.cluster.servers
+        return dict.fromkeys(problem.agents, scaled(servers["cores"] * servers["speed"]))
+
+    return act
+
+
 def adapting(problem: Any, power: float = 1.0, floor_s: float = 0.1) -> Policy:
     """Weights by cores over the time that own flows take, cores / (floor_s + their mean) ** power.
 
@@ -79,6 +89,23 @@ def adapting(problem: Any, power: float = 1.0, floor_s: float = 0.1) -> Policy:
 
     def weights(seen: np.ndarray) -> np.ndarray:
         return cores * (floor_s / (floor_s + _mean_s(seen))) ** power
+
+    return weighing(weights)
+
+
+def remembering(
+    problem: Any, power: float = 1.5, floor_s: float = 0.005, memory: float = 0.5
+) -> Policy:
+    """As `adapting`, by two means: of recent durations, which tells soon that a server slowed down,
+    and of all that is remembered of completed flows, which tells best how fast one usually is.
+
+    The geometric mean of the two counts, in which `memory` is the share of the second.
+    """
+    cores = by_cores(problem.config)
+
+    def weights(seen: np.ndarray) -> np.ndarray:
+        mean_s = _mean_s(seen) ** (1.0 - memory) * _mean_s(seen, _LONG) ** memory
+        return cores * (floor_s / (floor_s + mean_s)) ** power
 
     return weighing(weights)
 
@@ -97,9 +124,9 @@ def ejecting(problem: Any, factor: float = 2.0) -> Policy:
     return weighing(weights)
 
 
-def _mean_s(seen: np.ndarray) -> np.ndarray:
-    """The discounted mean of flows' durations, [B, M]; t seconds are shown as t / (t + 0.1)."""
-    shown = seen[..., _DURATION].astype(float)
+def _mean_s(seen: np.ndarray, column: int = _RECENT) -> np.ndarray:
+    """A mean of flows' durations, [B, M]; t seconds are shown as t / (t + 0.1)."""
+    shown = seen[..., column].astype(float)
     return 0.1 * shown / (1.0 - shown)
 
 
@@ -121,7 +148,10 @@ BASELINES = {
     "lsq": Baseline(constant(equal), _SED),  # local shortest queue
     "sed": Baseline(constant(by_cores), _SED),
     "adaptive_sed": Baseline(adapting, _SED),
+    "remembering_sed": Baseline(remembering, _SED),
     "ejecting_sed": Baseline(ejecting, _SED),
+    "told_sed": Baseline(told, _SED, oracle=True),
     "join_shortest_queue": Baseline(constant(equal), _GLOBAL, oracle=True),
     "global_sed": Baseline(constant(by_cores), _GLOBAL, oracle=True),
+    "told_global_sed": Baseline(told, _GLOBAL, oracle=True),
 }

@@ -36,6 +36,7 @@ class Config:
 
     num_balancers: int = 2
     cores: tuple[float, ...] = (2, 2, 2, 2, 4, 4, 4)  # of each server
+    drawn_speeds: tuple[float, ...] = (1.0,)  # a server has one of them in an episode
     max_running: int | None = 32  # jobs that share a server's cores; None: no limit
     max_backlog: int | None = 128  # jobs that wait at a server; more are rejected
     dispatch: str = "shortest_expected_delay"  # how a flow's server is chosen, given the weights
@@ -44,7 +45,7 @@ class Config:
     trace: str = "wikipedia"  # the traffic: a module of marlserve.traces with work_s
     trace_path: str = ""  # the file, for trace="flows"
     split: str = "train"  # odd hours or the file's first half; "test": even hours, second half
-    load: tuple[float, float] = (0.80, 0.95)  # offered load over all cores, uniform per episode
+    load: tuple[float, float] = (0.80, 0.95)  # of all cores at their speeds, uniform per episode
     mean_work_s: float = 0.2  # of a job on one core, for trace="poisson" and "bursts"
 
     slow_servers: int = 0  # how many are slow at a time, unannounced
@@ -66,11 +67,12 @@ class Config:
     reservoir_rule: str = "overwrite"  # see sims.reservoir
 
     def __post_init__(self):
-        checks.tuples(self, "cores", "load", "slow_s", "weight_levels")
+        checks.tuples(self, "cores", "drawn_speeds", "load", "slow_s", "weight_levels")
         for name, choices in CHOICES.items():
             checks.choice(self, name, choices)
         checks.whole(self, "num_balancers", 1, 1000)
         checks.numbers(self, "cores", 0.01, 1e4, most=4096)
+        checks.numbers(self, "drawn_speeds", 0.01, 100.0, most=100)
         checks.whole(self, "max_running", 1, 10**9, none=True)
         checks.whole(self, "max_backlog", 0, 10**9, none=True)
         own = self.reach == "all" or len(self.cores) % self.num_balancers == 0
@@ -95,15 +97,16 @@ class Config:
         checks.require(self, "warm_up_s", hour, "for trace='wikipedia', 3600 less episode_s")
         checks.numbers(self, "weight_levels", 0.001, 1000.0, least=2, most=1000)
         if self.trace != "flows":  # else the file tells; see `traffic`
-            self._check_rate(self.load[1] * sum(self.cores) / self.expected_work_s * self.step_s)
+            cores = sum(self.cores) * max(self.drawn_speeds)
+            self._check_rate(self.load[1] * cores / self.expected_work_s * self.step_s)
 
     def _check_rate(self, flows_per_step: float) -> None:
         if flows_per_step > MOST_ARRIVALS:
             raise ValueError(
-                f"load {self.load[1]} of {sum(self.cores):g} cores, with a mean work of "
-                f"{self.expected_work_s} s (mean_work_s is {self.mean_work_s}) and step_s "
-                f"{self.step_s}, is {flows_per_step:.3g} flows in a step; allowed are "
-                f"{MOST_ARRIVALS}"
+                f"load {self.load[1]} of {sum(self.cores):g} cores, of drawn_speeds "
+                f"{self.drawn_speeds}, with a mean work of {self.expected_work_s} s "
+                f"(mean_work_s is {self.mean_work_s}) and step_s {self.step_s}, is "
+                f"{flows_per_step:.3g} flows in a step; allowed are {MOST_ARRIVALS}"
             )
 
     @property
@@ -141,4 +144,17 @@ QUAD = Config(num_balancers=4, cores=(4,) * 16)
 # Even when two large servers are slow, the rest can carry this load. A slow one is worth far less
 # than half a fast one: hence the wider levels.
 DEGRADED = Config(load=(0.55, 0.65), slow_servers=2, weight_levels=(0.25, 0.5, 1.0, 1.5, 2.0))
-PRESETS = {"moderate": MODERATE, "large": LARGE, "quad": QUAD, "degraded": DEGRADED}
+# How fast a server is must be found out anew in each episode, and changes on the way.
+UNKNOWN = Config(
+    drawn_speeds=(0.25, 0.5, 1.0, 2.0),
+    load=(0.25, 0.45),
+    slow_servers=2,
+    weight_levels=(0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+)
+PRESETS = {
+    "moderate": MODERATE,
+    "large": LARGE,
+    "quad": QUAD,
+    "degraded": DEGRADED,
+    "unknown": UNKNOWN,
+}

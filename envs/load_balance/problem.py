@@ -60,11 +60,11 @@ class Problem(base.Problem):
         config, (b, k, m) = self.config, self.cluster.shape
         for copy in copies:
             rng = self.generators[copy]
-            self._load[copy], arriving, changes = traffic.episode(config, rng)
+            self._load[copy], speeds, arriving, changes = traffic.episode(config, rng)
             self.traffic[copy] = arriving
             self.flows_per_step[copy] = arriving.rate_per_s * config.step_s
             clock_s = -config.warm_up_steps * config.step_s
-            self.cluster.reset(copy, changes=changes, clock_s=clock_s)
+            self.cluster.reset(copy, speeds, changes, clock_s)
             self._memory.reset(copy, rng.integers(2**63))
         self._steps[copies] = self._drawn[copies] = -config.warm_up_steps
         self.step_slowdown[copies] = 1.0
@@ -151,16 +151,17 @@ class Problem(base.Problem):
     def state(self) -> np.ndarray:
         """Of every server its running jobs, its waiting jobs, each balancer's flows, its cores and
         its speed; then the offered load and the share of the episode that is over. All in [0, 1]:
-        x jobs per core are shown as x / (x + 1), cores as a share of the largest server's, and
+        x jobs per core are shown as x / (x + 1), cores and speeds as a share of the largest, and
         half of the load."""
         servers, b, config = self.cluster.servers, self.num_envs, self.config
         jobs = np.stack((servers["running"], servers["waiting"]), axis=1)
         jobs = np.concatenate((jobs, self.cluster.ongoing), axis=1) / servers["cores"][:, None]
         jobs = (jobs / (jobs + 1.0)).reshape(b, -1)
         cores = servers["cores"] / max(config.cores)
+        speeds = servers["speed"] / max(config.drawn_speeds)
         offered = self._load / 2.0
         rest = np.stack((offered, self._steps / config.num_steps), axis=-1)
-        return np.concatenate((jobs, cores, servers["speed"], rest), axis=-1).astype(np.float32)
+        return np.concatenate((jobs, cores, speeds, rest), axis=-1).astype(np.float32)
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Of the episode so far, the warm-up left out: jobs that arrived and completed, jobs that

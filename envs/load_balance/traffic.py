@@ -1,4 +1,5 @@
-"""What happens to the cluster in one episode: arrivals, and servers that slow down and recover."""
+"""What happens to the cluster in one episode: arrivals, how fast its servers are, and which of them
+slow down and recover."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,7 +20,7 @@ _HOURS = {"train": _WEEK[1::2], "test": _WEEK[::2], "all": _WEEK}
 class Traffic:
     """The jobs of one episode, drawn as its time goes on. The warm-up comes before 0.
 
-    The rate is such that the expected work per second is `load` of all cores. "wikipedia" has its
+    The rate is such that the expected work per second is `offered_cores`. "wikipedia" has its
     window in an odd hour of the week for split="train", in an even one for "test" (as Yao et al.
     2022); "flows" has it in the first or the second half of the file.
 
@@ -31,17 +32,17 @@ class Traffic:
             flows than may arrive in a step.
     """
 
-    def __init__(self, config: Config, rng: np.random.Generator, load: float):
+    def __init__(self, config: Config, rng: np.random.Generator, offered_cores: float):
         self._config, self._rng = config, rng
         self._step = -config.warm_up_steps  # up to which jobs are drawn
         self._begin_s = self._step * config.step_s
         length_s = config.num_steps * config.step_s - self._begin_s
         if config.trace == "flows":
             recording = _recording(config.trace_path, config.split)
-            self.rate_per_s = _rate_per_s(config, recording, load)
+            self.rate_per_s = _rate_per_s(config, recording, offered_cores)
             self._window = recording.at_rate(self.rate_per_s).random_window(rng, length_s)
             return
-        self.rate_per_s = load * sum(config.cores) / config.expected_work_s
+        self.rate_per_s = offered_cores / config.expected_work_s
         if config.trace == "wikipedia":
             within_s = rng.uniform(0.0, max(_HOUR_S - length_s, 0.0))
             self._start_s = _HOUR_S * rng.choice(_HOURS[config.split]) + within_s
@@ -87,11 +88,13 @@ class Episode(NamedTuple):
     """What happens in one.
 
     Attributes:
-        load: offered, over all cores.
+        load: offered, over all cores at their speeds.
+        speeds: of the servers, when nothing slows them down, [M].
         changes: as `slowdowns` gives them.
     """
 
     load: float
+    speeds: np.ndarray
     traffic: Traffic
     changes: list[tuple[float, int, float]]
 
@@ -99,13 +102,17 @@ class Episode(NamedTuple):
 def episode(config: Config, rng: np.random.Generator) -> Episode:
     """Drawn; errors as of `Traffic`."""
     load = rng.uniform(*config.load)
+    speeds = rng.choice(config.drawn_speeds, config.num_servers)  # of one speed, nothing is drawn
     # With a generator of its own: what is drawn next episode must not depend on how much of this
     # one is played.
     own = np.random.default_rng(rng.integers(2**63))
-    return Episode(load, Traffic(config, own, load), slowdowns(config, rng))
+    arriving = Traffic(config, own, load * float(speeds @ np.asarray(config.cores)))
+    return Episode(load, speeds, arriving, slowdowns(config, rng, speeds))
 
 
-def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int, float]]:
+def slowdowns(
+    config: Config, rng: np.random.Generator, speeds: np.ndarray
+) -> list[tuple[float, int, float]]:
     """(time_s, server, speed) of every change, sorted: `slow_servers` slots, each now and then
     holding a server that no other slot holds. From the beginning of the warm-up on."""
     changes = []
@@ -116,23 +123,24 @@ def slowdowns(config: Config, rng: np.random.Generator) -> list[tuple[float, int
     while slots_s and (start_s := min(slots_s)) < config.episode_s:
         server = int(rng.choice(np.flatnonzero(slow_until_s <= start_s)))
         end_s = start_s + rng.uniform(*config.slow_s)
-        changes += [(start_s, server, config.slow_factor), (end_s, server, 1.0)]
+        speed = float(speeds[server])
+        changes += [(start_s, server, config.slow_factor * speed), (end_s, server, speed)]
         slow_until_s[server] = end_s
         slots_s[slots_s.index(start_s)] = end_s + rng.uniform(0.0, gap_s)
     # Stable: a server that recovers and is slow again at the same instant stays slow.
     return sorted(changes, key=lambda change: change[0])
 
 
-def _rate_per_s(config: Config, recording: traces.Trace, load: float) -> float:
-    """At which a recording's work is `load` of all cores."""
+def _rate_per_s(config: Config, recording: traces.Trace, offered_cores: float) -> float:
+    """At which a recording's work keeps so many cores of speed 1 busy."""
     if not recording.offered_load > 0.0:
         raise ValueError(f"trace_path is {config.trace_path!r}, whose flows have no work")
     mean_work_s = recording.offered_load / recording.rate_per_s
-    rate_per_s = load * sum(config.cores) / mean_work_s
+    rate_per_s = offered_cores / mean_work_s
     if rate_per_s * config.step_s > MOST_ARRIVALS:
         raise ValueError(
-            f"trace_path is {config.trace_path!r}, with a mean work of {mean_work_s:g} s: load "
-            f"{load:g} of {sum(config.cores):g} cores is {rate_per_s * config.step_s:.3g} flows in "
+            f"trace_path is {config.trace_path!r}, with a mean work of {mean_work_s:g} s: work "
+            f"for {offered_cores:g} cores is {rate_per_s * config.step_s:.3g} flows in "
             f"a step of {config.step_s} s; allowed are {MOST_ARRIVALS}"
         )
     return rate_per_s

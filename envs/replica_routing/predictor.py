@@ -15,6 +15,7 @@ import numpy as np
 
 from marlserve.envs.replica_routing.config import Config
 from marlserve.envs.replica_routing.observation import Measured
+from marlserve.envs.sims.replica import grown
 
 
 class Outcomes(NamedTuple):
@@ -37,6 +38,13 @@ class LatencyPredictor:
         memory: requests after which what a replica did counts for a third.
     """
 
+    _sent: np.ndarray  # what was known of the replica that each request went to, [B, N, F]
+    _gateway: np.ndarray  # [B, N]
+    _open: np.ndarray  # whose times are not known yet, to the first token and per token, [2, B, N]
+    _squares: np.ndarray  # [2, B, G, R, F, F]
+    _products: np.ndarray  # [2, B, G, R, F]
+    _numbers: np.ndarray  # that times are linear with, [2, B, G, R, F]
+
     def __init__(
         self,
         problem,
@@ -53,8 +61,11 @@ class LatencyPredictor:
         """The scores, [B, G, R]."""
         known, features = self._outcomes(), _features(seen)
         if not len(self._asked):
-            self._start(features.shape, known.replica.shape[1])
-        else:
+            self._start(features.shape)
+        num_requests = known.replica.shape[1]  # a copy that begins anew may have more of them
+        self._sent, self._gateway = (grown(x, num_requests) for x in (self._sent, self._gateway))
+        self._open = grown(self._open, num_requests, axis=2)
+        if len(self._asked):
             self._learn(known)
         self._asked, self._present = features, known.present
         ttft_s, tpot_s = np.maximum(np.einsum("bgrf,kbgrf->kbgr", features, self._numbers), 0.0)
@@ -64,11 +75,10 @@ class LatencyPredictor:
             output * tpot_s
         )
 
-    def _start(self, shape: tuple[int, ...], num_requests: int) -> None:
+    def _start(self, shape: tuple[int, ...]) -> None:
         b, *_, f = shape
-        self._sent = np.zeros((b, num_requests, f))  # what was known of the replica chosen
-        self._gateway = np.zeros((b, num_requests), np.int64)
-        self._open = np.zeros((2, b, num_requests), bool)  # whose times are not known yet
+        self._sent, self._gateway = np.zeros((b, 0, f)), np.zeros((b, 0), np.int64)
+        self._open = np.zeros((2, b, 0), bool)
         self._squares = np.zeros((2, *shape, f))
         self._products, self._numbers = np.zeros((2, *shape)), np.zeros((2, *shape))
 

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from marlserve import envs
 from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.study import Study
 from marlserve.policies import export
@@ -26,11 +25,10 @@ class Export:
             raise ValueError(f"{self.model} is a run on {trained.problem}, not {study.problem}")
         which = self.checkpoint or study.checkpoint
         folder = self.model / _FOLDERS[which] if which else self.model
-        names = getattr(envs.module(study.problem), "FEATURES", ())
         written = export.write(
             folder,
             self.to or self.model / "policy",
             provenance={runs.EXPERIMENT: asdict(trained)},
-            features=dict.fromkeys(names, "1"),  # all of them are scaled to [-1, 1]
+            features=study.features(trained.problem_config()),
         )
         print(f"policy file: {written}")

@@ -132,17 +132,13 @@ class Table:
         return rows.groupby(KEYS, sort=True)[list(self.study.metrics)].mean().astype(float)
 
 
-TABLES = (
-    Table(
-        "load_balance",
-        "degraded",
-        (
-            "compare --presets degraded --algorithms ppo qmix --jobs 2",
-            "tune --preset degraded",
-        ),
-        cpu_minutes=25,
-        episodes=100,
-        plots=("latency_percentiles", "learning_curves"),
-        shipped=("ppo", "qmix"),
-    ),
-)
+def _load_balance(preset: str, cpu_minutes: int) -> Table:
+    commands = (
+        f"compare --presets {preset} --algorithms ppo qmix --jobs 2",
+        f"tune --preset {preset}",
+    )
+    plots, shipped = ("latency_percentiles", "learning_curves"), ("ppo", "qmix")
+    return Table("load_balance", preset, commands, cpu_minutes, 100, plots, shipped)
+
+
+TABLES = (_load_balance("moderate", 25), _load_balance("degraded", 25))

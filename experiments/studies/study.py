@@ -2,8 +2,7 @@
 
 A problem describes itself in a subclass of `Study`: what there is to train (presets, candidates and
 their settings), what counts (metrics, references) and, by methods that do nothing here, what is its
-own (files that must be there, baselines that learn, plots). The commands do the rest: see
-`studies.commands`.
+own (files that must be there, plots). The commands do the rest: see `studies.commands`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,8 +53,7 @@ class Study:
     larger_is_better = False  # in what ranks
     rank_by: Mapping[str, str] = {}  # {reward: metric that ranks instead}
     checkpoint: str | None = None  # of runs that is played: "best" or "final"; None: best, if any
-
-    # Defaults of the commands.
+    # Defaults of the commands:
     trained: tuple[str, ...] = ()  # candidates that `train` trains; all by default
     compared: tuple[str, ...] = ()  # presets that `compare` plays; the first one by default
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # that `compare` trains
@@ -93,6 +91,10 @@ class Study:
             for name, x in envs.module(self.problem).BASELINES.items()
         ]
 
+    def features(self, problem: Any) -> Mapping[str, str]:
+        """{name: unit} of the numbers of an observation, which are scaled to [-1, 1]."""
+        return dict.fromkeys(getattr(envs.module(self.problem), "FEATURES", ()), "1")
+
     def check_run(self, folder: Path, problem: Any) -> None:
         """Raise a ValueError if the policy of a run cannot play this problem."""
 
@@ -125,8 +127,7 @@ class Study:
         """The experiment of a preset with its settings; what is given replaces them.
 
         Args:
-            preset: one of `presets`.
-            candidate: one of `candidates`.
+            preset, candidate: one of `presets`, and one of `candidates`.
             seed: of the training.
             problem: the preset's Config by default.
             env_steps: of the whole training.
@@ -203,7 +204,7 @@ class Study:
         Args:
             problem: the Config that is played.
             names: of baselines, or paths.
-            seeds: of the baselines that learn.
+            seeds: of what learns.
             which: of a run's checkpoints, "best" or "final"; it becomes part of the policy's name.
                 None: `checkpoint`.
 
@@ -253,8 +254,7 @@ class Study:
         if self.gap and self.gap[1] in played and (floor := best(self.gap[0])):
             gap = (floor, self.gap[1])
         result = table.table(
-            rows,
-            metrics,
+            *(rows, metrics),
             by=by,
             larger_is_better=self.larger_ranks(problem),
             reference=best(self.references),

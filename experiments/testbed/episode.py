@@ -76,7 +76,8 @@ def play(config: Config, seed: int, arrangement: Arrangement) -> dict[str, float
                 controllers.append(stack.enter_context(steering))
         begin_s = time.monotonic() + _SOON_S + slower * config.warm_up_s
         assert beneath.stdin is not None
-        changes = [(slower * time_s, server, speed) for time_s, server, speed in scene.changes]
+        speeds = [(-config.warm_up_s, *of_server) for of_server in enumerate(scene.speeds.tolist())]
+        changes = [(slower * x, server, speed) for x, server, speed in [*speeds, *scene.changes]]
         said = {"begin_s": begin_s, "changes": changes}
         beneath.stdin.write((json.dumps(said) + "\n").encode())
         beneath.stdin.flush()

@@ -18,6 +18,7 @@ from marlserve.envs.load_balance import (
     MODERATE,
     PRESETS,
     QUAD,
+    UNKNOWN,
     Config,
     Problem,
 )
@@ -59,8 +60,10 @@ def test_the_order_of_the_baselines():
     assert latency_s["lsq"] > latency_s["join_shortest_queue"] > latency_s["global_sed"]
     assert latency_s["sed"] > latency_s["global_sed"] == min(latency_s.values())
     assert {name for name, baseline in BASELINES.items() if baseline.oracle} == {
+        "told_sed",
         "join_shortest_queue",
         "global_sed",
+        "told_global_sed",
     }
 
 
@@ -72,6 +75,16 @@ def test_adapting_weights_spare_slow_servers_and_cost_little_else():
     }
     assert latency_s["adaptive_sed", True] < 0.95 * latency_s["sed", True]
     assert latency_s["adaptive_sed", False] < 1.02 * latency_s["sed", False]
+
+
+def test_unknown_speeds_leave_room_that_told_ones_take():
+    """A rule that looks at times is far ahead of one that does not, and told ones of both."""
+    latency_s = {
+        name: play(UNKNOWN, name)[0].metrics()["mean_latency_s"].mean()
+        for name in ("sed", "remembering_sed", "told_sed")
+    }
+    assert latency_s["remembering_sed"] < 0.75 * latency_s["sed"]
+    assert latency_s["told_sed"] < 0.9 * latency_s["remembering_sed"]
 
 
 # What agents see and do --------------------------------------------------------------------------

@@ -185,6 +185,7 @@ def test_better_weights_earn_more(reward):
         ({"num_balancers": 0}, "num_balancers is 0; allowed is whole, at least 1"),
         ({"cores": ()}, r"cores is \(\); allowed is a tuple of at least 1 numbers"),
         ({"cores": (2, 0)}, r"cores is \(2, 0\); allowed is .* numbers from 0.01"),
+        ({"drawn_speeds": (1.0, 0.0)}, r"drawn_speeds is \(1.0, 0.0\); allowed is .* from 0.01"),
         ({"reach": "own"}, "cores is .*; allowed is for reach='own', a multiple of 2 servers"),
         ({"reach": "near"}, "reach is 'near'; allowed is one of"),
         ({"dispatch": "jsq"}, "dispatch is 'jsq'; allowed is one of .*'round_robin'"),

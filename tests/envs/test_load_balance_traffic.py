@@ -121,7 +121,8 @@ def test_traffic_comes_in_stretches_that_fit_together(trace):
 
 def traffic_of(config: Config, seed: int, stretches: int = 1) -> tuple[np.ndarray, ...]:
     """Times, work, balancers and draws of an episode, drawn in so many stretches."""
-    episode = traffic.Traffic(config, np.random.default_rng(seed), config.load[1])
+    offered_cores = config.load[1] * sum(config.cores)
+    episode = traffic.Traffic(config, np.random.default_rng(seed), offered_cores)
     edges_s = np.linspace(-config.warm_up_s, config.episode_s, stretches + 1)
     parts = [episode.jobs(*ends_s) for ends_s in pairwise(edges_s.tolist())]
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
@@ -197,7 +198,7 @@ def test_never_more_servers_are_slow_than_asked_for(slots, gap_s):
     config = replace(DEGRADED, slow_servers=slots, slow_gap_s=gap_s, slow_s=(3.0, 4.0))
     used = set()
     for seed in range(30):
-        changes = traffic.slowdowns(config, np.random.default_rng(seed))
+        changes = traffic.slowdowns(config, np.random.default_rng(seed), np.ones(7))
         times_s = [time_s for time_s, _, _ in changes]
         assert times_s == sorted(times_s)
         speeds, since_s = np.ones(7), {}
@@ -215,7 +216,25 @@ def test_never_more_servers_are_slow_than_asked_for(slots, gap_s):
                     assert (speeds < 1.0).sum() == slots
         assert (speeds == 1.0).all()
     assert used == set(range(7))
-    assert traffic.slowdowns(MODERATE, np.random.default_rng(0)) == []
+    assert traffic.slowdowns(MODERATE, np.random.default_rng(0), np.ones(7)) == []
+
+
+def test_speeds_are_drawn_for_each_episode_and_the_load_is_of_them():
+    config = replace(MODERATE, drawn_speeds=(0.5, 0.5, 3.0), load=(0.6, 0.6), warm_up_s=0.0)
+    problem = Problem(config, 60)
+    problem.reset(range(60))
+    servers = problem.cluster.servers
+    speeds = servers["speed"].copy()
+    assert set(np.unique(speeds)) == {0.5, 3.0}
+    assert (speeds == 3.0).mean() == pytest.approx(1 / 3, abs=0.08)  # a third of 420
+    assert len(np.unique(speeds, axis=0)) > 30
+    offered_s = 0.6 * (servers["cores"] * speeds).sum(axis=1)
+    work_s = offered_s * config.step_s / problem.flows_per_step
+    np.testing.assert_allclose(work_s, config.expected_work_s)
+    assert all(problem.state_space.contains(x) for x in problem.state())
+    slow = replace(config, slow_servers=2, slow_factor=0.5)
+    for _, server, speed in (scene := traffic.episode(slow, np.random.default_rng(1))).changes:
+        assert speed in (scene.speeds[server], 0.5 * scene.speeds[server])
 
 
 def test_slow_and_failed_servers_in_play():

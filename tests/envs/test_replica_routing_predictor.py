@@ -70,3 +70,21 @@ def test_outcomes_are_what_has_been_measured(config):
     took_s = (request["last_token_ns"] - request["first_token_ns"]) / 1e9
     assert told.tpot_s[tuple(first)] * (request["output_tokens"] - 1) == pytest.approx(took_s)
     assert (told.present >= 0).sum() == problem.gateways.copies["count"].sum()
+
+
+def test_it_goes_on_while_another_copy_begins_anew():
+    """As it is where episodes end one by one: the other copy has more requests now."""
+    config = replace(MIXED, **SHORT)
+    problem, alone = Problem(config, 2), Problem(config)
+    problem.reset([0, 1])
+    alone.reset([0])
+    act, act_alone = (learning(LatencyPredictor)(x) for x in (problem, alone))
+    for step in range(80):
+        actions = act({})["gateway_0"]
+        assert actions[0] == act_alone({})["gateway_0"][0]
+        problem.step(actions[:, None])
+        alone.step(actions[:1, None])
+        if step == 40:
+            problem.config = replace(config, load=(1.0, 1.0))
+            problem.reset([5], copies=[1])
+    assert problem.outcomes().replica.shape[1] > alone.outcomes().replica.shape[1]

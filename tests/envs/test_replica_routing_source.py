@@ -7,6 +7,7 @@ import pytest
 
 from marlserve.envs.replica_routing import SOURCE, Problem, source
 from marlserve.envs.sims import replica_arrays as has
+from marlserve.experiments.studies.replica_routing.study import STUDY
 from marlserve.serving import replica_state
 
 SHORT = replace(SOURCE, episode_s=10.0, warm_up_s=10.0)
@@ -50,6 +51,11 @@ def test_what_is_seen_is_what_the_service_shows_its_policies():
         assert made == replica_state.checked(state, 3)
         assert constants == [0.5, 0.4, 0.5]
         np.testing.assert_array_equal(problem.observations()[0, 0], replica_state.encoded(made))
+
+
+def test_the_service_takes_a_policy_file_that_was_trained_here():
+    """It asks for the names and units of what a policy reads."""
+    assert tuple(STUDY.features(SOURCE).items()) == replica_state.features(3)
 
 
 def test_the_numbers_are_those_of_the_last_minute():

@@ -67,7 +67,7 @@ def test_load_balancers_meet_it_at_their_load():
     rates = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        coming = traffic.Traffic(problem.config, rng, 0.5)
+        coming = traffic.Traffic(problem.config, rng, 0.5 * sum(problem.config.cores))
         assert coming.rate_per_s == pytest.approx(expected)
         time_s, *_ = coming.jobs(0.0, 5.0)
         rates.append(len(time_s) / 5.0)

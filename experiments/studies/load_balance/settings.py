@@ -11,7 +11,7 @@ from marlserve.experiments.studies.schedule import Schedule, falling, in_steps
 from marlserve.experiments.studies.study import Settings
 
 ENV_STEPS = 200_000
-_FEW, _MANY = ("moderate", "degraded"), ("large", "quad")  # servers
+_FEW, _MANY = ("moderate", "degraded", "unknown"), ("large", "quad")  # servers
 
 
 # The reward follows the action at once: a short horizon will do.

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marlserve.envs.load_balance import Config
-from marlserve.envs.load_balance.baselines import BASELINES, adapting, ejecting, powered
+from marlserve.envs.load_balance.baselines import (
+    BASELINES,
+    adapting,
+    ejecting,
+    powered,
+    remembering,
+)
 from marlserve.experiments.studies import tune
 from marlserve.experiments.studies.tune import Rule
 
@@ -16,6 +22,11 @@ RULES = {
     "power_of_two": Rule(powered, {"power": (0.4, 2.5)}, configure=_AS["power_of_two"]),
     "adaptive_sed": Rule(
         adapting, {"power": (0.25, 4.0), "floor_s": (0.01, 1.0)}, configure=_AS["sed"]
+    ),
+    "remembering_sed": Rule(
+        remembering,
+        {"power": (0.4, 4.0), "floor_s": (0.001, 0.1), "memory": (0.0, 1.0)},
+        configure=_AS["sed"],
     ),
     "ejecting_sed": Rule(ejecting, {"factor": (1.2, 10.0)}, configure=_AS["sed"]),
 }

@@ -1,12 +1,12 @@
 """What is compared on the routing problem."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from marlserve.envs.replica_routing import BASELINES, PRESETS
+from marlserve.envs.replica_routing import BASELINES, PRESETS, source
 from marlserve.envs.replica_routing.config import CHOICES
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
@@ -54,6 +54,11 @@ class ReplicaRouting(Study):
     def larger_ranks(self, problem: Any) -> bool:
         return problem.reward in self.rank_by
 
+    def features(self, problem: Any) -> Mapping[str, str]:
+        if problem.view == "source":  # as the agent service names them
+            return dict(source.features(problem.num_replicas))
+        return super().features(problem)
+
     def check_run(self, folder: Path, problem: Any) -> None:
         if problem.view == "source":
             return  # its networks play what they were trained on
@@ -75,8 +80,8 @@ class ReplicaRouting(Study):
         if (folder / loads.FILE).exists():
             drawn.append(loads.draw(folder))
         if problem.change_every_s or problem.drain:
-            contestants = self.contestants(problem, policies or _BY_DEFAULT)
-            drawn += filter(None, [fault_timeline(folder, problem, contestants)])
+            players = self.contestants(problem, policies or _BY_DEFAULT)
+            drawn += filter(None, [fault_timeline(folder, problem, players)])
         return drawn
 
 
