@@ -14,9 +14,9 @@ from marlserve.envs.replica_routing.observation import Measured, estimates
 Rule = Callable[[Measured, Config], np.ndarray]
 
 
-def least_requests(seen: Measured, config: Config) -> np.ndarray:
+def least_requests(seen: Measured, config: Config, speed_power: float = 1.0) -> np.ndarray:
     """Own requests in flight, over the replica's speed: what vLLM's production stack does."""
-    return (seen.requests + 1) / _speed(seen)
+    return (seen.requests + 1) / _speed(seen) ** speed_power
 
 
 def least_connections(seen: Measured, config: Config) -> np.ndarray:

@@ -71,7 +71,7 @@ class Table:
             made = self.study.folder(out, self.preset, config)
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(made / "table.md", folder / "table.md")
-            write(folder / MEANS, self._means(read_results(made / "results.csv")).to_csv())
+            write(folder / MEANS, self._means(read_results(made / "results.csv"), config).to_csv())
             self._copy_plots(made, folder)
         self._copy_plots(out / self.problem / self.preset, self.folder)  # of the trainings
         for candidate in self.shipped:
@@ -101,7 +101,7 @@ class Table:
             names = runs.runs_below(self.folder / POLICIES, self.problem)
             contestants = self.study.contestants(config, [*names, "all"], self.study.seeds)
             copies = self.study.copies(config)
-            again = self._means(play_all(contestants, self.problem, self.episodes, copies))
+            again = self._means(play_all(contestants, self.problem, self.episodes, copies), config)
             there = pd.read_csv(folder / MEANS, index_col=[0, 1])
             both = pd.concat(
                 {"published": there.stack(), "again": again.stack()}, axis=1, join="inner"
@@ -126,10 +126,11 @@ class Table:
             for name, x in zip(names, variants, strict=True)
         ]
 
-    def _means(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def _means(self, rows: pd.DataFrame, config: Any) -> pd.DataFrame:
         """[policies and seeds, metrics]; the seed of a heuristic is -1."""
+        metrics = list(dict.fromkeys([self.study.ranks_by(config), *self.study.metrics]))
         rows = rows.assign(training_seed=rows["training_seed"].fillna(-1).astype(int))
-        return rows.groupby(KEYS, sort=True)[list(self.study.metrics)].mean().astype(float)
+        return rows.groupby(KEYS, sort=True)[metrics].mean().astype(float)
 
 
 def _load_balance(preset: str, cpu_minutes: int) -> Table:
@@ -141,4 +142,16 @@ def _load_balance(preset: str, cpu_minutes: int) -> Table:
     return Table("load_balance", preset, commands, cpu_minutes, 100, plots, shipped)
 
 
-TABLES = (_load_balance("moderate", 25), _load_balance("degraded", 25))
+_SOURCE = Table(
+    "replica_routing",
+    "source",
+    (
+        "compare --presets source --algorithms dqn --jobs 2 --episodes 30",
+        "tune --preset source --only least_requests kv_cost --episodes 30",
+    ),
+    cpu_minutes=15,
+    episodes=30,
+    plots=("learning_curves",),
+    shipped=("dqn",),
+)
+TABLES = (_load_balance("moderate", 25), _load_balance("degraded", 25), _SOURCE)

@@ -62,9 +62,14 @@ class Tune:
     trials: int = 16  # for each rule, its defaults among them
     training_episodes: int = 16  # for each trial
     episodes: int = 50  # to play with the best
+    only: tuple[str, ...] = ()  # of the rules, by name; none named: all
     out: Path = RUNS  # where all runs are
     source: SourceFlags = NONE
     problem: Any = None
+
+    def aims(self, config: Any) -> Mapping[str, Aim]:
+        """What is aimed at under a Config, by name."""
+        return self.AIMS
 
     def rules(self, config: Any) -> Mapping[str, Rule]:
         """What is searched for a Config, by name."""
@@ -88,9 +93,13 @@ class Tune:
 
     def searched(self, study: Study, config: Any) -> pd.DataFrame:
         """One row per rule and trial: rule, its numbers, and what AIMS make of them."""
+        rules = self.rules(config)
+        if unknown := {*self.only} - {*rules}:
+            raise ValueError(f"only has {sorted(unknown)}; there are {[*rules]}")
         asked_for = [
             (name, rule, numbers)
-            for name, rule in self.rules(config).items()
+            for name, rule in rules.items()
+            if not self.only or name in self.only
             for numbers in [rule.defaults, *drawn(rule.ranges, self.trials - 1)]
         ]
         contestants = [
@@ -100,10 +109,10 @@ class Tune:
             for i, (name, rule, numbers) in enumerate(asked_for)
         ]
         rows = play_all(contestants, study.problem, self.training_episodes, study.copies(config))
-        found = []
+        found, aims = [], self.aims(config)
         for contestant, (name, _, numbers) in zip(contestants, asked_for, strict=True):
             of_trial = rows[rows["policy"] == contestant.name]
-            scores = {aim: score(of_trial, config) for aim, score in self.AIMS.items()}
+            scores = {aim: score(of_trial, config) for aim, score in aims.items()}
             found.append({"rule": name, **numbers, **scores})
         return pd.DataFrame(found)
 
@@ -112,7 +121,7 @@ class Tune:
         rules, contestants = self.rules(config), []
         for name, trials in found.groupby("rule", sort=False):
             rule = rules[str(name)]
-            for aim in self.AIMS:
+            for aim in self.aims(config):
                 row = trials.loc[trials[aim].idxmin(), list(rule.ranges)]
                 label = f"{name}, best of {len(trials)} for {aim}"
                 numbers = row.astype(float).to_dict()

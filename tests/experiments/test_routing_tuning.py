@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from marlserve.envs.replica_routing import MIXED, UNKNOWN, Problem
+from marlserve.envs.replica_routing import MIXED, SOURCE, UNKNOWN, Problem
 from marlserve.experiments import replica_routing
 from marlserve.experiments.studies.replica_routing import tuning
 
@@ -21,6 +21,18 @@ def test_what_failed_counts():
     found = {name: aim(rows, config) for name, aim in tuning.Tune.AIMS.items()}
     assert found["e2e"] == pytest.approx(((3 * 2.0 + 50.0) / 4 + 50.0) / 2)
     assert found["cost"] == pytest.approx(found["e2e"] + 3.0 * found["ttft"])
+
+
+def test_under_the_services_reward_that_is_aimed_at():
+    rows = pd.DataFrame({"mean_source_reward": [0.5, 0.2]})
+    (aim,) = tuning.Tune().aims(SOURCE).values()
+    assert aim(rows, SOURCE) == pytest.approx(-0.35)
+    assert set(tuning.Tune().aims(MIXED)) == {"e2e", "ttft", "cost"}
+
+
+def test_only_known_rules_are_searched(capsys):
+    assert replica_routing.main(["tune", "--preset", "source", "--only", "random"]) == 2
+    assert "only has ['random']; there are ['least_requests', " in capsys.readouterr().err
 
 
 def test_numbers_change_what_is_chosen():

@@ -88,7 +88,7 @@ def _drawn(folder: Path, fault: Fault, seed: int, contestants: Sequence[Contesta
     for axes, label in zip(panels, labels, strict=True):
         axes.axvspan(0.0, fault.until_s - fault.from_s, color="0.9", zorder=0)
         axes.set_ylabel(label, fontsize="x-small")
-        axes.tick_params(labelsize="x-small")
+        axes.tick_params(which="both", labelsize="x-small")
         axes.grid(alpha=0.3)
     for axes in panels[2:]:
         axes.set_yscale("log")

@@ -1,8 +1,8 @@
 """The routing rules whose numbers are searched, and what for.
 
 Aims are the mean time to the last token ("e2e"), to the first ("ttft"), and the two weighted as the
-reward weighs them ("cost"). Where gateways are not told the replicas' speeds, the rules that have
-them are searched with estimated ones, too.
+reward weighs them ("cost"); under the reward "source" it is that alone. Where gateways are not told
+the replicas' speeds, the rules that have them are searched with estimated ones, too.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,11 @@ from marlserve.envs.replica_routing import Config, rules
 from marlserve.envs.replica_routing.baselines import adaptive, learning, ruled
 from marlserve.envs.replica_routing.predictor import LatencyPredictor
 from marlserve.experiments.studies import tune
-from marlserve.experiments.studies.tune import Rule
+from marlserve.experiments.studies.tune import Aim, Rule
 
 # Of each rule its numbers, with the least and the most.
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "least_requests": {"speed_power": (0.0, 2.0)},
     "prefix_affinity": {"least_share": (0.0, 1.0), "imbalance": (0.5, 32.0)},
     "cache_aware": {"share": (0.0, 1.0), "absolute": (1.0, 64.0), "relative": (1.05, 4.0)},
     "scorers": {"prefix": (0.1, 10.0), "queue": (0.1, 10.0), "cache": (0.1, 10.0)},
@@ -32,7 +33,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     },
     "latency_predictor": {
         "output_tokens": (50.0, 2_000.0),
-        "ridge": (1e-4, 10.0),
+        "ridge": (0.1, 300.0),
         "memory": (20.0, 2_000.0),
     },
 }
@@ -69,6 +70,11 @@ class Tune(tune.Tune):
             + config.ttft_weight * _mean_s(rows, "ttft", config)
         ),
     }
+
+    def aims(self, config: Config) -> Mapping[str, Aim]:
+        if config.reward == "source":
+            return {"reward": lambda rows, config: -float(rows["mean_source_reward"].mean())}
+        return self.AIMS
 
     def rules(self, config: Config) -> Mapping[str, Rule]:
         names = [*RANGES, *(f"adaptive_{name}" for name in ADAPTIVE if not config.told_speeds)]
