@@ -1,4 +1,6 @@
-"""The oldest and the newest supported versions of what problems stand on: `pipx run nox`.
+"""The oldest and the newest supported versions of what problems stand on.
+
+    UV_TORCH_BACKEND=cpu pipx run nox
 
 Each session is an environment of its own with one of these versions, and otherwise what
 constraints.txt says; it runs the tests of traces, simulators and problems. RLlib asks for one
@@ -11,6 +13,7 @@ from pathlib import Path
 import nox
 
 NAMES = ("gymnasium", "pettingzoo", "numpy")
+EXTRAS = "test,text,kv_compression,gguf"
 TESTS = ("tests/traces", "tests/sims", "tests/envs")
 HERE = Path(__file__).parent
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -31,5 +34,5 @@ def supported(session: nox.Session, versions: str) -> None:
     lines = (HERE / "constraints.txt").read_text().splitlines()
     kept = [line for line in lines if line.partition("==")[0] not in named]
     pins.write_text("\n".join(kept if versions == "newest" else [*kept, versions]) + "\n")
-    session.install("-c", str(pins), "-e", ".[test]")
+    session.install("-c", str(pins), "-e", f".[{EXTRAS}]")
     session.run("pytest", "-m", "not slow", *(session.posargs or TESTS))

@@ -132,7 +132,7 @@ class _Player:
         if self._is_choice:
             how = self._is_drawn, self._epsilon, random
             action, chance = choice_of(outputs.tolist(), self._sizes, legal, *how)
-            told = action
+            told = list(action)  # which is the program's to change
             if self._starts_later:
                 told = [index + first for index, first in zip(action, self._start, strict=True)]
             return Choice(action, told[0] if self._is_single else told, chance, outputs, after)
@@ -140,5 +140,5 @@ class _Player:
             numbers, chance = outputs, 0.0
         else:
             numbers, chance = numbers_of(means, logs, noise.squash, self._epsilon, random)
-        told = told_numbers(self._network, numbers[None])[0]
+        told = told_numbers(self._network, numbers[None])[0].copy()
         return Choice(numbers, told, chance, outputs, after)

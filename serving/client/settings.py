@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from marlserve.envs import checks
 
@@ -29,7 +30,8 @@ class ClientSettings:
             for, and "wait" lets it wait for the trainer, which suits a simulator.
         reward_deadline_s: how long a fragment waits for rewards that are still unknown.
         default_reward: what these are then.
-        fallback_action: what is done as long as there is no policy, by whoever acts.
+        fallback_action: what is done as long as there is no policy, by whoever acts; or {agent:
+            what it does}.
         evaluator: of policies: "numba" is faster and takes seconds to compile, once per machine.
         seed: of what is drawn.
 
@@ -50,7 +52,7 @@ class ClientSettings:
     spill_bytes: int = 256 * 1024**2
     reward_deadline_s: float = 0.0
     default_reward: float = 0.0
-    fallback_action: float | tuple[float, ...] = 0
+    fallback_action: float | tuple[float, ...] | dict[str, Any] = 0
     evaluator: str = "numba"
     seed: int | None = None
 

@@ -10,6 +10,7 @@ has left the episode, and does not come back.
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class Team:
         start_s = time.perf_counter()
         newest = self._link.newest
         if newest is None:
-            return {agent: self._fallback(start_s) for agent in observations}
+            return {agent: self._fallback(agent, start_s) for agent in observations}
         seen, legal, state = self._seen(observations, masks, state)
         choices = {
             agent: newest.choose(
@@ -205,11 +206,15 @@ class Team:
         books.times_s.append((time.perf_counter() - start_s) / len(choices))
         return decisions
 
-    def _fallback(self, start_s: float) -> Decision:
+    def _fallback(self, agent: str, start_s: float) -> Decision:
+        given: Any = self._settings.fallback_action
+        if isinstance(given, dict):
+            if agent not in given:
+                raise ValueError(f"{agent!r} has no fallback_action; there are {sorted(given)}")
+            given = given[agent]
         with self._books.lock:
             self._books.fallbacks += 1
-        given = self._settings.fallback_action
-        decision = Decision(self._books, list(given) if isinstance(given, tuple) else given)
+        decision = Decision(self._books, list(given) if isinstance(given, tuple | list) else given)
         self._books.times_s.append(time.perf_counter() - start_s)
         return decision
 

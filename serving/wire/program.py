@@ -66,7 +66,7 @@ class Program:
     spill_folder: str | None = None
     reward_deadline_s: float = 0.0
     default_reward: float = 0.0
-    fallback_action: float | tuple[float, ...] = 0
+    fallback_action: float | tuple[float, ...] | dict[str, Any] = 0
     evaluator: str = "numba"
     seed: int | None = None
 

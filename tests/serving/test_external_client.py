@@ -4,12 +4,17 @@ from random import Random
 
 import numpy as np
 import pytest
+from external_cases import SEEN as SPACE
 from external_cases import STEP_S, agent_of, contract, everything, inlet_of, play, policy, until
+from gymnasium.spaces import MultiDiscrete
 
 from marlserve.policies.export import file
+from marlserve.policies.export.layers import Layer
+from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.serving.client.playing import Playing
 from marlserve.serving.client.settings import ClientSettings
 from marlserve.serving.wire.policy_parts import Published
+from marlserve.serving.wire.seats import Seat
 from marlserve.serving.wire.steps import GOES_ON, TERMINATED, TRUNCATED
 
 SEEN = np.zeros(4, np.float32)
@@ -123,7 +128,10 @@ def test_rewards_that_never_come_are_the_default(front, inlet):
 
 def test_without_a_policy_the_fallback_acts_and_nobody_learns_from_it(front):
     inlet = inlet_of(front)
-    with agent_of(front, fallback_action=1) as agent:
+    with agent_of(front, fallback_action={"agent": 1, "other": [0.5]}) as agent:
+        with pytest.raises(ValueError, match="'else' has no fallback_action"):
+            agent.episode("else").act(SEEN)
+        assert agent.episode("other").act(SEEN).action == [0.5]
         decision = agent.act(SEEN)
         assert (decision.action, decision.version) == (1, 0)
         assert not decision.reward(1.0)
@@ -132,7 +140,26 @@ def test_without_a_policy_the_fallback_acts_and_nobody_learns_from_it(front):
         assert agent.wait_for_policy(60)
         play(agent, 1, length=2)
     assert [len(x) for x in everything(inlet)] == [2]
-    assert agent.books.fallbacks == 1
+    assert agent.books.fallbacks == 2
+
+
+def test_what_a_program_does_with_an_action_is_not_learned_from(front):
+    """It is the program's, to change as it likes."""
+    bias = np.array([0.0, 1.0, 2.0, 5.0], np.float32)
+    weights = {"q.weight": np.zeros((4, 4), np.float32), "q.bias": bias}
+    layers = (Layer("q", "linear", ("observation",), (4,)),)
+    two = MultiDiscrete([2, 2])
+    network = Network(SPACE, two, layers, weights, "action values")
+    inlet = inlet_of(front, contract(seats={"*": Seat(SPACE, two)}))
+    inlet.publish(PolicyFile({"q": network}, {"*": "q"}), 0.0)
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        decision = agent.act(SEEN)
+        decision.action[0] = 7
+        decision.reward(1.0)
+        agent.end(terminated=True)
+    (only,) = everything(inlet)
+    assert only.only.actions.tolist() == [[1, 1]]
 
 
 def test_several_agents_and_episodes_side_by_side(front, inlet):

@@ -101,7 +101,7 @@ def test_what_takes_memory_and_masks_is_learned(ray_session):
         algorithm = external_team(config, *given).build_algo()
         program = Program(front, env)
         try:
-            while algorithm.env_runner.num_env_steps_sampled_lifetime < 2_000:
+            while algorithm.env_runner.num_env_steps_sampled_lifetime < 1_200:
                 algorithm.training_step()
             policy = NumpyPolicy(algorithm.env_runner.policies({})[0])
         finally:

@@ -18,7 +18,7 @@ from marlserve.serving.wire.contract import COLUMNS, Contract
 from marlserve.serving.wire.seats import Seat
 from marlserve.serving.wire.steps import GOES_ON, Part, Steps
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0  # a busy machine takes so long to start a learner
 STEP_S = 0.5  # that a learner waits for steps
 SEEN, PLAYED = Box(-9.0, 9.0, (4,), np.float32), Discrete(3)
 
