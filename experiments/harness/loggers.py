@@ -32,7 +32,7 @@ def tensorboard(run: Run, env_steps: int) -> Iterator[Log]:
     with closing(SummaryWriter(run.folder, purge_step=later)) as events:
 
         def log(row: Row) -> None:
-            for name, value in known(row).items():
+            for name, value in _known(row).items():
                 events.add_scalar(name, value, row["env_steps"])
 
         yield log
@@ -47,30 +47,30 @@ def csv(run: Run, env_steps: int) -> Iterator[Log]:
 @contextmanager
 def wandb(run: Run, env_steps: int) -> Iterator[Log]:
     experiment = run.experiment
-    with library("wandb").init(
+    with _library("wandb").init(
         project="marlserve",
         group=f"{experiment.problem}/{experiment.preset}",
         name=f"{experiment.name}/seed_{experiment.seed}",
         config=asdict(experiment),
         dir=run.folder,
-        id=name_of(run, "wandb"),
+        id=_name_of(run, "wandb"),
         resume="allow",
     ) as logged:
-        keep_name(run, "wandb", logged.id)
+        _keep_name(run, "wandb", logged.id)
         logged.define_metric("*", step_metric="env_steps")
-        yield lambda row: logged.log(known(row))
+        yield lambda row: logged.log(_known(row))
 
 
 @contextmanager
 def mlflow(run: Run, env_steps: int) -> Iterator[Log]:
-    experiment, there, service = run.experiment, name_of(run, "mlflow"), library("mlflow")
+    experiment, there, service = run.experiment, _name_of(run, "mlflow"), _library("mlflow")
     service.set_experiment(f"marlserve/{experiment.problem}/{experiment.preset}")
     name = f"{experiment.name}/seed_{experiment.seed}"
     with service.start_run(run_id=there, run_name=name) as logged:
-        keep_name(run, "mlflow", logged.info.run_id)
+        _keep_name(run, "mlflow", logged.info.run_id)
         if there is None:
             service.log_params(pd.json_normalize(asdict(experiment)).iloc[0].to_dict())
-        yield lambda row: service.log_metrics(known(row), step=row["env_steps"])
+        yield lambda row: service.log_metrics(_known(row), step=row["env_steps"])
 
 
 LOGGERS = {x.__name__: x for x in (tensorboard, csv, wandb, mlflow)}
@@ -78,7 +78,7 @@ SERVICES = ("wandb", "mlflow")  # of a library, and an extra, of that name
 
 
 @contextmanager
-def logging(names: Sequence[str], run: Run, env_steps: int) -> Iterator[Log]:
+def logging_to(names: Sequence[str], run: Run, env_steps: int) -> Iterator[Log]:
     """A function that takes the rows of a run from so many env-steps on to all of these loggers."""
     with ExitStack() as stack:
         logs = [stack.enter_context(LOGGERS[name](run, env_steps)) for name in dict.fromkeys(names)]
@@ -95,28 +95,28 @@ def check(names: Sequence[str]) -> None:
         if name not in LOGGERS:
             raise ValueError(f"log has {name!r}; allowed are {list(LOGGERS)}")
         if name in SERVICES:
-            library(name)
+            _library(name)
 
 
-def library(name: str) -> Any:
+def _library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
         raise ValueError(f'log has {name!r}: pip install "marlserve[{name}]"') from error
 
 
-def known(row: Row) -> Row:
+def _known(row: Row) -> Row:
     """Without what is not known yet."""
     return {name: value for name, value in row.items() if value is not None}
 
 
-def name_of(run: Run, service: str) -> str | None:
+def _name_of(run: Run, service: str) -> str | None:
     """What a service calls the run; None if it does not know it."""
     file = run.folder / "loggers.json"
     return json.loads(file.read_text()).get(service) if file.exists() else None
 
 
-def keep_name(run: Run, service: str, name: str) -> None:
+def _keep_name(run: Run, service: str, name: str) -> None:
     file = run.folder / "loggers.json"
     there = json.loads(file.read_text()) if file.exists() else {}
     write(file, json.dumps(there | {service: name}, indent=1) + "\n")

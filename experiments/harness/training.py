@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from marlserve.experiments.harness.experiment import RUNS, Experiment
-from marlserve.experiments.harness.loggers import logging
+from marlserve.experiments.harness.loggers import logging_to
 from marlserve.experiments.harness.run import RETURN, Run
 from marlserve.experiments.harness.validation import Validation
 from marlserve.policies import session
@@ -99,7 +99,7 @@ def _iterate(
     row, validation = {}, Validation(run)
     clock = _Clock(counters)
     saved_s = time.monotonic()
-    logs, bar = logging(log, run, counters["env_steps"]), _progress(console, run, counters)
+    logs, bar = logging_to(log, run, counters["env_steps"]), _progress(console, run, counters)
     with logs as add, bar as report, _stop() as stop:
         while counters["env_steps"] < budget and not stop.is_set():
             row = _row(algorithm.train(), algorithm.config, clock)

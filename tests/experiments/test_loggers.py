@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_runs import TINY
 
 from marlserve.experiments import load_balance
-from marlserve.experiments.harness.loggers import check, logging
+from marlserve.experiments.harness.loggers import check, logging_to
 from marlserve.experiments.harness.run import Run, read_progress
 from marlserve.experiments.harness.training import train
 
@@ -29,7 +29,7 @@ def run(tmp_path) -> Run:
 def logged(run: Run, name: str) -> None:
     """Two rows, and the training is stopped after each."""
     for before, row in zip((0, 64), ROWS, strict=True):
-        with logging([name], run, before) as log:
+        with logging_to([name], run, before) as log:
             run.add(row)
             log(row)
 
