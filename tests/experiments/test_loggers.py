@@ -10,8 +10,7 @@ from tiny_runs import TINY
 
 from marlserve.experiments import load_balance
 from marlserve.experiments.harness.loggers import check, logging_to
-from marlserve.experiments.harness.run import Run, read_progress
-from marlserve.experiments.harness.training import train
+from marlserve.experiments.harness.run import Run
 
 ROWS = [
     {"env_steps": 64, "episode_return_mean": None, "loss": 1.5},
@@ -75,11 +74,3 @@ def test_what_is_not_there_is_said_before_the_training(monkeypatch, capsys):
         check(["csv", "neptune"])
     assert load_balance.main(["train", "--log", "wandb"]) == 2
     assert """log has 'wandb': pip install "marlserve[wandb]\"""" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_training_logs_where_it_is_told(ray_session, tmp_path):
-    folder = train(TINY, tmp_path, log=("csv",), show=False)
-    rows = read_progress(folder)
-    assert len(pd.read_csv(folder / "progress.csv")) == len(rows) > 1
-    assert not list(folder.glob("events.out.*"))

@@ -52,7 +52,7 @@ def interrupt(monkeypatch):
 def finished(ray_session, tmp_path_factory) -> Path:
     """Where a finished run of TINY is; not to be changed."""
     out = tmp_path_factory.mktemp("finished")
-    train(TINY, out, show=False)
+    train(TINY, out, log=("tensorboard", "csv"), show=False)
     return out
 
 
@@ -98,6 +98,7 @@ def test_a_run_says_what_it_was_and_how_it_went(finished):
     assert rows["episode_return_mean"].notna().any()
     names = {path.name.split(".")[0] for path in folder.iterdir()}
     assert names == {"experiment", "progress", "checkpoint", "events"}
+    assert len(pd.read_csv(folder / "progress.csv")) == len(read_progress(folder)) > 1
 
 
 def test_a_finished_run_is_not_trained_again(finished, capsys):
