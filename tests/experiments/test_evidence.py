@@ -38,7 +38,6 @@ def test_what_was_published_is_played_again(ray_session, tmp_path, monkeypatch, 
     found = SMALL.check()
     assert set(found["policy"]) == {"ppo", *BASELINES}
     assert found["difference"].max() < 1e-6
-    assert evidence.main(["check"]) == 0
     means = pd.read_csv(folder / "means.csv", index_col=[0, 1])
     means.loc[("sed", -1), "mean_latency_s"] *= 1.05
     means.to_csv(folder / "means.csv")
