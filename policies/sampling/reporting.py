@@ -46,6 +46,11 @@ class ReportingEnvRunner(MultiAgentEnvRunner):
 
     def __init__(self, config: AlgorithmConfig, **kwargs):
         _refuse_unsupported(config)
+        config = config.copy(copy_frozen=False)
+        config.env_runners(  # RLlib takes its time to make them
+            add_default_connectors_to_env_to_module_pipeline=False,
+            add_default_connectors_to_module_to_env_pipeline=False,
+        )
         super().__init__(config=config, **kwargs)
 
     def get_metrics(self) -> dict:

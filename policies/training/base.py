@@ -67,8 +67,7 @@ class PolicyConfig(AlgorithmConfig):
         self.batch_mode = "truncate_episodes"
         self.log_level = "ERROR"  # RLlib sets its loggers to this, whatever `session` did
         self.log_sys_usage = False  # by a thread, for which each stop() would wait half a second
-        for pipeline in ("env_to_module", "module_to_env", "learner"):  # of connectors: none is run
-            setattr(self, f"add_default_connectors_to_{pipeline}_pipeline", False)
+        self.add_default_connectors_to_learner_pipeline = False  # which learners here do not run
         self.observe_agent_index = False
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
 
