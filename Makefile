@@ -14,9 +14,10 @@ export PYTHONDONTWRITEBYTECODE =
 bin := .venv/bin
 uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
-# Tests of a file share what is dear to make: problems, checkpoints, a running Ray. Much of what they
-# do is to wait for processes that they start, so four of them keep two cores busy.
-pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+# Tests of a file share what is dear to make: problems, checkpoints, a running Ray. The order of the
+# folders leaves small files for the end, when processes run out of work. Much of what they do is to
+# wait for processes that they start, so three of them keep two cores busy.
+pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
 extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs,lander,wandb,mlflow
 torch := $(shell grep ^torch== constraints.txt)

@@ -35,12 +35,6 @@ settings.register_profile("marlserve", deadline=None, derandomize=True)
 settings.load_profile("marlserve")
 
 
-def pytest_collection_modifyitems(items):
-    """Files with slow tests come first: quick ones fill the end, as processes run out of work."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session")
 def ray_session():
     """A running Ray with room for two env runners and two learners."""
