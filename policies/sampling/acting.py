@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from marlserve.policies.sampling.actions import ActionArrays
+from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.joint_actions import JointActions
 from marlserve.policies.sampling.module_actor import ModuleActor
 from marlserve.policies.sampling.own_spaces import OwnSpaces
@@ -23,6 +25,20 @@ def agent_groups(
     for index, agent in enumerate(agents):
         groups.setdefault(policy_mapping_fn(agent, episode), []).append(index)
     return {module_id: np.array(indices) for module_id, indices in groups.items()}
+
+
+def configured_groups(agents: tuple[str, ...], config: AlgorithmConfig) -> dict[str, np.ndarray]:
+    """The same, by the config's mapping, asked with an episode of these agents.
+
+    Raises:
+        ValueError: for a mapping to a policy that the config does not have.
+    """
+    groups = agent_groups(agents, config.policy_mapping_fn, Episode(agents))
+    if unknown := set(groups) - set(config.policies):
+        raise ValueError(
+            f"policy_mapping_fn gives {sorted(unknown)}; policies are {sorted(config.policies)}"
+        )
+    return groups
 
 
 class _Part(NamedTuple):

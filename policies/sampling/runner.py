@@ -43,11 +43,11 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_context import EnvContext
 
-from marlserve.policies.sampling.acting import Actor, agent_groups
+from marlserve.policies.sampling.acting import Actor, configured_groups
 from marlserve.policies.sampling.agent_index import IndexedBatch
 from marlserve.policies.sampling.counts import Counts
 from marlserve.policies.sampling.environment import JointEnv, make_batch
-from marlserve.policies.sampling.episodes import Episode, Ledger
+from marlserve.policies.sampling.episodes import Ledger
 from marlserve.policies.sampling.joint_actions import joint_actions
 from marlserve.policies.sampling.own_spaces import own_spaces
 from marlserve.policies.sampling.reporting import ReportingEnvRunner
@@ -91,12 +91,7 @@ class VectorEnvRunner(ReportingEnvRunner):
         if getattr(config, "observe_agent_index", False):
             batch = IndexedBatch(batch)
         self.env, self.num_envs = JointEnv(batch), batch.num_envs
-        self.groups = agent_groups(batch.agents, config.policy_mapping_fn, Episode(batch.agents))
-        unknown = set(self.groups) - set(config.policies)
-        if unknown:
-            raise ValueError(
-                f"policy_mapping_fn gives {sorted(unknown)}; policies are {sorted(config.policies)}"
-            )
+        self.groups = configured_groups(batch.agents, config)
         spaces = batch.observation_spaces, batch.action_spaces
         self._own = own_spaces(self.groups, batch.agents, *spaces)
         self._actions = joint_actions(

@@ -31,9 +31,8 @@ from ray.rllib.utils.metrics import (
 from marlserve.envs.checks import is_whole
 from marlserve.policies import session
 from marlserve.policies.models.gru import NETWORKS
-from marlserve.policies.sampling.acting import agent_groups
+from marlserve.policies.sampling.acting import configured_groups
 from marlserve.policies.sampling.agent_index import INDEXED_AGENTS
-from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.named_env import environment_of
 from marlserve.policies.sampling.own_spaces import OwnSpaces, own_spaces
 from marlserve.policies.sampling.runner import VectorEnvRunner
@@ -226,7 +225,7 @@ class PolicyAlgorithm(Algorithm):
         super().setup(config)
         observations, actions = (joint.spaces for joint in self.spaces[INPUT_ENV_SINGLE_SPACES])
         agents = tuple(observations)
-        self.groups = agent_groups(agents, self.config.policy_mapping_fn, Episode(agents))
+        self.groups = configured_groups(agents, self.config)
         self.own_spaces: dict[str, OwnSpaces] | None = None
         if not (_alike(observations.values()) and _alike(actions.values())):
             self.own_spaces = own_spaces(self.groups, agents, observations, actions)

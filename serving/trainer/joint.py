@@ -17,9 +17,8 @@ from marlserve.policies.export.exploring import explored
 from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import ANYONE, PolicyFile
 from marlserve.policies.export.noise import Noise
-from marlserve.policies.sampling.acting import Actor, agent_groups
+from marlserve.policies.sampling.acting import Actor, configured_groups
 from marlserve.policies.sampling.agent_index import with_index
-from marlserve.policies.sampling.episodes import Episode
 from marlserve.policies.sampling.joint_actions import joint_actions
 from marlserve.policies.sampling.own_spaces import own_spaces
 from marlserve.policies.sampling.runner import MIXER
@@ -54,12 +53,7 @@ class Joint:
         if self.has_index:
             self._add_index()
         action_spaces: dict[str, Space] = {name: x.action_space for name, x in named.items()}
-        mapping = config.policy_mapping_fn
-        self.groups = agent_groups(self.agents, mapping, Episode(self.agents))
-        if unknown := set(self.groups) - set(config.policies):
-            raise ValueError(
-                f"policy_mapping_fn gives {sorted(unknown)}; policies are {sorted(config.policies)}"
-            )
+        self.groups = configured_groups(self.agents, config)
         self.own = own_spaces(self.groups, self.agents, self.observation_spaces, action_spaces)
         self.actions = joint_actions(
             list(action_spaces.values()), config.normalize_actions, config.clip_actions
