@@ -243,22 +243,20 @@ class Study:
 
     def show(self, rows: pd.DataFrame, problem: Any, title: str) -> str:
         """Print the table of results under this Config; the same as Markdown."""
-        by, played = self.ranks_by(problem), set(rows["policy"])
+        by, larger = self.ranks_by(problem), self.larger_ranks(problem)
+        played = set(rows["policy"])
         metrics = list(dict.fromkeys([by, *self.shown(problem)]))
 
         def best(names: Sequence[str]) -> str | None:
             names = [name for name in names if name in played]
-            return table.best(rows, names, by, self.larger_ranks(problem)) if names else None
+            return table.best(rows, names, by, larger) if names else None
 
         gap = None
         if self.gap and self.gap[1] in played and (floor := best(self.gap[0])):
             gap = (floor, self.gap[1])
+        reference = best(self.references)
         result = table.table(
-            *(rows, metrics),
-            by=by,
-            larger_is_better=self.larger_ranks(problem),
-            reference=best(self.references),
-            gap=gap,
+            rows, metrics, by=by, larger_is_better=larger, reference=reference, gap=gap
         )
         table.show(result, metrics, title)
         return table.markdown(result, metrics)
