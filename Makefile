@@ -58,6 +58,19 @@ test-others: .venv/installed-test build/others/installed  ## run the tests that 
 	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py \
 		tests/house/test_examples.py $(ARGS)
 
+# The client in C++, and what it needs of the distribution, which apt-get installs if it may.
+cpp_packages := cmake make g++ libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc nlohmann-json3-dev libgtest-dev
+test-cpp: .venv/installed-test  ## build the client in C++, and test it
+	@command -v dpkg > /dev/null || exit 0; \
+	missing=$$(for each in $(cpp_packages); do dpkg -s $$each > /dev/null 2>&1 || echo $$each; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ $$(id -u) != 0 ]; then echo "missing: apt-get install" $$missing >&2; exit 1; fi; \
+	apt-get update -q && apt-get install -q -y --no-install-recommends $$missing
+	cmake -S serving/cpp -B build/cpp
+	cmake --build build/cpp
+	ctest --test-dir build/cpp --output-on-failure
+	MARLSERVE_CPP=$(CURDIR)/build/cpp $(pytest) -m cpp tests/serving $(ARGS)
+
 # Side by side; one that fails is for the tests to tell.
 compile = $(bin)/python tests/support/compiled.py
 .venv/compiled: .venv/installed-test $(wildcard envs/sims/*.py)
@@ -120,4 +133,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test test-llm others test-others lint types typed docs evidence evidence-check setup clean distclean
+.PHONY: help demo check test test-llm test-cpp others test-others lint types typed docs evidence evidence-check setup clean distclean
