@@ -27,6 +27,7 @@ class Evaluator {
     /* What it remembers of an episode, as that begins; empty if it remembers nothing. */
     std::vector<float> memory() const { return std::vector<float>(memory_size_); }
 
+    std::size_t work_size() const { return work_size_; }
     std::size_t memory_size() const { return memory_size_; }
 
     /* Where in `work` the outputs of a layer will be. */

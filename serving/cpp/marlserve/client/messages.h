@@ -1,0 +1,36 @@
+/* Arrays as messages, as marlserve.serving.wire.arrays has them; and the messages by a shorter name,
+ * for headers that need no more of them.
+ */
+#pragma once
+
+#include "marlserve/policy/spaces.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace marlserve::trainer::v1 {
+class Array;
+class Contract;
+class Fragment;
+class PolicyPart;
+class Report;
+} // namespace marlserve::trainer::v1
+
+namespace marlserve {
+
+namespace pb = trainer::v1;
+
+/* The numbers, in C order, as a message of their own type. */
+void write(pb::Array *to, const std::vector<float> &values, const Shape &shape);
+void write(pb::Array *to, const std::vector<double> &values, const Shape &shape);
+void write(pb::Array *to, const std::vector<std::int64_t> &values, const Shape &shape);
+void write(pb::Array *to, const std::vector<std::uint8_t> &values, const Shape &shape);
+
+/* The same, as numbers of another type, which has room for them. */
+void write_as(const std::string &dtype, pb::Array *to, const std::vector<float> &values, const Shape &shape);
+
+/* Whether numbers of this type can be this one; of integers, whole ones in range. */
+bool can_be(const std::string &dtype, float value);
+
+} // namespace marlserve

@@ -1,0 +1,119 @@
+#include "marlserve/client/sender.h"
+
+#include "marlserve/client/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+namespace marlserve {
+namespace {
+
+constexpr double report_s = 2.0;                    // without anything to send
+constexpr double call_s = 30.0;                     // a push waits that long for room in the queue, then it is tried again
+constexpr double least_s = 0.1;
+constexpr std::size_t push_bytes = 4 * 1024 * 1024; // unless a single fragment has more
+
+std::size_t steps_of(const pb::Fragment &fragment) { return fragment.versions().shape(0); }
+
+} // namespace
+
+Sender::Sender(Wire &wire, Session &session, Patience &patience, const Receiver &receiver, Outbox &outbox, const Books &books,
+               std::function<void(const std::string &)> log)
+    : wire_(wire), session_(session), patience_(patience), receiver_(receiver), outbox_(outbox), books_(books), log_(std::move(log)), thread_([this] {
+          send();
+          end_.set_value();
+      }) {}
+
+std::string Sender::refused() const {
+    const std::lock_guard<std::mutex> held(lock_);
+    return refused_;
+}
+
+void Sender::send() {
+    while (patience_.done([this] { session_.hello(); }, Patience::Until::flushed)) {
+        const bool is_last = patience_.is_closing(); // then the outbox is closed, and nothing comes any more
+        Recordings recordings = outbox_.take(report_s);
+        if (recordings.empty() && is_last) return;
+        recordings.erase(std::remove_if(recordings.begin(), recordings.end(), [this](const auto &each) { return !is_fresh(*each); }), recordings.end());
+        for (const std::vector<pb::Fragment> &portion : portions(recordings)) {
+            if (patience_.done([&] { push(portion); }, Patience::Until::flushed)) continue;
+            for (const pb::Fragment &fragment : portion) outbox_.lose("unsent", steps_of(fragment));
+        }
+    }
+}
+
+/* Whether it can still be learned from, as far as is known here; else it is lost. */
+bool Sender::is_fresh(const Recording &recording) {
+    const std::shared_ptr<const Playing> newest = receiver_.newest();
+    const double most = session_.contract()->most_staleness;
+    if (!newest || std::isinf(most)) return true;
+    std::string reason;
+    if (recording.run() != newest->run()) reason = "other_run";
+    else if (static_cast<double>(newest->version() - recording.first_version()) > most) reason = "stale";
+    if (!reason.empty()) outbox_.lose(reason, recording.count());
+    return reason.empty();
+}
+
+/* Pushes that are not too large; a single one, of nothing, if there is nothing to be sent. */
+std::vector<std::vector<pb::Fragment>> Sender::portions(const Recordings &recordings) {
+    std::vector<std::vector<pb::Fragment>> portions(1);
+    std::size_t size = 0;
+    for (const auto &recording : recordings) {
+        pb::Fragment fragment;
+        recording->write(&fragment);
+        fragment.set_number(++number_);
+        const std::size_t bytes = fragment.ByteSizeLong();
+        size += bytes;
+        if (size > push_bytes && !portions.back().empty()) {
+            portions.emplace_back();
+            size = bytes;
+        }
+        portions.back().push_back(std::move(fragment));
+    }
+    return portions;
+}
+
+/* Hand these fragments over. */
+void Sender::push(const std::vector<pb::Fragment> &fragments) {
+    pb::PushRequest request;
+    request.set_client_id(session_.client_id);
+    request.set_session(session_.id);
+    for (const pb::Fragment &fragment : fragments) *request.add_fragments() = fragment;
+    report(books_, outbox_, request.mutable_report());
+    pb::Receipt receipt;
+    try {
+        receipt = wire_.push(request, std::min(call_s, std::max(patience_.left_s(), least_s)));
+    } catch (const CallFailed &failed) {
+        if (failed.code == grpc::StatusCode::FAILED_PRECONDITION) { // the trainer was started anew
+            session_.forget();
+            session_.hello();
+        } else if (failed.code == grpc::StatusCode::RESOURCE_EXHAUSTED || failed.code == grpc::StatusCode::INVALID_ARGUMENT) {
+            for (const pb::Fragment &fragment : fragments) refuse(fragment, "refused", failed.details);
+            return;
+        }
+        throw;
+    }
+    std::map<std::uint64_t, const pb::Refusal *> refusals;
+    for (const pb::Refusal &refusal : receipt.refusals()) refusals[refusal.number()] = &refusal;
+    for (const pb::Fragment &fragment : fragments) {
+        const auto found = refusals.find(fragment.number());
+        if (found == refusals.end()) sent_ += steps_of(fragment);
+        else refuse(fragment, found->second->reason(), found->second->what());
+    }
+}
+
+void Sender::refuse(const pb::Fragment &fragment, const std::string &reason, const std::string &what) {
+    const bool is_old = reason == "stale" || reason == "other_run";
+    outbox_.lose(is_old ? reason : "refused", steps_of(fragment));
+    if (is_old) return;
+    const std::string said = what.empty() ? reason : what;
+    {
+        const std::lock_guard<std::mutex> held(lock_);
+        if (said == refused_) return;
+        refused_ = said;
+    }
+    log_("it refuses: " + said);
+}
+
+} // namespace marlserve
