@@ -69,7 +69,7 @@ void Episode::begin(const Playing &newest) {
         mind_.memory.clear();
     }
     most_steps_ = static_cast<std::size_t>(std::min(parts_->settings.most_steps, contract->most_steps));
-    recording_ = std::make_shared<Recording>(contract, life_, newest, mind_.memory);
+    recording_ = std::make_shared<Recording>(contract, life_, newest.run(), mind_.memory);
 }
 
 /* Whether the next step belongs to another fragment. */

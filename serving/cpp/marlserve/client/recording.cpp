@@ -26,8 +26,8 @@ Shape rows_of(std::size_t rows, const Shape &shape) {
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-Recording::Recording(std::shared_ptr<const Contract> contract, std::shared_ptr<Life> life, const Playing &playing, std::vector<float> memory)
-    : contract_(std::move(contract)), life_(std::move(life)), run_(playing.run()), memory_(std::move(memory)), first_step_(life_->steps) {
+Recording::Recording(std::shared_ptr<const Contract> contract, std::shared_ptr<Life> life, std::string run, std::vector<float> memory)
+    : contract_(std::move(contract)), life_(std::move(life)), run_(std::move(run)), memory_(std::move(memory)), first_step_(life_->steps) {
     const auto size = static_cast<std::size_t>(contract_->seat.memory_size);
     if (memory_.size() != size) memory_.assign(size, 0.0F); // of no policy yet, or of another one
 }

@@ -28,8 +28,8 @@ double now_s(); // by a clock that never goes back
 
 class Recording {
   public:
-    /* `memory` is that of the network before the first step. */
-    Recording(std::shared_ptr<const Contract> contract, std::shared_ptr<Life> life, const Playing &playing, std::vector<float> memory);
+    /* `run` is that of the policies, and `memory` what the network remembers before the first step. */
+    Recording(std::shared_ptr<const Contract> contract, std::shared_ptr<Life> life, std::string run, std::vector<float> memory);
 
     // By the program, while it is being made --------------------------------------------------------
 
