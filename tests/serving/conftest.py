@@ -41,3 +41,12 @@ def agent(front, inlet):
     with agent_of(front) as agent:
         assert agent.wait_for_policy(60)
         yield agent
+
+
+@pytest.fixture
+def client(front, inlet, tmp_path):
+    """One in C++ that has the policy."""
+    from cpp_programs import ready
+
+    with ready(tmp_path, front) as client:
+        yield client

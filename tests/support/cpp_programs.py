@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from marlserve.serving.trainer.front import Front
+
 CPP = [
     pytest.mark.cpp,
     pytest.mark.skipif("MARLSERVE_CPP" not in os.environ, reason="make test-cpp builds them"),
 ]
+ZEROS = (0.0,) * 4  # what may be seen
 
 
 def program(name: str) -> Path:
@@ -72,3 +75,10 @@ class Console:
     def __exit__(self, *_: object) -> None:
         _, errors = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, errors
+
+
+def ready(folder: Path, front: Front, **said: Any) -> Console:
+    """A client that has the policy."""
+    client = Console(folder, front.address, **said)
+    assert client.ask("wait", 60)
+    return client

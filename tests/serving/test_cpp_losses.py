@@ -1,0 +1,156 @@
+"""What the client in C++ makes of what goes wrong: it is said, and what is lost is counted."""
+
+import pytest
+from cpp_programs import CPP, ZEROS, Console, ready
+from external_cases import (
+    SEEN,
+    STEP_S,
+    contract,
+    everything,
+    fronted,
+    inlet_of,
+    policy,
+    until,
+)
+from gymnasium.spaces import Discrete
+
+from marlserve.serving.wire.seats import Seat
+
+pytestmark = CPP
+
+
+def test_teams_are_refused(front, tmp_path):
+    seats = {"left": Seat(SEEN, Discrete(3)), "right": Seat(SEEN, Discrete(3))}
+    inlet = inlet_of(front, contract(seats=seats))
+    inlet.publish(policy(), 0.0)
+    with Console(tmp_path, front.address) as client:
+        until(lambda: client.counts()["unfit"])
+        with pytest.raises(
+            ValueError, match="act together; the client in C\\+\\+ is for one agent"
+        ):
+            client.act(*ZEROS)
+        client.close(0.1)
+
+
+def test_a_policy_for_other_spaces_is_not_played(front, tmp_path):
+    inlet = inlet_of(front)
+    inlet.publish(policy((0.0, 1.0)), 0.0)
+    with Console(tmp_path, front.address) as client:
+        until(lambda: "other spaces than the contract" in client.counts()["trouble"])
+        assert client.counts()["version"] == 0
+        client.close(0.1)
+
+
+def test_without_the_token_there_is_nothing(tmp_path):
+    with fronted(token="secret") as front:
+        inlet = inlet_of(front)
+        inlet.publish(policy(), 0.0)
+        with Console(tmp_path, front.address, token="guess") as client:
+            until(lambda: "UNAUTHENTICATED" in client.counts()["trouble"])
+            client.close(0.1)
+        with ready(tmp_path, front, token="secret") as client:
+            client.live([1.0])
+            assert client.close()["sent"] == 1
+
+
+def test_a_trainer_that_comes_back_is_found_again(tmp_path):
+    """What was lived through while it was away waits, and what had no room is counted."""
+    with fronted() as front:
+        address = front.address
+        first = inlet_of(front)
+        first.publish(policy(), 0.0)
+        client = ready(tmp_path, front, max_traj_length=5, buffer_steps=20)
+        client.live([1.0] * 5)
+        until(lambda: client.counts()["sent"] == 5)
+        first.close()
+    until(lambda: client.counts()["trouble"])
+    for _ in range(6):
+        client.live([2.0] * 5)
+    with fronted(address=address) as front:
+        inlet = inlet_of(front)
+        inlet.publish(policy((9.0, 1.0, 2.0)), 0.0)
+        with client:
+            run = front.run
+            until(lambda: client.counts()["run"] == run)
+            assert client.act(*ZEROS)["choices"] == [0]
+            counts = client.close()
+            got = everything(inlet)
+    # One fragment may have left the queue, and waits for the trainer in the sender's hands.
+    kept = sum(map(len, got))
+    assert kept in (20, 25)
+    assert (counts["sent"], counts["lost"]) == (5 + kept, {"full": 30 - kept})
+    assert all((x.only.rewards == 2.0).all() for x in got)
+
+
+def test_a_client_that_is_closed_while_the_trainer_is_away_says_what_is_lost(tmp_path):
+    with fronted() as front:
+        inlet = inlet_of(front)
+        inlet.publish(policy(), 0.0)
+        client = ready(tmp_path, front)
+        inlet.close()
+    with client:
+        client.live([1.0] * 7)
+        assert client.close(0.3)["lost"] == {"unsent": 7}
+
+
+def test_what_the_trainer_does_not_take_is_told(client, inlet):
+    client.ask("reward", client.act(50, 0, 0, 0)["id"], 1.0)  # the space ends at 9
+    client.ask("terminate", "agent")
+    client.live([1.0] * 2)
+    counts = client.close()
+    assert counts["lost"] == {"refused": 1}
+    assert "outside of Box(-9.0, 9.0" in counts["refused"]
+    assert (counts["sent"], len(everything(inlet))) == (2, 1)
+
+
+def test_what_is_too_old_is_not_sent(front, tmp_path):
+    inlet = inlet_of(front, contract(on_policy=True, most_staleness=0))
+    inlet.publish(policy(), 0.0)
+    with ready(tmp_path, front, reward_deadline_s=60.0) as client:
+        old = [client.act(*ZEROS)["id"] for _ in range(3)]
+        client.ask("terminate", "agent")
+        inlet.publish(policy(), 0.0)
+        until(lambda: client.counts()["version"] == 2)
+        for each in old:
+            client.ask("reward", each, 1.0)
+        client.live([1.0])
+        counts = client.close()
+    assert (counts["lost"], counts["sent"]) == ({"stale": 3}, 1)
+
+
+def test_a_program_that_waits_loses_nothing(front, tmp_path):
+    """It is as fast as the learner takes steps, of which it has 4 at a time."""
+    inlet = inlet_of(front, contract(capacity_steps=4))
+    inlet.publish(policy(), 0.0)
+    said = {"when_full": "wait", "max_traj_length": 2, "buffer_steps": 4}
+    with ready(tmp_path, front, **said) as client:
+        for _ in range(40):
+            for step in range(2):
+                client.process.stdin.write(f"act agent {step} 0 0 0\n")
+            client.process.stdin.write("terminate agent\n")
+        client.process.stdin.flush()
+        got = 0
+        while got < 80:
+            got += sum(map(len, inlet.take(4, STEP_S)))
+        for _ in range(40 * 3):
+            client.process.stdout.readline()
+        assert client.close()["lost"] == {}
+    assert got == 80
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("unknown key 'colour'", {"colour": "red"}),
+        ("when_full is 'spill'; allowed is drop or wait", {"when_full": "spill"}),
+        ("send_frequency is 0", {"send_frequency": 0}),
+        ('max_traj_length is "many"; allowed is an integer', {"max_traj_length": "many"}),
+        ("default_reward is", {"default_reward": 1e12}),
+        ("ca is nowhere.pem, which cannot be read", {"ca": "nowhere.pem"}),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(said, wrong, tmp_path):
+    client = Console(tmp_path, "127.0.0.1:1", **wrong)
+    out, errors = client.process.communicate(timeout=60)
+    assert (client.process.returncode, out) == (1, "")
+    assert said in errors
