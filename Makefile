@@ -69,7 +69,7 @@ test-cpp: .venv/installed-test  ## build the client in C++, and test it
 	cmake -S serving/cpp -B build/cpp
 	cmake --build build/cpp
 	ctest --test-dir build/cpp --output-on-failure
-	MARLSERVE_CPP=$(CURDIR)/build/cpp $(pytest) -m cpp tests/serving $(ARGS)
+	MARLSERVE_CPP=$(CURDIR)/build/cpp $(pytest) tests/serving/test_cpp_*.py $(ARGS)
 
 # Side by side; one that fails is for the tests to tell.
 compile = $(bin)/python tests/support/compiled.py

@@ -28,9 +28,9 @@ Seat seat_of(const pb::Seat &message) {
 void Seat::check(const std::vector<float> &observation) const {
     if (observation.size() != static_cast<std::size_t>(observations.size()))
         throw std::invalid_argument("the observation has " + std::to_string(observation.size()) + " numbers; it must be " + shown(observations.shape));
-    for (const float value : observation)
-        if (!can_be(observations.dtype, value))
-            throw std::invalid_argument("the observation has " + std::to_string(value) + "; it must be finite, and of " + observations.dtype);
+    const std::size_t place = first_unfit(observations.dtype, observation);
+    if (place != observation.size())
+        throw std::invalid_argument("the observation has " + std::to_string(observation[place]) + "; it must be finite, and of " + observations.dtype);
 }
 
 Mask Seat::legal(const Mask &mask) const {

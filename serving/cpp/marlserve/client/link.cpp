@@ -14,31 +14,27 @@ std::function<void(const std::string &)> log_of(const ClientSettings &settings) 
 
 } // namespace
 
-class Link::Threads {
-  public:
-    Threads(const ClientSettings &settings, std::shared_ptr<Outbox> outbox, std::shared_ptr<const Books> books)
-        : outbox_(std::move(outbox)), books_(std::move(books)), patience(log_of(settings)), wire(settings),
-          session(settings, wire, [this](const Contract &contract) { outbox_->hold(contract); }), receiver(wire, session, patience),
-          sender(wire, session, patience, receiver, *outbox_, *books_, log_of(settings)) {}
+struct Link::Threads {
+    Threads(const ClientSettings &settings, std::shared_ptr<Outbox> given, std::shared_ptr<const Books> kept)
+        : outbox(std::move(given)), books(std::move(kept)), patience(log_of(settings)), wire(settings),
+          session(settings, wire, [this](const Contract &contract) { outbox->hold(contract); }), receiver(wire, session, patience),
+          sender(wire, session, patience, receiver, *outbox, *books, log_of(settings)) {}
 
     void close(double timeout_s) {
-        if (is_closed_) return;
-        is_closed_ = true;
+        if (is_closed) return;
+        is_closed = true;
         patience.close(timeout_s);
-        outbox_->close();
+        outbox->close();
         sender.wait(timeout_s);
         wire.hang_up();
         sender.join();
         receiver.join();
-        outbox_->give_up();
+        outbox->give_up();
     }
 
-  private:
-    const std::shared_ptr<Outbox> outbox_;
-    const std::shared_ptr<const Books> books_;
-    bool is_closed_ = false;
-
-  public:
+    const std::shared_ptr<Outbox> outbox;
+    const std::shared_ptr<const Books> books;
+    bool is_closed = false;
     Patience patience;
     Wire wire;
     Session session;

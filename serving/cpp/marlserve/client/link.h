@@ -39,7 +39,7 @@ class Link {
     void close(double timeout_s);
 
   private:
-    class Threads;
+    struct Threads;
     std::unique_ptr<Threads> threads_;
 };
 

@@ -2,6 +2,7 @@
 
 #include "trainer.pb.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -44,13 +45,15 @@ void write_as(const std::string &dtype, pb::Array *to, const std::vector<float> 
     with_type(dtype, [&](auto number, pb::DType code) { convert<decltype(number)>(to, code, values, shape); });
 }
 
-bool can_be(const std::string &dtype, float value) {
+std::size_t first_unfit(const std::string &dtype, const std::vector<float> &values) {
     return with_type(dtype, [&](auto number, pb::DType) {
         using Limits = std::numeric_limits<decltype(number)>;
-        if (!std::isfinite(value)) return false;
-        if (!Limits::is_integer) return true;
-        // As double, which has all integers of up to 32 bits.
-        return std::trunc(value) == value && value >= static_cast<double>(Limits::lowest()) && value <= static_cast<double>(Limits::max());
+        const auto is_unfit = [](float value) {
+            if (!Limits::is_integer) return !std::isfinite(value);
+            // As double, which has all integers of up to 32 bits.
+            return !(std::trunc(value) == value && value >= static_cast<double>(Limits::lowest()) && value <= static_cast<double>(Limits::max()));
+        };
+        return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), is_unfit) - values.begin());
     });
 }
 

@@ -30,7 +30,8 @@ void write(pb::Array *to, const std::vector<std::uint8_t> &values, const Shape &
 /* The same, as numbers of another type, which has room for them. */
 void write_as(const std::string &dtype, pb::Array *to, const std::vector<float> &values, const Shape &shape);
 
-/* Whether numbers of this type can be this one; of integers, whole ones in range. */
-bool can_be(const std::string &dtype, float value);
+/* The place of the first value that numbers of this type have no room for: one that is not finite, and of
+ * integers also one that is not whole, or out of their range; else how many values there are. */
+std::size_t first_unfit(const std::string &dtype, const std::vector<float> &values);
 
 } // namespace marlserve

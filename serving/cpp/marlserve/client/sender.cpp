@@ -36,9 +36,9 @@ void Sender::send() {
         Recordings recordings = outbox_.take(report_s);
         if (recordings.empty() && is_last) return;
         recordings.erase(std::remove_if(recordings.begin(), recordings.end(), [this](const auto &each) { return !is_fresh(*each); }), recordings.end());
-        for (const std::vector<pb::Fragment> &portion : portions(recordings)) {
-            if (patience_.done([&] { push(portion); }, Patience::Until::flushed)) continue;
-            for (const pb::Fragment &fragment : portion) outbox_.lose("unsent", steps_of(fragment));
+        for (pb::PushRequest &request : requests(recordings)) {
+            if (patience_.done([&] { push(request); }, Patience::Until::flushed)) continue;
+            for (const pb::Fragment &fragment : request.fragments()) outbox_.lose("unsent", steps_of(fragment));
         }
     }
 }
@@ -56,8 +56,11 @@ bool Sender::is_fresh(const Recording &recording) {
 }
 
 /* Pushes that are not too large; a single one, of nothing, if there is nothing to be sent. */
-std::vector<std::vector<pb::Fragment>> Sender::portions(const Recordings &recordings) {
-    std::vector<std::vector<pb::Fragment>> portions(1);
+std::vector<pb::PushRequest> Sender::requests(const Recordings &recordings) {
+    pb::PushRequest empty;
+    empty.set_client_id(session_.client_id);
+    empty.set_session(session_.id);
+    std::vector<pb::PushRequest> requests(1, empty);
     std::size_t size = 0;
     for (const auto &recording : recordings) {
         pb::Fragment fragment;
@@ -65,21 +68,18 @@ std::vector<std::vector<pb::Fragment>> Sender::portions(const Recordings &record
         fragment.set_number(++number_);
         const std::size_t bytes = fragment.ByteSizeLong();
         size += bytes;
-        if (size > push_bytes && !portions.back().empty()) {
-            portions.emplace_back();
+        if (size > push_bytes && requests.back().fragments_size() != 0) {
+            requests.push_back(empty);
             size = bytes;
         }
-        portions.back().push_back(std::move(fragment));
+        *requests.back().add_fragments() = std::move(fragment);
     }
-    return portions;
+    return requests;
 }
 
-/* Hand these fragments over. */
-void Sender::push(const std::vector<pb::Fragment> &fragments) {
-    pb::PushRequest request;
-    request.set_client_id(session_.client_id);
-    request.set_session(session_.id);
-    for (const pb::Fragment &fragment : fragments) *request.add_fragments() = fragment;
+/* Hand its fragments over, and say how the client is doing. */
+void Sender::push(pb::PushRequest &request) {
+    request.clear_report();
     report(books_, outbox_, request.mutable_report());
     pb::Receipt receipt;
     try {
@@ -89,14 +89,14 @@ void Sender::push(const std::vector<pb::Fragment> &fragments) {
             session_.forget();
             session_.hello();
         } else if (failed.code == grpc::StatusCode::RESOURCE_EXHAUSTED || failed.code == grpc::StatusCode::INVALID_ARGUMENT) {
-            for (const pb::Fragment &fragment : fragments) refuse(fragment, "refused", failed.details);
+            for (const pb::Fragment &fragment : request.fragments()) refuse(fragment, "refused", failed.details);
             return;
         }
         throw;
     }
     std::map<std::uint64_t, const pb::Refusal *> refusals;
     for (const pb::Refusal &refusal : receipt.refusals()) refusals[refusal.number()] = &refusal;
-    for (const pb::Fragment &fragment : fragments) {
+    for (const pb::Fragment &fragment : request.fragments()) {
         const auto found = refusals.find(fragment.number());
         if (found == refusals.end()) sent_ += steps_of(fragment);
         else refuse(fragment, found->second->reason(), found->second->what());

@@ -36,8 +36,8 @@ class Sender {
 
     void send();
     bool is_fresh(const Recording &recording);
-    std::vector<std::vector<pb::Fragment>> portions(const Recordings &recordings);
-    void push(const std::vector<pb::Fragment> &fragments);
+    std::vector<pb::PushRequest> requests(const Recordings &recordings);
+    void push(pb::PushRequest &request);
     void refuse(const pb::Fragment &fragment, const std::string &reason, const std::string &what);
 
     Wire &wire_;

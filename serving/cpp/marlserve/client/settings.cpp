@@ -58,6 +58,11 @@ std::int64_t count_of(const std::string &key, const Json &value) {
     return value.get<std::int64_t>();
 }
 
+std::uint64_t seed_of(const Json &value) {
+    require(value.is_number_unsigned(), "seed", value.dump(), "an integer from 0 on, or null");
+    return value.get<std::uint64_t>();
+}
+
 void take(ClientSettings &settings, const Json &said, const std::string &key) {
     const Json &value = said[key];
     if (key == "client_id") settings.policy = text_of(said, key);
@@ -72,7 +77,7 @@ void take(ClientSettings &settings, const Json &said, const std::string &key) {
     else if (key == "default_reward") settings.default_reward = number_of(key, value);
     else if (key == "fallback_action") settings.fallback_action = action_of(value);
     else if (key == "seed" && value.is_null()) settings.seed.reset();
-    else if (key == "seed") settings.seed = static_cast<std::uint64_t>(count_of(key, value));
+    else if (key == "seed") settings.seed = seed_of(value);
     else if (others.count(key) == 0) throw std::invalid_argument("there is an unknown key '" + key + "'");
 }
 
