@@ -29,7 +29,7 @@ TEST(Safetensors, ArraysAreRead) {
 TEST(Safetensors, BrokenFilesAreRefused) {
     EXPECT_SAYS(arrays_of(""), "they have 0 bytes");
     EXPECT_SAYS(arrays_of(std::string(8, '\xff')), "does not fit in");
-    EXPECT_SAYS(arrays_of(file_of("{", {})), "is no JSON");
+    EXPECT_SAYS(arrays_of(file_of("{", {})), "cannot be read");
     EXPECT_SAYS(arrays_of(file_of("[]", {})), "the header is no map");
     const auto one = [](const std::string &about) { return file_of("{\"x\": {" + about + "}}", {1, 2}); };
     EXPECT_SAYS(arrays_of(one(R"("dtype": "F16", "shape": [2], "data_offsets": [0, 8])")), "are F16; expected F32");

@@ -3,6 +3,7 @@
 #include "marlserve/policy/policy_file.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 namespace marlserve {
@@ -19,6 +20,8 @@ void check(const Noise &noise, const Network &network) {
         if (std::none_of(network.layers.begin(), network.layers.end(), fits))
             throw std::invalid_argument("no layer '" + name + "' puts " + std::to_string(box->size()) + " numbers out");
     };
+    if (!std::all_of(noise.log_deviations.begin(), noise.log_deviations.end(), [](float x) { return std::isfinite(x); }))
+        throw std::invalid_argument("deviations are not finite");
     check_layer(noise.mean);
     if (!noise.log_deviation.empty()) check_layer(noise.log_deviation);
     if (noise.log_deviation.empty() && noise.log_deviations.size() != static_cast<std::size_t>(box->size()))

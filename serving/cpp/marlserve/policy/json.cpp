@@ -6,6 +6,7 @@ namespace marlserve {
 namespace {
 
 const char *const names[] = {"string", "boolean", "integer", "list", "map"};
+constexpr int deepest = 64; // what follows looks at values by recursion
 constexpr std::int64_t largest_size = std::int64_t{1} << 31;
 
 bool is_of(const Json &value, Kind kind) {
@@ -23,9 +24,12 @@ bool is_of(const Json &value, Kind kind) {
 
 Json parsed(const std::string &text, const std::string &what) {
     try {
-        return Json::parse(text);
-    } catch (const Json::exception &error) {
-        throw std::invalid_argument(what + " is no JSON: " + error.what());
+        return Json::parse(text, [](int depth, Json::parse_event_t, Json &) {
+            if (depth > deepest) throw std::invalid_argument("it is deeper than " + std::to_string(deepest) + " lists and maps");
+            return true;
+        });
+    } catch (const std::exception &error) {
+        throw std::invalid_argument(what + " cannot be read: " + error.what());
     }
 }
 

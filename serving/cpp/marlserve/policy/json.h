@@ -18,7 +18,7 @@ using Json = nlohmann::json;
 
 enum class Kind { text, flag, whole, list, map };
 
-/* What a text says; `what` names it in errors. */
+/* What a text says, which is no deeper than 64 lists and maps; `what` names it in errors. */
 Json parsed(const std::string &text, const std::string &what);
 
 /* value[key], if it is there and of this kind. */

@@ -10,7 +10,8 @@ namespace marlserve {
 namespace {
 
 const std::set<std::string> dtypes = {"float32", "float64", "int8", "int16", "int32", "uint8", "uint16"};
-constexpr std::int64_t most_numbers = std::int64_t{1} << 31;
+constexpr std::int64_t most_numbers = std::int64_t{1} << 26; // as many as a policy of 256 MiB has
+constexpr std::int64_t most_bounds = std::int64_t{1} << 24;
 
 std::vector<double> bounds_of(const Json &value, const char *key, std::int64_t size, double missing) {
     const auto found = value.find(key);
@@ -33,6 +34,7 @@ Box told_box(const Json &value) {
     box.shape = sizes_of(taken(value, "shape", Kind::list));
     box.dtype = text_of(value, "dtype");
     if (dtypes.count(box.dtype) == 0) throw std::invalid_argument("dtype is '" + box.dtype + "'");
+    if (box.size() > most_bounds) throw std::invalid_argument("shape is " + shown(box.shape) + "; allowed are " + std::to_string(most_bounds) + " numbers");
     const double infinity = std::numeric_limits<double>::infinity();
     box.low = bounds_of(value, "low", box.size(), -infinity);
     box.high = bounds_of(value, "high", box.size(), infinity);

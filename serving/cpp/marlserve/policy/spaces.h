@@ -19,7 +19,7 @@ namespace marlserve {
 
 using Shape = std::vector<std::int64_t>;
 
-/* How many numbers it has; std::invalid_argument beyond 2^31. */
+/* How many numbers it has; std::invalid_argument beyond 2^26. */
 std::int64_t product(const Shape &shape);
 
 /* As it is told: [3, 4]. */
