@@ -142,8 +142,8 @@ def test_a_program_that_waits_loses_nothing(front, tmp_path):
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
-        ("unknown key 'colour'", {"colour": "red"}),
-        ("when_full is 'spill'; allowed is drop or wait", {"when_full": "spill"}),
+        ("unknown key 'colour'; known are buffer_steps ca client_id", {"colour": "red"}),
+        ('when_full is "spill"; allowed is drop or wait', {"when_full": "spill"}),
         ("send_frequency is 0", {"send_frequency": 0}),
         ('max_traj_length is "many"; allowed is an integer', {"max_traj_length": "many"}),
         ("default_reward is", {"default_reward": 1e12}),

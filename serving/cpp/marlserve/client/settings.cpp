@@ -2,8 +2,9 @@
 
 #include "marlserve/policy/json.h"
 
-#include <cmath>
+#include <algorithm>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -42,43 +43,61 @@ Action action_of(const Json &value) {
     return action;
 }
 
-WhenFull when_full_of(const std::string &word) {
+WhenFull when_full_of(const Json &word) {
     if (word == "wait") return WhenFull::wait;
-    require(word == "drop", "when_full", "'" + word + "'", "drop or wait; only the client in Python has others");
+    require(word == "drop", "when_full", word.dump(), "drop or wait; only the client in Python has others");
     return WhenFull::drop;
 }
 
-double number_of(const std::string &key, const Json &value) {
-    require(value.is_number(), key, value.dump(), "a number");
-    return value.get<double>();
-}
-
-std::int64_t count_of(const std::string &key, const Json &value) {
-    require(value.is_number_integer(), key, value.dump(), "an integer");
-    return value.get<std::int64_t>();
-}
-
-std::uint64_t seed_of(const Json &value) {
+std::optional<std::uint64_t> seed_of(const Json &value) {
+    if (value.is_null()) return std::nullopt;
     require(value.is_number_unsigned(), "seed", value.dump(), "an integer from 0 on, or null");
     return value.get<std::uint64_t>();
 }
 
-void take(ClientSettings &settings, const Json &said, const std::string &key) {
-    const Json &value = said[key];
-    if (key == "client_id") settings.policy = text_of(said, key);
-    else if (key == "train_server_address") settings.address = text_of(said, key);
-    else if (key == "token") settings.token = text_of(said, key);
-    else if (key == "ca") settings.ca = text_of(said, key);
-    else if (key == "send_frequency") settings.send_frequency = count_of(key, value);
-    else if (key == "max_traj_length") settings.most_steps = count_of(key, value);
-    else if (key == "buffer_steps") settings.buffer_steps = count_of(key, value);
-    else if (key == "when_full") settings.when_full = when_full_of(text_of(said, key));
-    else if (key == "reward_deadline_s") settings.reward_deadline_s = number_of(key, value);
-    else if (key == "default_reward") settings.default_reward = number_of(key, value);
-    else if (key == "fallback_action") settings.fallback_action = action_of(value);
-    else if (key == "seed" && value.is_null()) settings.seed.reset();
-    else if (key == "seed") settings.seed = seed_of(value);
-    else if (others.count(key) == 0) throw std::invalid_argument("there is an unknown key '" + key + "'");
+using Take = std::function<void(ClientSettings &to, const std::string &key, const Json &value)>;
+
+Take text(std::string ClientSettings::*field) {
+    return [field](ClientSettings &to, const std::string &key, const Json &value) {
+        require(value.is_string(), key, value.dump(), "a text");
+        to.*field = value.get<std::string>();
+    };
+}
+
+Take count(std::int64_t ClientSettings::*field) {
+    return [field](ClientSettings &to, const std::string &key, const Json &value) {
+        require(value.is_number_integer(), key, value.dump(), "an integer");
+        to.*field = value.get<std::int64_t>();
+    };
+}
+
+Take number(double ClientSettings::*field) {
+    return [field](ClientSettings &to, const std::string &key, const Json &value) {
+        require(value.is_number(), key, value.dump(), "a number");
+        to.*field = value.get<double>();
+    };
+}
+
+const std::map<std::string, Take> ours = {
+    {"client_id", text(&ClientSettings::policy)},
+    {"train_server_address", text(&ClientSettings::address)},
+    {"token", text(&ClientSettings::token)},
+    {"ca", text(&ClientSettings::ca)},
+    {"send_frequency", count(&ClientSettings::send_frequency)},
+    {"max_traj_length", count(&ClientSettings::most_steps)},
+    {"buffer_steps", count(&ClientSettings::buffer_steps)},
+    {"reward_deadline_s", number(&ClientSettings::reward_deadline_s)},
+    {"default_reward", number(&ClientSettings::default_reward)},
+    {"when_full", [](ClientSettings &to, const std::string &, const Json &value) { to.when_full = when_full_of(value); }},
+    {"fallback_action", [](ClientSettings &to, const std::string &, const Json &value) { to.fallback_action = action_of(value); }},
+    {"seed", [](ClientSettings &to, const std::string &, const Json &value) { to.seed = seed_of(value); }},
+};
+
+[[noreturn]] void unknown(const std::string &key) {
+    std::string known;
+    for (const auto &[name, take] : ours) known += " " + name;
+    for (const std::string &name : others) known += " " + name;
+    throw std::invalid_argument("there is an unknown key '" + key + "'; known are" + known);
 }
 
 } // namespace
@@ -102,7 +121,11 @@ ClientSettings settings_of(const std::string &path) {
     if (!said.is_object() || !said.contains("client_id")) throw std::invalid_argument(path + " has no client_id");
     ClientSettings settings;
     try {
-        for (const auto &[key, value] : said.items()) take(settings, said, key);
+        for (const auto &[key, value] : said.items()) {
+            const auto found = ours.find(key);
+            if (found != ours.end()) found->second(settings, key, value);
+            else if (others.count(key) == 0) unknown(key);
+        }
         settings.buffer_steps = std::max(settings.buffer_steps, settings.most_steps);
         settings.check();
     } catch (const std::invalid_argument &error) {
