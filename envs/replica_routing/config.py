@@ -1,18 +1,23 @@
 """The settings of the routing problem, and the named ones."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from marlserve.envs import checks
+from marlserve.envs.replica_routing import hardware
 from marlserve.envs.replica_routing.changes import alternate
 from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims.replica import Engine, Timing
+from marlserve.envs.sims.replica_roofline import GPUS, MODELS
 from marlserve.traces.conversations import PRESETS as SETTINGS
 
-_TUPLES = ("speeds", "traffic", "load", "sustainable_per_s", "change_s", "change_speeds")
+_TUPLES = ("speeds", "gpus", "traffic", "load", "sustainable_per_s", "change_s", "change_speeds")
 _PLANS = (("drain", "drain_s"), ("join", "join_s"))  # replicas, and when
 CHOICES = {
+    "gpus": tuple(GPUS),
+    "model_shape": tuple(MODELS),
     "trace": ("conversations", "file"),
     "split": ("train", "test"),
     "view": ("replicas", "source"),
@@ -32,8 +37,10 @@ class Config:
     num_gateways: int = 1
     speeds: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of each replica's passes
     told_speeds: bool = True  # whether gateways know them
+    gpus: tuple[str, ...] = ()  # that each is on, by data sheet and speed: see `hardware`
+    model_shape: str = "llama_3_8b"  # that is served, on GPUs
     block_tokens: int = 64  # of the engines' caches; see sims.replica
-    num_blocks: int = 16_384  # in the cache of each
+    num_blocks: int = 16_384  # in the cache of each; on GPUs at most, beside the weights
     max_num_seqs: int = 256  # requests that one runs at once
     max_num_batched_tokens: int = 8_192  # of one pass
 
@@ -71,7 +78,8 @@ class Config:
     def __post_init__(self):
         checks.tuples(self, *_TUPLES, *(name for plan in _PLANS for name in plan))
         for name, choices in CHOICES.items():
-            checks.choice(self, name, choices)
+            if name != "gpus":  # which has several
+                checks.choice(self, name, choices)
         checks.whole(self, "num_gateways", 1, 256)
         checks.numbers(self, "speeds", 0.01, 100.0, most=1024)
         for name in ("told_speeds", "told_output"):
@@ -80,6 +88,7 @@ class Config:
         checks.whole(self, "num_blocks", 1, 2**20)
         checks.whole(self, "max_num_seqs", 1, 4096)
         checks.whole(self, "max_num_batched_tokens", 1, 10**6)
+        self._check_gpus()
         checks.kind(self, "trace_path", str)
         file = (self.trace == "file") == bool(self.trace_path)
         checks.require(self, "trace_path", file, "a file for trace='file', and only then")
@@ -106,6 +115,14 @@ class Config:
         for name in ("e2e_weight", "ttft_weight", "failure_s", "slo_ttft_s", "slo_tpot_s"):
             checks.number(self, name, 0.0, 1e6)
 
+    def _check_gpus(self) -> None:
+        good = isinstance(self.gpus, tuple) and all(x in CHOICES["gpus"] for x in self.gpus)
+        good = good and len(self.gpus) in (0, self.num_replicas)
+        allowed = f"none, or for each of the {self.num_replicas} speeds one of {CHOICES['gpus']}"
+        checks.require(self, "gpus", good, allowed)
+        known = self.told_speeds or not self.gpus
+        checks.require(self, "told_speeds", known, "True on GPUs, whose timings gateways know")
+
     def _check_plans(self) -> None:
         for replicas, times in _PLANS:
             checks.numbers(self, times, 0.0, 3600.0, least=0)
@@ -126,20 +143,25 @@ class Config:
 
     @property
     def timing(self) -> Timing:
-        """That of a replica of speed 1: a pass of decoding takes 5.74 ms without any context and
-        34 ms with 2^20 tokens of it, linearly; prompts as in NVIDIA Dynamo's mock engine."""
+        """Of a replica of speed 1 that is on no GPU: a pass of decoding takes 5.74 ms without any
+        context and 34 ms with 2^20 tokens of it, linearly; prompts as in NVIDIA Dynamo's mock
+        engine."""
         return Timing(per_context_ms=28.26, per_context2_ms=0.0, full_context=np.inf)
 
-    @property
-    def engine(self) -> Engine:
+    @cached_property
+    def engines(self) -> tuple[Engine, ...]:
         """Each replica's, but for its speed."""
-        return Engine(
-            self.block_tokens,
-            self.num_blocks,
-            self.max_num_seqs,
-            self.max_num_batched_tokens,
-            timing=self.timing,
-        )
+        return hardware.engines(self)
+
+    @cached_property
+    def rates(self) -> tuple[float, ...]:
+        """How fast each is, by its GPU too."""
+        return hardware.speeds(self)
+
+    @cached_property
+    def lines(self) -> hardware.Lines:
+        """That gateways estimate by."""
+        return hardware.lines(self)
 
 
 # A load of 1 is the highest rate at which the better of kv_cost and prefix_affinity keeps the mean

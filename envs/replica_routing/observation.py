@@ -83,17 +83,17 @@ class Estimates(NamedTuple):
 
 def estimates(measured: Measured, config) -> Estimates:
     """From what a gateway measures."""
-    timing = config.timing
+    lines = config.lines
     speed = np.asarray(measured.speed)
     speed = np.where(speed > 0, speed, 1.0)
-    per_new_s = timing.per_new_ms / 1e3 / speed
-    per_context_s = timing.per_context_ms / 1e3 / timing.context_unit / speed
+    per_new_s = lines.per_new_s / speed
+    per_context_s = lines.per_context_s / speed
     prompt = np.asarray(measured.request_prompt_tokens)[..., None]
     missing = prompt - measured.matched_tokens
     context = np.asarray(measured.prompt_tokens) + measured.generated_tokens + prompt
     return Estimates(
-        wait_s=timing.prefill_ms / 1e3 / speed + per_new_s * (measured.new_tokens + missing),
-        token_s=timing.decode_ms / 1e3 / speed + per_context_s * context,
+        wait_s=lines.prefill_s / speed + per_new_s * (measured.new_tokens + missing),
+        token_s=lines.decode_s / speed + per_context_s * context,
         delay_s=measured.requests * per_new_s * missing,
         drag_s=measured.requests * per_context_s * prompt,
     )
@@ -108,7 +108,7 @@ def observe(measured: Measured, config) -> np.ndarray:
         **{name: getattr(measured, name) for name in Measured._fields if name in _SCALES},
         **estimates(measured, config)._asdict(),
         "scrape_age_s": np.asarray(measured.scrape_age_s)[..., None],
-        "speed": np.asarray(measured.speed) / max(config.speeds),
+        "speed": np.asarray(measured.speed) / max(config.rates),
         "matched_share": matched / np.maximum(prompt, 1),
         "missing_tokens": prompt - matched,
         "home": np.asarray(measured.home)[..., None] == places,

@@ -32,10 +32,11 @@ class Problem(base.Problem):
         self.observation_space = Box(0.0, 1.0, shape, np.float32)
         self.action_space = Discrete(r)
         self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)
-        self.speeds = np.tile(np.asarray(config.speeds, float), (num_envs, 1))  # [B, R]
+        self.speeds = np.tile(np.asarray(config.rates, float), (num_envs, 1))  # [B, R]
+        self._num_blocks = np.array([one.num_blocks for one in config.engines])  # [R]
         recorded = traffic.recordings(config)
         self.gateways = Gateways(
-            *(num_envs, g, [config.engine] * r),
+            *(num_envs, g, config.engines),
             round_s=config.round_s,
             scrape_s=config.scrape_s,
             slo_s=(config.slo_ttft_s, config.slo_tpot_s),
@@ -57,7 +58,7 @@ class Problem(base.Problem):
             requests, self._windows[copy] = traffic.episode(config, rng)
             self.requests[copy] = requests
             if not config.told_speeds:  # nor is any replica known by its place
-                self.speeds[copy] = rng.permutation(config.speeds)
+                self.speeds[copy] = rng.permutation(config.rates)
             speeds = self.speeds[copy]
             sessions, session = np.unique(requests["session"], return_inverse=True)
             gateway = rng.integers(config.num_gateways, size=len(sessions))[session]
@@ -181,11 +182,11 @@ class Problem(base.Problem):
         replicas, clock_s = gateways.replicas.replicas, gateways.copies["clock_ns"] / 1e9
         gateways.replicas.settle()
         free = replicas["num_free"] + replicas["num_idle"]
-        speed = 1.0 / replicas["slowness"] / (max(self.config.speeds) * self._fastest())
+        speed = 1.0 / replicas["slowness"] / (max(self.config.rates) * self._fastest())
         columns = (
             replicas["running"] / (replicas["running"] + 8.0),
             replicas["waiting"] / (replicas["waiting"] + 8.0),
-            1.0 - free / self.config.num_blocks,
+            1.0 - free / self._num_blocks,
             (replicas["down"] == 0) & (replicas["draining"] == 0),
             speed,
         )
@@ -256,7 +257,7 @@ class Problem(base.Problem):
         self.gateways.replicas.settle()
         return draws[mode](
             *(self.gateways.replicas.replicas[copy], self.gateways.copies[copy]),
-            self.config.num_blocks,
+            self._num_blocks,
         )
 
 
