@@ -147,7 +147,8 @@ def _trained(
 
 
 def _training_contexts(config: Config) -> np.ndarray:
-    table, everything = training(config), np.arange(config.num_prompts)
+    table = training(config)
+    everything = np.arange(len(table))
     return np.concatenate([table.context(everything, group) for group in config.context], 1)
 
 
@@ -160,7 +161,8 @@ def _standardises(config: Config) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _training_types(problem: Problem) -> np.ndarray:
-    return training(problem.config).type(np.arange(problem.config.num_prompts))
+    table = training(problem.config)
+    return table.type(np.arange(len(table)))
 
 
 BANDITS: dict[str, Callable[..., LinearBandit]] = {
