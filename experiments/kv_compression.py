@@ -10,6 +10,7 @@
     python experiments/kv_compression.py compare --preset smollm2_10
     python experiments/kv_compression.py make-profile --preset smollm2 --watts 60
     python experiments/kv_compression.py measure-speeds --preset smollm2 --watts 60
+    python experiments/kv_compression.py off-policy --preset smollm2_10
     python experiments/kv_compression.py make-model --seed 0
 
 Every field of the problem is a flag: --budgets, --context, --reward cosine, --model-name and so on.
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.kv_compression.encode import EncodeTable
 from marlserve.experiments.studies.kv_compression.model import MakeModel
+from marlserve.experiments.studies.kv_compression.off_policy import OffPolicy
 from marlserve.experiments.studies.kv_compression.profile import MakeProfile, MeasureSpeeds
 from marlserve.experiments.studies.kv_compression.real_prompts import MakePrompts
 from marlserve.experiments.studies.kv_compression.study import STUDY
@@ -39,6 +41,7 @@ FURTHER = {
     "make-prompts": MakePrompts,
     "make-profile": MakeProfile,
     "measure-speeds": MeasureSpeeds,
+    "off-policy": OffPolicy,
 }
 
 

@@ -19,6 +19,11 @@ from marlserve.envs.kv_compression.live import prompts_of
 from marlserve.envs.sims.kv_compression import language_model
 
 
+def without(config):
+    """The same problem without an encoder, seen by what needs none."""
+    return replace(config, text_encoder="", context=("length",))
+
+
 def build(plain: Path, folder: Path, config, first: int) -> None:
     """Write one file: the prompts from `first` on, one of `table.chunks`.
 
@@ -35,7 +40,7 @@ def build(plain: Path, folder: Path, config, first: int) -> None:
         raise ValueError("text_encoder is ''; name the one to encode with")
     if folder.exists():
         table.missing(folder, config)
-    columns = table.columns(plain, replace(config, text_encoder=""), first)
+    columns = table.columns(plain, without(config), first)
     if table.SAID not in columns:
         raise ValueError(
             f"{plain} does not tell what was said, as it is of an earlier version: make-table "

@@ -61,7 +61,7 @@ def _card(index: int) -> Meter:
         import pynvml
     except ImportError as error:
         raise ImportError(
-            f"NVML is read by nvidia-ml-py; pip install nvidia-ml-py ({error})"
+            f'NVML is read by nvidia-ml-py; pip install "marlserve[nvml]" ({error})'
         ) from None
     pynvml.nvmlInit()
     # By its number on the bus, as CUDA_VISIBLE_DEVICES counts otherwise than NVML.

@@ -195,10 +195,23 @@ def test_prompts_and_a_profile_are_made(tmp_path, capsys):
     assert "samples" in capsys.readouterr().out
     assert main(["make-prompts", "--to", str(file)]) == 2
     given = ["make-profile", "--num-prompts=2", "--to", str(folder)]
-    assert main(given) == 2
-    assert "watts is 0.0; allowed is 1 to 5000" in capsys.readouterr().err
+    assert main([*given, "--watts=6000"]) == 2
+    assert "watts is 6000.0; allowed is 1 to 5000" in capsys.readouterr().err
     assert main([*given, "--watts=60"]) == 0
+    assert "joules by 60 W, as told" in capsys.readouterr().out
     assert kv_profile.load(path=folder).num_prompts == 2
+
+
+def test_policies_are_estimated_from_logs_of_another(tables, capsys):
+    given = ["off-policy", *TINY, f"--table-path={tables}", "--pulls=2000", "--logs=3"]
+    assert main(given) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    rows = [line.split("|")[1:-1] for line in first.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["random", "best_fixed", *BANDITS, "best_per_type"]
+    for row in rows:
+        for estimate in row[2:5]:  # of 2,000 pulls, most of them random
+            assert float(estimate.split("[")[0]) == pytest.approx(float(row[1]), abs=0.1)
+    assert len(second.splitlines()) == 5
 
 
 def test_a_model_is_made_and_kept(tmp_path, capsys):

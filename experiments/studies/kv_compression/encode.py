@@ -32,10 +32,11 @@ class EncodeTable:
         problem = named_table(wanted, self.out)
         if wanted.table_path == AUTO:
             problem = whole_table(problem)
-        without = named_table(replace(problem, text_encoder="", table_path=self.plain), self.out)
+        without = replace(encoded.without(problem), table_path=self.plain)
+        plain = Path(named_table(without, self.out).table_path)
         folder = Path(problem.table_path)
         for split in self.splits:
             part = replace(problem, split=split)
             for first in track(table.missing(folder, part), f"encoding {split}"):
-                encoded.build(Path(without.table_path), folder, part, first)
+                encoded.build(plain, folder, part, first)
         print(f"table: {folder}")
