@@ -11,6 +11,7 @@
     python experiments/kv_compression.py make-profile --preset smollm2 --watts 60
     python experiments/kv_compression.py measure-speeds --preset smollm2 --watts 60
     python experiments/kv_compression.py off-policy --preset smollm2_10
+    python experiments/kv_compression.py learnable --preset smollm2_10
     python experiments/kv_compression.py make-model --seed 0
 
 Every field of the problem is a flag: --budgets, --context, --reward cosine, --model-name and so on.
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 
 from marlserve.experiments.studies import commands
 from marlserve.experiments.studies.kv_compression.encode import EncodeTable
+from marlserve.experiments.studies.kv_compression.learnable import Learnable
 from marlserve.experiments.studies.kv_compression.model import MakeModel
 from marlserve.experiments.studies.kv_compression.off_policy import OffPolicy
 from marlserve.experiments.studies.kv_compression.profile import MakeProfile, MeasureSpeeds
@@ -42,6 +44,7 @@ FURTHER = {
     "make-profile": MakeProfile,
     "measure-speeds": MeasureSpeeds,
     "off-policy": OffPolicy,
+    "learnable": Learnable,
 }
 
 

@@ -94,7 +94,7 @@ def columns(folder: Path, config, first: int) -> dict[str, np.ndarray]:
     return _read(_file(folder, config.split, first))
 
 
-def write(folder: Path, config, first: int, columns: dict[str, np.ndarray]) -> None:
+def write(folder: Path, config, first: int, columns: dict[str, Any]) -> None:
     """Write one file, and the table's description if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     description = folder / _DESCRIPTION

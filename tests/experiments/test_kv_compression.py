@@ -17,6 +17,7 @@ from marlserve.experiments.harness.run import RETURN, read_experiment, read_prog
 from marlserve.experiments.kv_compression import main
 from marlserve.experiments.studies.kv_compression import settings
 from marlserve.experiments.studies.kv_compression import tables as making
+from marlserve.experiments.studies.kv_compression.learnable import fitted
 from marlserve.experiments.studies.kv_compression.study import STUDY
 from marlserve.experiments.studies.kv_compression.tables import SPLITS
 from marlserve.policies.checkpoint import CheckpointPolicy
@@ -212,6 +213,24 @@ def test_policies_are_estimated_from_logs_of_another(tables, capsys):
         for estimate in row[2:5]:  # of 2,000 pulls, most of them random
             assert float(estimate.split("[")[0]) == pytest.approx(float(row[1]), abs=0.1)
     assert len(second.splitlines()) == 5
+
+
+def test_what_is_told_everything_learns_what_there_is(tables, capsys):
+    given = ["learnable", *TINY, f"--table-path={tables}", "--contexts", "length", "repetition"]
+    assert main(given) == 0
+    names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert names == ["best fixed arm", "length", "repetition", "oracle"]
+
+
+def test_a_ridge_finds_the_arm_that_a_context_tells():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(200, 3))
+    rewards = rng.normal(size=(200, 1)) + np.outer(seen[:, 1], [1.0, -1.0, 0.0])
+    chosen = fitted(seen[:100], rewards[:100], 1.0, seen[100:])
+    sure = np.abs(seen[100:, 1]) > 0.1
+    np.testing.assert_array_equal(chosen[sure], np.where(seen[100:, 1] > 0, 0, 1)[sure])
+    # So heavy a ridge that nothing is learned but the level.
+    assert (fitted(seen, rewards, 1e12, seen) == rewards.mean(0).argmax()).all()
 
 
 def test_a_model_is_made_and_kept(tmp_path, capsys):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from rich.progress import track
 
-from marlserve.envs.kv_compression import costs, energy, speeds
+from marlserve.envs.kv_compression import Config, costs, energy, speeds
 from marlserve.experiments.harness.experiment import RUNS
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
 from marlserve.experiments.studies.study import Study
@@ -53,6 +53,7 @@ class MeasureSpeeds:
     """
 
     watts: float = 0.0  # drawn by the device while it answers; 0: it counts joules itself
+    decoding: bool = True  # measure answers too, not only what looking costs
     preset: str = ""  # whose prompts; the flags of the problem change them
     source: SourceFlags = NONE
     problem: Any = None
@@ -60,6 +61,14 @@ class MeasureSpeeds:
     def run(self, study: Study) -> None:
         problem = replace(asked(study.presets[self.preset], self), table_path="")
         study.check(self.preset, problem, "measure-speeds")
+        if self.decoding:
+            self._decoding(problem)
+        looks = speeds.looking(problem, lambda x: track(x, "looking"))
+        print("\n| what | ms |\n| --- | ---: |")
+        for name, ms in looks.items():
+            print(f"| {name} | {ms:.2f} |")
+
+    def _decoding(self, problem: Config) -> None:
         meter = energy.meter(problem.device, self.watts)
         rows = speeds.decoding(problem, meter, lambda x: track(x, "answering"))
         print(f"A prompt of {rows[0].prompt_tokens} tokens, joules by {meter.source}:\n")
@@ -67,7 +76,3 @@ class MeasureSpeeds:
         for x in rows:
             numbers = f"{x.mbytes:.1f} | {x.tokens_per_s:.0f} | {x.joules_per_token:.3f}"
             print(f"| {x.cache} | {x.batch} | {numbers} |")
-        looks = speeds.looking(problem, lambda x: track(x, "looking"))
-        print("\n| what | ms |\n| --- | ---: |")
-        for name, ms in looks.items():
-            print(f"| {name} | {ms:.2f} |")
