@@ -66,9 +66,9 @@ def choices(problem: Config) -> tuple[np.ndarray, float, int]:
     part = np.random.default_rng(0).permutation(len(seen)) % _PARTS
     earned = dict.fromkeys(RIDGES, 0.0)
     for ridge in RIDGES:
-        for own in range(_PARTS):
-            left, out = part == own, part != own
-            chosen = fitted(seen[out], rewards[out], ridge, seen[left])
+        for number in range(_PARTS):
+            left, told = part == number, part != number
+            chosen = fitted(seen[told], rewards[told], ridge, seen[left])
             earned[ridge] += float(rewards[left][np.arange(left.sum()), chosen].sum())
     best = max(earned, key=lambda ridge: earned[ridge])
     return fitted(seen, rewards, best, parts["test"]), best, seen.shape[1]
