@@ -1,9 +1,12 @@
-"""Ray, started quietly.
+"""Ray, started quietly, and only if something runs remotely.
 
-`start()`, called before an `Algorithm` is built, keeps the terminal for results: no dashboard, no
-telemetry, no notes of Ray and RLlib about themselves, neither here nor in the workers. Workers
-compute with one thread each, because there are as many of them as cores, and hash strings alike,
-so that a run repeats.
+An `Algorithm` of ours whose env runners and learners are all in its own process needs no Ray. Where
+none runs, `alone()` holds the few objects that RLlib puts into Ray's store, and no cluster is
+started, which takes seconds.
+
+`start()` starts one that keeps the terminal for results: no dashboard, no telemetry, no notes of
+Ray and RLlib about themselves, neither here nor in the workers. Workers compute with one thread
+each, because there are as many of them as cores, and hash strings alike, so that a run repeats.
 
 Errors still show: a failed worker raises in the driver, and what workers print is forwarded. Token
 authentication stays as Ray sets it; only the note about it is silenced. One line remains that no
@@ -14,9 +17,12 @@ constructor arguments in the object store and max_restarts > 0").
 import logging
 import os
 import time
+from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import ray
+from ray import cloudpickle
 
 _NOISY = (
     "ray._common.deprecation",  # RLlib's calls of what RLlib deprecated
@@ -99,6 +105,38 @@ def provide(num_cpus: float) -> None:
                 "asked for by env runners and learners; stop() the algorithms that run, or call "
                 "session.start(num_cpus=...) with enough for all before the first of them is built"
             )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An object that Ray would store, copied as Ray copies it."""
+
+    content: bytes
+
+
+def alone() -> None:
+    """Let RLlib put objects, and get them, without Ray: all that it asks of it where nothing is
+    remote. If Ray runs, now or later, it has them."""
+    quiet()
+    if ray.put is not _put:
+        ray.put, ray.get = _put, _get
+
+
+_rays_put, _rays_get = ray.put, ray.get
+
+
+def _put(value: Any, **kwargs: Any) -> Any:
+    if ray.is_initialized():
+        return _rays_put(value, **kwargs)
+    return _Held(cloudpickle.dumps(value))
+
+
+def _get(references: Any, **kwargs: Any) -> Any:
+    if isinstance(references, _Held):
+        return cloudpickle.loads(references.content)
+    if isinstance(references, list) and any(isinstance(each, _Held) for each in references):
+        return [_get(each, **kwargs) for each in references]
+    return _rays_get(references, **kwargs)
 
 
 def _init(num_cpus: int | None) -> None:

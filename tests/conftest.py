@@ -4,6 +4,7 @@
 importable, in Ray's workers too, so that the toy environments are found by `import toys`.
 """
 
+import gc
 import inspect
 import os
 import sys
@@ -17,6 +18,7 @@ os.environ.update(RAY_worker_niceness="0")  # or workers starve while other test
 os.environ.setdefault("PYTHONHASHSEED", "0")  # of the processes that tests start
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_SUPPORT, os.environ.get("PYTHONPATH")]))
 sys.path.insert(0, _SUPPORT)
+gc.disable()  # as long as modules are imported, of which nothing is garbage
 
 import pytest
 import torch
@@ -33,6 +35,11 @@ inspect.stack = partial(inspect.stack, 0)
 # Compiling a kernel takes longer than any deadline; the same examples each time keep CI steady.
 settings.register_profile("marlserve", deadline=None, derandomize=True)
 settings.load_profile("marlserve")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # nor is it looked through again and again while tests run
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from marlserve import policies
 from marlserve.experiments.reports.markdown import markdown_lines
 from marlserve.experiments.reports.plot import new_figure
-from marlserve.policies import session
 from marlserve.policies.sampling.gymnasium_env import GymnasiumEnv
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
@@ -89,7 +88,7 @@ _COLUMNS = tuple(field.name for field in fields(Row))
 def curve(
     task: str, algorithm: str, seed: int, env_steps: int | None = None, scores: int = SCORES
 ) -> Generator[Row, None, None]:
-    """Train with an algorithm's own settings. Ray must run.
+    """Train with an algorithm's own settings.
 
     Args:
         task: one of TASKS.
@@ -172,7 +171,6 @@ class Defaults:
         file = self.out / "curves.csv"
         rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=list(_COLUMNS))
         torch.set_num_threads(1)
-        session.start(num_cpus=1)
         for seed in self.seeds:
             for task in self.tasks:
                 for algorithm in TASKS[task].env_steps:
@@ -184,7 +182,6 @@ class Defaults:
                         rows = pd.concat([rows, new]) if len(rows) else new
                         self.out.mkdir(parents=True, exist_ok=True)
                         rows.to_csv(file, index=False)
-        session.stop()
         (self.out / "table.md").write_text(table(rows) + "\n")
         draw(rows, self.out / "curves.png")
 

@@ -30,7 +30,6 @@ from marlserve.experiments.harness.experiment import RUNS, Experiment
 from marlserve.experiments.harness.loggers import logging_to
 from marlserve.experiments.harness.run import RETURN, Run
 from marlserve.experiments.harness.validation import Validation
-from marlserve.policies import session
 from marlserve.policies.sampling.reporting import PROBLEM
 
 
@@ -75,7 +74,6 @@ def _train(
     console.print(
         f"{run.folder}: {'starting' if not done else f'going on from {done:,} env-steps'}"
     )
-    session.start(num_cpus=1 + config.num_env_runners)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks are fastest so, and a run repeats on other machines
     algorithm = config.build_algo()

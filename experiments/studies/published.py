@@ -154,4 +154,12 @@ _SOURCE = Table(
     plots=("learning_curves",),
     shipped=("dqn",),
 )
-TABLES = (_load_balance("moderate", 25), _load_balance("degraded", 25), _SOURCE)
+_LUBLIN = Table(
+    "job_scheduling",
+    "lublin",
+    ("compare --presets lublin --algorithms ppo ppo_backfill",),
+    cpu_minutes=10,
+    episodes=100,
+    shipped=("ppo", "ppo_backfill"),
+)
+TABLES = (_load_balance("moderate", 25), _load_balance("degraded", 25), _SOURCE, _LUBLIN)

@@ -181,6 +181,11 @@ class PolicyConfig(AlgorithmConfig):
                 f"{name} plays {allowed}; the action space of policy {module_id!r} is {actions}"
             )
 
+    def is_remote(self) -> bool:
+        """Whether env runners or learners are in other processes."""
+        evaluating = self.evaluation_num_env_runners or 0
+        return self.num_env_runners + evaluating + self.num_learners > 0
+
     def remote_cpus(self) -> float:
         """Cores that the remote env runners and learners ask Ray for."""
         learner = self.num_cpus_per_learner
@@ -221,7 +226,10 @@ class PolicyAlgorithm(Algorithm):
     """
 
     def setup(self, config: PolicyConfig) -> None:
-        session.provide(config.remote_cpus())
+        if config.is_remote():
+            session.provide(config.remote_cpus())
+        else:
+            session.alone()
         super().setup(config)
         observations, actions = (joint.spaces for joint in self.spaces[INPUT_ENV_SINGLE_SPACES])
         agents = tuple(observations)

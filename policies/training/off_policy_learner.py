@@ -40,6 +40,20 @@ class OffPolicyLearner(TorchLearner):
                 self._update_targets()
         return result
 
+    def apply_gradients(self, gradients_dict: dict[str, Tensor]) -> None:
+        """As RLlib does it, which looks whether they are finite tensor by tensor, twice: here at
+        all of them at once, and more closely only if they are not."""
+        plain = self._grad_scalers is None and self._lr_scheduler_classes is None
+        if not (
+            plain and torch.stack(torch._foreach_norm([*gradients_dict.values()])).isfinite().all()
+        ):
+            super().apply_gradients(gradients_dict)
+            return
+        for key, gradient in gradients_dict.items():
+            self._params[key].grad = gradient
+        for optimizer in self._named_optimizers.values():
+            optimizer.step()
+
     def configure_optimizers_for_module(self, module_id: str, config=None) -> None:
         """One optimizer for the whole module."""
         parameters = self.get_parameters(self.module[module_id])

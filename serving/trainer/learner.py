@@ -156,7 +156,10 @@ def run(config: Path) -> None:
     except ValueError as error:
         print(f"error: {config}: {error}", file=sys.stderr)
         sys.exit(UNFIT)
-    session.start(1)
+    if program.algorithm_name == "APPO":
+        session.start(1)  # its learner, of RLlib, gives weights away as Ray's objects
+    else:
+        session.alone()
     # Not before: Ray takes the signal for itself as it starts.
     signal.signal(signal.SIGTERM, lambda *_: env_runner.ending.set())
     Learner(program, learned).run()

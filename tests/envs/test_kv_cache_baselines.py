@@ -107,6 +107,7 @@ def profits_usd(baseline: str) -> np.ndarray:
     return profit_usd
 
 
+@pytest.mark.slow
 def test_who_earns_most_at_the_peak():
     """Constants are ruled by congestion; the more a rule knows of it, the better it is."""
     best = np.max([profits_usd(name) for name in CONSTANTS], axis=0)

@@ -150,6 +150,7 @@ def test_prices_change_in_time_however_the_clock_is_rounded(step_s):
 # Requests ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_requests_arrive_when_they_did(tmp_path):
     times_s = np.sort(np.random.default_rng(0).uniform(0, 3600, 900)).round(2)
     path = requests_csv(tmp_path / "requests.csv", times_s)

@@ -69,6 +69,7 @@ def test_the_command_of_the_summary_evaluates_the_run(trained, tmp_path, capsys)
     assert set(results["policy"]) == {*BASELINES, f"{TRAINED[0]},lr=0.002"}
 
 
+@pytest.mark.slow
 def test_evaluate_plays_all_models_below_a_folder(trained, tmp_path):
     out = shutil.copytree(trained, tmp_path / "runs")
     given = ["evaluate", "--models-dir", str(out / "kv_cache"), "--n-eval-episodes", "2", *TINY]

@@ -119,6 +119,7 @@ def test_passes_are_found_to_take_what_they_take(recorded):
     np.testing.assert_allclose(calibration.alone_ms(busy), passes["wall_ms"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_was_recorded_is_predicted(recorded, capsys):
     status, table, errors = validate(recorded, capsys)
     assert (status, errors) == (0, "")

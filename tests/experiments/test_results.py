@@ -142,6 +142,7 @@ for i in range(20):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_lose_nothing_of_each_other(tmp_path):
     file = tmp_path / "results.csv"
     writers = [

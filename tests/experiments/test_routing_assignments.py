@@ -12,6 +12,7 @@ from marlserve.experiments import replica_routing
 from marlserve.traces import llm_requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["long", "shifting", "chat"])
 def test_an_engine_that_replays_them_serves_as_the_episode_did(preset, tmp_path):
     flags = ["--preset", preset, "--episode-s", "10", "--warm-up-s", "0", "--phase-s", "4"]

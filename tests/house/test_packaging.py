@@ -147,6 +147,7 @@ def test_every_folder_with_modules_is_a_declared_package():
     assert sorted(lines("options", "packages")) == sorted(folders)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_module_all_data_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == {f"{name.replace('.', '/')}.py" for name in SOURCES} | DATA

@@ -27,7 +27,7 @@ from marlserve.experiments.benchmarks.learning_curves import curve
         ("Pendulum-v1", "td3", 8_000, -300.0),
     ],
 )
-def test_default_settings_learn(task, algorithm, env_steps, least, ray_session):
+def test_default_settings_learn(task, algorithm, env_steps, least):
     with closing(curve(task, algorithm, seed=0, env_steps=env_steps)) as scores:
         assert next(scores).score < least  # of the first weights
         assert any(row.score > least for row in scores)

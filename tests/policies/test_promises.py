@@ -114,18 +114,25 @@ def saved(request, ray_session, tmp_path_factory):
     return request.param, folder, state
 
 
-@pytest.mark.parametrize("num_env_runners", [0, 1], ids=["local", "remote"])
-def test_a_checkpoint_plays_everywhere_and_goes_on(saved, num_env_runners):
+def test_a_checkpoint_plays_everywhere_and_goes_on(saved):
+    _, folder, state = saved
+    assert_goes_on(Algorithm.from_checkpoint(str(folder)), folder, state, expected_runners=2)
+
+
+@pytest.mark.parametrize("saved", ["ppo", "qmix", "neural_linear"], indirect=True)
+def test_it_goes_on_with_remote_env_runners(saved):
+    """One algorithm for each way of training; others of its kind have the same env runners."""
     name, folder, state = saved
-    if num_env_runners:
-        restored = evaluated(small(name)).env_runners(num_env_runners=num_env_runners).build_algo()
-        restored.restore_from_path(str(folder))
-    else:
-        restored = Algorithm.from_checkpoint(str(folder))
+    restored = evaluated(small(name)).env_runners(num_env_runners=1).build_algo()
+    restored.restore_from_path(str(folder))
+    assert_goes_on(restored, folder, state, expected_runners=3)
+
+
+def assert_goes_on(restored, folder, state, expected_runners):
     assert_same(state_of(restored), state)
     weights = state["learner"]["rl_module"]["shared"]
     everywhere = runner_states(restored)
-    assert len(everywhere) == 2 + num_env_runners
+    assert len(everywhere) == expected_runners
     for found in everywhere:
         assert found.keys() == {"shared"}
         for key, value in found["shared"].items():

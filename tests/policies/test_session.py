@@ -108,6 +108,7 @@ _GROWS = """
 import sys
 
 import ray
+from ray.rllib.algorithms.algorithm import Algorithm
 
 from marlserve import policies
 from marlserve.policies import session
@@ -123,8 +124,11 @@ def built(num_env_runners):
     return algorithm
 
 
-session.start(num_cpus=1)
 first = built(0)
+folder = first.save_to_path(sys.argv[1])
+Algorithm.from_checkpoint(folder).stop()
+assert not ray.is_initialized()
+session.start(num_cpus=1)
 second = built(2)  # which restarts Ray: nothing remote runs
 assert ray.cluster_resources()["CPU"] == 2, ray.cluster_resources()
 first.train()  # and the other goes on
@@ -140,8 +144,12 @@ session.stop()
 """
 
 
-def test_algorithms_with_more_env_runners_than_before_find_their_cores():
+def test_ray_starts_for_what_is_remote_and_finds_it_cores(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-c", _GROWS], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", _GROWS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import serving_cases
 
 from marlserve.policies import export
@@ -52,6 +53,7 @@ print(decider.decide(question()).action)
 """
 
 
+@pytest.mark.slow
 def test_it_answers(tmp_path):
     export.save(serving_cases.policy_file([0.0, 0.5, 1.0]), tmp_path / "policy")
     support = serving_cases.__file__.rpartition("/")[0]

@@ -129,6 +129,7 @@ def test_a_bad_line_of_invocations_is_named(write, text, message):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean_rate_per_s", [6.2, 27.8])
 def test_synthetic_invocations_have_the_recorded_shape(mean_rate_per_s):
     trace = drawn("invocations", 40, mean_rate_per_s=mean_rate_per_s)

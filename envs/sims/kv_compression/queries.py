@@ -10,10 +10,13 @@ from future queries distribution, 2025, https://arxiv.org/abs/2510.00636
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SINKS = 4  # tokens at the beginning that are left out
 HORIZON = 512  # positions to come
@@ -37,7 +40,7 @@ class Queries:
         apart = queries - mean[:, None]
         self.layers[layer] = (mean, apart.transpose(1, 2) @ apart / apart.shape[1])
 
-    def to_come(self, model: PreTrainedModel, num_tokens: int) -> tuple[Tensor, Tensor]:
+    def to_come(self, model: "PreTrainedModel", num_tokens: int) -> tuple[Tensor, Tensor]:
         """Mean [layers, heads, head_dim] and covariance [layers, heads, head_dim, head_dim] of
         the queries that follow on so many tokens.
 
@@ -63,7 +66,7 @@ class Queries:
 
 
 @contextmanager
-def observed(model: PreTrainedModel) -> Iterator[Queries]:
+def observed(model: "PreTrainedModel") -> Iterator[Queries]:
     """What is read meanwhile, in one call, is told.
 
     Raises:
