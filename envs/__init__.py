@@ -50,6 +50,7 @@ _NOT_PROBLEMS = {
     "base",
     "checks",
     "linear_bandits",
+    "off_policy_estimates",
     "parallel",
     "pictures",
     "sims",

@@ -222,6 +222,15 @@ class EpsilonGreedy(LinearBandit):
         explores = self._exploring.random(len(best)) < self.random_choices / t
         return np.where(explores, any_arm, best)
 
+    def chances(self, contexts: np.ndarray) -> np.ndarray:
+        """How likely `choose` would take each arm for the same contexts, [B, K]."""
+        means = self.regression.means(contexts)
+        best = means == means.max(axis=1, keepdims=True)
+        t = self._choices + 1 + np.arange(len(best))
+        any_arm = np.minimum(1.0, self.random_choices / t)[:, None]
+        share = best / best.sum(axis=1, keepdims=True)
+        return any_arm / self.regression.num_arms + (1.0 - any_arm) * share
+
 
 def play(bandit: LinearBandit, problem: Problem, rounds: int, seed: int) -> np.ndarray:
     """Let a bandit choose and learn, one round after the other.

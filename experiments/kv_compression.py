@@ -5,9 +5,13 @@
     python experiments/kv_compression.py compare --preset untagged --seeds 0 1 2 3 4 --jobs 2
     python experiments/kv_compression.py plot --preset untagged
     python experiments/kv_compression.py make-table --model-name some/model --devices cuda:0 cuda:1
+    python experiments/kv_compression.py encode-table --preset smollm2_10 --text-encoder minilm
     python experiments/kv_compression.py make-prompts
     python experiments/kv_compression.py compare --preset smollm2_10
     python experiments/kv_compression.py make-profile --preset smollm2 --watts 60
+    python experiments/kv_compression.py measure-speeds --preset smollm2 --watts 60
+    python experiments/kv_compression.py off-policy --preset smollm2_10
+    python experiments/kv_compression.py learnable --preset smollm2_10
     python experiments/kv_compression.py make-model --seed 0
 
 Every field of the problem is a flag: --budgets, --context, --reward cosine, --model-name and so on.
@@ -23,17 +27,24 @@ import sys
 from collections.abc import Sequence
 
 from marlserve.experiments.studies import commands
+from marlserve.experiments.studies.kv_compression.encode import EncodeTable
+from marlserve.experiments.studies.kv_compression.learnable import Learnable
 from marlserve.experiments.studies.kv_compression.model import MakeModel
-from marlserve.experiments.studies.kv_compression.profile import MakeProfile
+from marlserve.experiments.studies.kv_compression.off_policy import OffPolicy
+from marlserve.experiments.studies.kv_compression.profile import MakeProfile, MeasureSpeeds
 from marlserve.experiments.studies.kv_compression.real_prompts import MakePrompts
 from marlserve.experiments.studies.kv_compression.study import STUDY
 from marlserve.experiments.studies.kv_compression.tables import MakeTable
 
 FURTHER = {
     "make-table": MakeTable,
+    "encode-table": EncodeTable,
     "make-model": MakeModel,
     "make-prompts": MakePrompts,
     "make-profile": MakeProfile,
+    "measure-speeds": MeasureSpeeds,
+    "off-policy": OffPolicy,
+    "learnable": Learnable,
 }
 
 

@@ -9,7 +9,7 @@ there whenever a policy is not: see `decisions`. What was decided and what came 
 `policy_store` keeps and the service plays from its next decision on.
 
 - `decisions`: what to do with a request, who decides it, and the guard that compares the two
-- `experience`: the log, its delivery to Redis, and estimates of what other policies would have got
+- `experience`: the log, and its delivery to Redis
 - `policy_store`: versions of policy files on disk
 - `training`: from the log to a new version
 - `off_policy`: what versions would have got, estimated from the log

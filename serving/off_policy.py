@@ -3,7 +3,7 @@
     python -m marlserve.serving.off_policy --log models/experience.sqlite --store models \\
         --num-replicas 3
 
-Of all logged decisions whose outcome and chance are known, by `experience.estimates`: the mean
+Of all logged decisions whose outcome and chance are known, by `envs.off_policy_estimates`: the mean
 reward of each version's best action, and of what was done. A version may be one in shadow mode, or
 one that nobody has played yet; what counts is that the log has explored what it would do, which
 `effective samples` tells.
@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import tyro
 
+from marlserve.envs import off_policy_estimates as estimates
+from marlserve.envs.off_policy_estimates import OffPolicyEstimate
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
 from marlserve.serving.decisions.player import AGENT
-from marlserve.serving.experience import estimates
-from marlserve.serving.experience.estimates import OffPolicyEstimate
 from marlserve.serving.experience.events import joined
 from marlserve.serving.policy_store import PolicyStore
 from marlserve.serving.replica_state import checked, encoded

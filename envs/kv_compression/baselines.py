@@ -11,7 +11,7 @@ from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.kv_compression.arms import GRID
 from marlserve.envs.kv_compression.config import Config
 from marlserve.envs.kv_compression.problem import Problem, reward
-from marlserve.envs.kv_compression.table import training
+from marlserve.envs.kv_compression.table import Table, training
 from marlserve.envs.linear_bandits import EpsilonGreedy, LinearBandit, LinearThompson, LinUCB
 
 ByAgent = dict[str, np.ndarray]
@@ -71,11 +71,16 @@ def best_fixed(problem: Problem) -> np.ndarray:
 
 def best_per_type(problem: Problem) -> np.ndarray:
     """The arm that is best over the training prompts of the same type: told the type."""
+    return best_of_types(problem)[problem.prompt_types()]
+
+
+def best_of_types(problem: Problem) -> np.ndarray:
+    """For each type the arm that is best over its training prompts, [types]."""
     types, rewards = _training_types(problem), training_rewards(problem)
     best = np.full(len(problem.types), rewards.mean(0).argmax())  # of types never met
     for kind in np.unique(types):
         best[kind] = rewards[types == kind].mean(0).argmax()
-    return best[problem.prompt_types()]
+    return best
 
 
 def oracle(problem: Problem) -> np.ndarray:
@@ -87,7 +92,7 @@ def learns(bandit: str, seed: int = 0) -> Callable[[Problem], Policy]:
     """What a linear bandit holds for best after `ROUNDS` training prompts, one by one."""
 
     def make(problem: Problem) -> Policy:
-        learner, scaled = trained(bandit, problem, seed=seed)[0], _standardises(problem.config)
+        learner, scaled = trained(bandit, problem, seed=seed)[0], standardises(problem.config)
 
         def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
             return {"compressor": learner.greedy(scaled(observations["compressor"]))}
@@ -132,7 +137,7 @@ def _trained(
     seed: int,
     written_ns: tuple[int, ...],  # another table in the same folder is no reason to be wrong
 ) -> tuple[LinearBandit, np.ndarray]:
-    contexts = _standardises(config)(_training_contexts(config))
+    contexts = standardises(config)(contexts_of(training(config), config))
     rewards = reward(config, training(config).all_outcomes())
     settings = TUNED[config.tagged][bandit]
     learner = BANDITS[bandit](rewards.shape[1], contexts.shape[1], seed=seed, **settings)
@@ -146,21 +151,23 @@ def _trained(
     return learner, regrets
 
 
-def _training_contexts(config: Config) -> np.ndarray:
-    table, everything = training(config), np.arange(config.num_prompts)
+def contexts_of(table: Table, config: Config) -> np.ndarray:
+    """Of all prompts of a table, [P, F]."""
+    everything = np.arange(len(table))
     return np.concatenate([table.context(everything, group) for group in config.context], 1)
 
 
-def _standardises(config: Config) -> Callable[[np.ndarray], np.ndarray]:
+def standardises(config: Config) -> Callable[[np.ndarray], np.ndarray]:
     """Contexts less the mean of the training prompts', in units of their deviation."""
-    contexts = _training_contexts(config)
+    contexts = contexts_of(training(config), config)
     mean, deviation = contexts.mean(0), contexts.std(0)
     deviation = np.where(deviation > 1e-6, deviation, 1.0)  # of a constant
     return lambda seen: (seen - mean) / deviation
 
 
 def _training_types(problem: Problem) -> np.ndarray:
-    return training(problem.config).type(np.arange(problem.config.num_prompts))
+    table = training(problem.config)
+    return table.type(np.arange(len(table)))
 
 
 BANDITS: dict[str, Callable[..., LinearBandit]] = {

@@ -18,6 +18,7 @@ _SPLITS = ("train", "validation", "test")
 _WHOLE = {  # at least, at most
     "recent": (0, 1_000_000),
     "num_prompts": (1, 1_000_000),
+    "train_prompts": (0, 1_000_000),
     "prompt_seed": (0, float("inf")),
     "prompt_tokens": (1, 1_000_000),
     "num_facts": (1, 1_000_000),
@@ -63,6 +64,7 @@ class Config:
 
     split: str = "train"  # or "validation" or "test": which prompts
     num_prompts: int = 500  # in each split
+    train_prompts: int = 0  # in "train", where these are others; 0: num_prompts
     prompt_seed: int = 0  # of synthetic prompts, and of how others are split
     tagged: bool = False  # the prompt names its type, and so may the context
     prompt_tokens: int = 256  # of synthetic prompts
@@ -112,6 +114,12 @@ class Config:
         with _named("num_turns", self.num_turns), _named("prompt_tokens", self.prompt_tokens):
             self.family()
 
+    @property
+    def split_prompts(self) -> int:
+        """Prompts of the split."""
+        own = self.train_prompts if self.split == "train" else 0
+        return own or self.num_prompts
+
     def parsed_arms(self) -> tuple[Arm, ...]:
         """The arms; action i is the i-th."""
         return distinct(self.arms, self.budgets)
@@ -136,7 +144,7 @@ SHARES = (0.05, 0.1, 0.25)
 PROMPTS_FILE = "runs/kv_compression/prompts.jsonl"  # where make-prompts writes it
 _REAL = Config(
     budgets=(0.1,),
-    context=("tag", "length", "diversity", "repetition"),
+    context=("tag",),  # more of it misleads: chosen by the validation prompts
     model_name=SMOLLM2,
     num_prompts=320,
     tagged=True,  # the request says what kind of task it is

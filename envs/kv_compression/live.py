@@ -65,6 +65,10 @@ class Live:
 
     def outcomes(self, index: int, arms: Sequence[int]) -> dict[str, np.ndarray]:
         """What becomes of a prompt under these arms: {name of OUTCOMES: [A] float32}."""
+        return self.tried(index, arms)[0]
+
+    def tried(self, index: int, arms: Sequence[int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Outcomes, and what was said: tokens [A + 1, m] int32, the last row by the full cache."""
         read = self._read(index)
         prompt, model = read.prompt, self._language.model
         end = self._prompts.end_token
@@ -87,7 +91,8 @@ class Live:
             "score": np.array([prompt.score(row) for row in answers]),
             "entries": entries,
         }
-        return {name: values.astype(np.float32) for name, values in found.items()}
+        said = torch.cat([answers, reference[None]]).cpu().numpy().astype(np.int32)
+        return {name: values.astype(np.float32) for name, values in found.items()}, said
 
     def _read(self, index: int) -> _Read:
         """Read a prompt, unless that was done just now."""

@@ -45,7 +45,7 @@ class Problem(base.Problem):
 
     def _start(self, copies: np.ndarray) -> None:
         for copy in copies:
-            self.prompts[copy] = self.generators[copy].integers(self.config.num_prompts)
+            self.prompts[copy] = self.generators[copy].integers(self.config.split_prompts)
         self.last_actions[copies] = -1
         self._observations[copies] = self._contexts(self.prompts[copies])
         for values in self._metrics.values():

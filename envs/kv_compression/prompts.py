@@ -155,7 +155,7 @@ class LongBench:
 
 
 def split_samples(samples: Sequence[longbench.Sample], config) -> list[longbench.Sample]:
-    """The first `num_prompts` of the split's share of the samples.
+    """The first `split_prompts` of the split's share of the samples.
 
     Raises:
         ValueError: if there are fewer.
@@ -166,12 +166,13 @@ def split_samples(samples: Sequence[longbench.Sample], config) -> list[longbench
     groups = list(together.values())
     order = np.random.default_rng(config.prompt_seed).permutation(len(groups))
     share = [x for i in order[_SHARES[config.split]] for x in groups[i]]
-    if len(share) < config.num_prompts:
+    if len(share) < config.split_prompts:
+        name = "train_prompts" if config.split_prompts != config.num_prompts else "num_prompts"
         raise ValueError(
-            f"num_prompts is {config.num_prompts}; {config.prompts_path} has {len(share)} samples "
+            f"{name} is {config.split_prompts}; {config.prompts_path} has {len(share)} samples "
             f"for {config.split!r}"
         )
-    return share[: config.num_prompts]
+    return share[: config.split_prompts]
 
 
 def _budget(config, index: int, num_tokens: int) -> int:

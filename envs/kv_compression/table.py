@@ -3,7 +3,7 @@
 A table is a folder: table.json says of which problem, and <split>-<first prompt>.npz hold some
 prompts each. With it, regret is exact and training needs no language model. What is in it is what
 `live.Live` finds out, whatever a policy sees or is rewarded by; it serves a problem with some of
-its arms as well.
+its arms as well. Where prompts are texts, it also keeps what was said, for `encoded`.
 """
 
 import json
@@ -31,12 +31,13 @@ NOT_OF_THE_TABLE = (
     "table_path",
     "split",
 )
-_TYPE, _TYPES, _CONTEXT = "type", "types", "context:"
+_TYPE, _TYPES, CONTEXT = "type", "types", "context:"
+SAID = "said"  # tokens of the answers [P, A + 1, m] int32, filled up with -1
 
 
 def chunks(config) -> list[int]:
     """The first prompts of the files of a split."""
-    return list(range(0, config.num_prompts, CHUNK))
+    return list(range(0, config.split_prompts, CHUNK))
 
 
 def missing(folder: Path, config) -> list[int]:
@@ -61,24 +62,45 @@ def build(folder: Path, config, first: int) -> None:
         _check(folder, config)
         _check_arms(folder, config)
     groups = [name for name in observation.GROUPS if name != "text" or config.text_encoder]
-    live, last = Live(config), min(first + CHUNK, config.num_prompts)
+    live, last = Live(config), min(first + CHUNK, config.split_prompts)
     columns: dict[str, list] = {}
     for index in range(first, last):
         seen = live.measured(index)
         row: dict[str, Any] = {
-            _CONTEXT + group: observation.group(seen, group, config) for group in groups
+            CONTEXT + group: observation.group(seen, group, config) for group in groups
         }
-        row |= live.outcomes(index, range(len(config.arms)))
+        outcomes, said = live.tried(index, range(len(config.arms)))
+        row |= outcomes
+        if config.prompts_path:
+            filling = config.answer_tokens - said.shape[1]
+            row[SAID] = np.pad(said, ((0, 0), (0, filling)), constant_values=-1)
         row[_TYPE] = live.type(index)
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
+    arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
+    arrays[_TYPES] = np.array(live.types)
+    write(folder, config, first, arrays)
+
+
+def columns(folder: Path, config, first: int) -> dict[str, np.ndarray]:
+    """One file of a table with all of its arms, by name.
+
+    Raises:
+        ValueError: if it is not there, or of another problem.
+    """
+    if first in missing(folder, config):
+        raise ValueError(f"{folder} lacks the {config.split} prompts from {first} on")
+    _check_arms(folder, config)
+    return _read(_file(folder, config.split, first))
+
+
+def write(folder: Path, config, first: int, columns: dict[str, Any]) -> None:
+    """Write one file, and the table's description if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     description = folder / _DESCRIPTION
     if not description.exists():
         _replace(description, lambda file: file.write(json.dumps(_described(config)).encode()))
-    arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
-    arrays[_TYPES] = np.array(live.types)
-    _replace(_file(folder, config.split, first), lambda file: np.savez_compressed(file, **arrays))
+    _replace(_file(folder, config.split, first), lambda file: np.savez_compressed(file, **columns))
 
 
 class Table:
@@ -116,14 +138,16 @@ class Table:
         self._arms = None  # where its own are in the table; None: they are all of it
         if list(config.arms) != there:
             self._arms = np.array([there.index(arm) for arm in config.arms])
-        if len(self._columns[_TYPE]) != config.num_prompts:
-            raise ValueError(
-                f"{folder} is broken: its files have {len(self._columns[_TYPE])} prompts"
-            )
+        if len(self) != config.split_prompts:
+            raise ValueError(f"{folder} is broken: its files have {len(self)} prompts")
         for group in config.context:
-            if _CONTEXT + group not in self._columns:
+            if CONTEXT + group not in self._columns:
                 raise ValueError(f"context has {group!r}, which {folder} lacks")
         self.types = tuple(map(str, self._columns[_TYPES]))
+
+    def __len__(self) -> int:
+        """Prompts of the split."""
+        return len(self._columns[_TYPE])
 
     def type(self, index):
         """Which of the types a prompt is of; of indices [B], [B]."""
@@ -131,7 +155,7 @@ class Table:
 
     def context(self, index, group: str) -> np.ndarray:
         """One group of the features, [F] float32; of indices [B], [B, F]."""
-        return self._columns[_CONTEXT + group][index]
+        return self._columns[CONTEXT + group][index]
 
     def outcomes(self, index, arms) -> dict[str, np.ndarray]:
         """As `Live.outcomes`; of indices [B] and arms [B], [B] each."""
@@ -163,15 +187,7 @@ def training(config) -> Table:
 @lru_cache(maxsize=8)
 def _load(files: tuple[Path, ...], written_ns: tuple[int, ...]) -> dict[str, np.ndarray]:
     """The columns of all files, joined; read-only, as all problems share them."""
-    parts = []
-    for path in files:
-        try:
-            with np.load(path) as file:
-                parts.append(dict(file))
-        except (ValueError, OSError, EOFError, BadZipFile) as error:
-            raise ValueError(
-                f"{path} is broken: {error}; where it is deleted, make-table writes it anew"
-            ) from error
+    parts = [_read(path) for path in files]
     joined = {
         name: parts[0][name] if name == _TYPES else np.concatenate([part[name] for part in parts])
         for name in parts[0]
@@ -179,6 +195,16 @@ def _load(files: tuple[Path, ...], written_ns: tuple[int, ...]) -> dict[str, np.
     for column in joined.values():
         column.flags.writeable = False
     return joined
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"{path} is broken: {error}; where it is deleted, make-table writes it anew"
+        ) from error
 
 
 def _described(config) -> dict:
@@ -197,12 +223,12 @@ def _check(folder: Path, config) -> None:
         there = dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is broken: {error}") from error
+    before = _described(type(config)())  # what an earlier version's table does not know
     for name, asked in _described(config).items():
-        have = there.get(name)
+        have = there.get(name, before[name])
         if have != asked and not (name == "arms" and have and set(asked) <= set(have)):
             raise ValueError(
-                f"{folder} holds another table: {name} is {there.get(name)!r} there, {asked!r} is "
-                "asked for"
+                f"{folder} holds another table: {name} is {have!r} there, {asked!r} is asked for"
             )
 
 

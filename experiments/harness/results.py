@@ -130,11 +130,12 @@ def _merged(file: Path, old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
         list(rows[_STORED_KEYS].fillna({"training_seed": -1}).itertuples(index=False, name=None))
         for rows in (old, new)
     )
-    for policy, seed, _ in sorted(set(keys) & set(new_keys)):
+    there, played = set(keys), set(new_keys)
+    for policy, seed, _ in sorted(there & played):
         if seed >= 0:
             print(f"{policy}, seed {seed}: played anew, in place of its rows in {file}")
-    for policy, seed, _ in sorted(set(new_keys) - set(keys)):
-        if seed >= 0 and any((policy, seed) == key[:2] for key in keys):
+    for policy, seed, _ in sorted(played - there):
+        if seed >= 0 and any((policy, seed) == key[:2] for key in there):
             print(f"{policy}, seed {seed}: of another training than that in {file}, beside it")
-    kept = old[[key not in set(new_keys) for key in keys]]
+    kept = old[[key not in played for key in keys]]
     return pd.concat([kept, new], ignore_index=True) if len(kept) else new

@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 
 from marlserve.envs import kv_cache
-from marlserve.envs.kv_compression import Config, costs
+from marlserve.envs.kv_compression import Config, costs, energy
 from marlserve.envs.kv_compression.live import Live
 from marlserve.traces import kv_profile
 
 PROBLEM = Config(arms=("snapkv_16_7@64", "full"), num_prompts=5, split="test")
+METER = energy.meter("cpu", 60.0)
 
 
 def test_a_profile_is_measured_written_and_played(tmp_path):
     seen = []
-    profile = costs.measured(PROBLEM, 60.0, track=lambda prompts: seen.extend(prompts) or prompts)
+    profile = costs.measured(PROBLEM, METER, track=lambda prompts: seen.extend(prompts) or prompts)
     assert seen == list(range(5))
     assert profile.score.shape == (6, 5)
-    np.testing.assert_allclose(profile.energy_j, 60.0 * profile.service_s)
+    assert (profile.energy_j >= 60.0 * profile.service_s).all()  # asked for around it
     live = Live(PROBLEM)
     expected = [live.outcomes(index, [0, 1])["agreement"] for index in range(5)]
     np.testing.assert_allclose(profile.score[[0, 5]].T, expected, rtol=1e-6)
@@ -38,14 +39,16 @@ def test_a_profile_is_measured_written_and_played(tmp_path):
 
 def test_its_quality_may_be_the_score_of_the_task():
     few = Config(num_prompts=2)
-    profile, live = costs.measured(few, 1.0, "score"), Live(Config(num_prompts=2, arms=("full",)))
+    profile, live = (
+        costs.measured(few, METER, "score", 2),
+        Live(Config(num_prompts=2, arms=("full",))),
+    )
     for index in range(2):
         assert profile.score[5, index] == pytest.approx(live.outcomes(index, [0])["score"][0])
 
 
 def test_what_is_refused():
-    for watts in (0.0, 5001.0, float("nan")):
-        with pytest.raises(ValueError, match=f"watts is {watts}; allowed is 1 to 5000"):
-            costs.measured(PROBLEM, watts)
     with pytest.raises(ValueError, match="quality is 'rouge'; allowed is one of"):
-        costs.measured(PROBLEM, 60.0, "rouge")
+        costs.measured(PROBLEM, METER, "rouge")
+    with pytest.raises(ValueError, match="repeats is 0; allowed is at least 1"):
+        costs.measured(PROBLEM, METER, repeats=0)

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import BertConfig, BertModel, BertTokenizerFast
 from word_tokenizer import WORDS, save_tokenizer
 
-from marlserve.envs.kv_compression import Config, Problem, observation
+from marlserve.envs.kv_compression import Config, Problem, encoded, observation, table
 from marlserve.envs.kv_compression.arms import parse
 from marlserve.envs.kv_compression.live import Live
 from marlserve.envs.kv_compression.longbench_templates import context_text, question_text
@@ -257,3 +257,33 @@ def test_texts_are_seen_and_compared_by_an_encoder(config, encoder, tmp_path, mo
         assert problem.metrics()["cosine"][copy] == pytest.approx(max(one @ other, 0.0), abs=1e-6)
     assert (problem.rewards_of_all_arms()[:, -1] == 1.0).all()
     assert len(set(problem.rewards_of_all_arms().ravel())) > 3
+
+
+def test_a_table_is_told_anew_by_an_encoder(config, encoder, tmp_path, monkeypatch):
+    config = replace(config, context=("length",))
+    asked = replace(config, text_encoder=encoder, context=("length", "text"))
+    plain, made, again = (tmp_path / name for name in ("plain", "made", "again"))
+    built(plain, config)
+    built(made, asked)
+    monkeypatch.setattr(compression, "prefill", None)  # no prompt is read again
+    encoded.build(plain, again, asked, 0)
+    with (
+        np.load(made / "train-000000.npz") as expected,
+        np.load(again / "train-000000.npz") as found,
+    ):
+        assert set(found.files) == set(expected.files)
+        for name in expected.files:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert (again / "table.json").read_text() == (made / "table.json").read_text()
+
+    with pytest.raises(ValueError, match="text_encoder is ''; name the one to encode with"):
+        encoded.build(plain, again, config, 0)
+    with pytest.raises(ValueError, match="holds another table: text_encoder is ''"):
+        encoded.build(made, plain, asked, 0)
+    with pytest.raises(ValueError, match="plain lacks the validation prompts from 0"):
+        encoded.build(plain, again, replace(asked, split="validation"), 0)
+    with np.load(plain / "train-000000.npz") as file:
+        left = {name: values for name, values in file.items() if name != table.SAID}
+    np.savez_compressed(plain / "train-000000.npz", **left)
+    with pytest.raises(ValueError, match="does not tell what was said"):
+        encoded.build(plain, tmp_path / "other", asked, 0)

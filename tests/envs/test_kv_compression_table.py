@@ -148,6 +148,26 @@ def test_a_table_made_anew_in_the_same_folder_is_read_anew(copied):
     assert (before.context(0, "hidden") != after.context(0, "hidden")).any()
 
 
+def test_there_may_be_others_to_learn_from(tmp_path, tiny):
+    config = replace(TINY, arms=("h2o",), num_prompts=2, train_prompts=5)
+    some = built(tmp_path / "more", config)
+    assert len(training(some)) == 5
+    assert len(Table(replace(some, split="test"))) == 2
+    first = {name: values[:2] for name, values in training(some).all_outcomes().items()}
+    for name, values in Table(replace(tiny, arms=("h2o",))).all_outcomes().items():
+        np.testing.assert_array_equal(first[name], values[:2])
+
+
+def test_a_table_of_an_earlier_version_knows_no_later_fields(copied):
+    config, folder = copied
+    described = json.loads((folder / "table.json").read_text())
+    assert described.pop("train_prompts") == 0
+    (folder / "table.json").write_text(json.dumps(described))
+    Problem(config)
+    with pytest.raises(ValueError, match="train_prompts is 0 there, 20 is asked for"):
+        Problem(replace(config, train_prompts=20))
+
+
 # What is refused ----------------------------------------------------------------------------------
 
 

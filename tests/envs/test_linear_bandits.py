@@ -221,3 +221,16 @@ def test_bad_input_is_an_error_and_teaches_nothing(bandit):
             learner.learn(good, arms, rewards)
     assert learner.regression.count == 0
     np.testing.assert_array_equal(learner.regression.inverses[2], np.eye(DIM + 1))
+
+
+def test_chances_of_epsilon_greedy_are_how_often_it_chooses():
+    context, drawn = np.ones((1, 1)), np.zeros(3)
+    for seed in range(3000):
+        bandit = EpsilonGreedy(3, 1, random_choices=2, seed=seed)
+        bandit.learn(np.ones((2, 1)), np.array([1, 2]), np.array([1.0, 0.0]))
+        bandit.choose(np.ones((3, 1)))
+        chances = bandit.chances(context)
+        drawn[bandit.choose(context)] += 1
+    np.testing.assert_allclose(chances, [[0.5 / 3, 0.5 / 3 + 0.5, 0.5 / 3]])
+    np.testing.assert_allclose(drawn / 3000, chances[0], atol=0.04)
+    np.testing.assert_allclose(EpsilonGreedy(4, 1, 0.0).chances(context), [[0.25] * 4])

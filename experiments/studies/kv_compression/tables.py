@@ -42,6 +42,7 @@ class MakeTable:
     it was; the prompts do not depend on the context, the reward or the price."""
 
     preset: str = ""  # whose prompts; the flags of the problem change them
+    splits: tuple[str, ...] = SPLITS  # which of its prompts
     devices: tuple[str, ...] = ()  # a worker for each, as cuda:0 cuda:1; none: --device, here
     out: Path = RUNS  # where all runs are
     source: SourceFlags = NONE
@@ -55,7 +56,7 @@ class MakeTable:
         study.check(self.preset, replace(problem, table_path=AUTO), "make-table")
         if wanted.table_path == AUTO:
             problem = whole_table(problem)
-        make(problem, Path(problem.table_path), self.devices)
+        make(problem, Path(problem.table_path), self.devices, self.splits)
         print(f"table: {problem.table_path}")
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from marlserve.envs import off_policy_estimates as estimates
 from marlserve.envs.contextual_bandit import FUNCTIONS, Config, Problem
-from marlserve.serving.experience import estimates
 
 ARMS, ROUNDS, REPEATS = 3, 200, 100
 CONFIG = Config(num_arms=ARMS, dim=2, noise_std=0.5, function="inner_product")
