@@ -183,8 +183,7 @@ class PolicyConfig(AlgorithmConfig):
 
     def is_remote(self) -> bool:
         """Whether env runners or learners are in other processes."""
-        evaluating = self.evaluation_num_env_runners or 0
-        return self.num_env_runners + evaluating + self.num_learners > 0
+        return bool(self.num_env_runners or self.evaluation_num_env_runners or self.num_learners)
 
     def remote_cpus(self) -> float:
         """Cores that the remote env runners and learners ask Ray for."""
@@ -226,10 +225,7 @@ class PolicyAlgorithm(Algorithm):
     """
 
     def setup(self, config: PolicyConfig) -> None:
-        if config.is_remote():
-            session.provide(config.remote_cpus())
-        else:
-            session.alone()
+        session.provide(config.remote_cpus()) if config.is_remote() else session.alone()
         super().setup(config)
         observations, actions = (joint.spaces for joint in self.spaces[INPUT_ENV_SINGLE_SPACES])
         agents = tuple(observations)
