@@ -83,7 +83,8 @@ def decoded(manifest: bytes, weights: bytes) -> PolicyFile:
     """
     try:
         return _from_manifest(json.loads(manifest, parse_constant=_refused), weights)
-    except (ValueError, SafetensorError) as error:  # also of JSON and of Unicode
+    # Also of JSON, which may be nested too deeply, and of Unicode.
+    except (ValueError, RecursionError, SafetensorError) as error:
         raise ValueError(str(error)) from error
 
 

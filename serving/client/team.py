@@ -185,9 +185,13 @@ class Team:
 
     def _close(self, ending: pb.Ending) -> None:
         recording, self._recording = self._recording, None
-        if recording is not None and recording.count:
+        if recording is None:
+            return
+        if recording.count:
             recording.close(ending, self._settings.reward_deadline_s)
             self._outbox.put(recording)
+        else:  # its only step was left out
+            self._books.forget(recording.ids)
 
     def _decided(
         self,

@@ -96,8 +96,11 @@ class Seat:
         Raises:
             ValueError: if it does not fit together.
         """
-        seen = spaces.from_json(json.loads(message.observation_space))
-        played = spaces.from_json(json.loads(message.action_space))
+        try:
+            seen = spaces.from_json(json.loads(message.observation_space))
+            played = spaces.from_json(json.loads(message.action_space))
+        except RecursionError as error:
+            raise ValueError(f"a space is nested too deeply: {error}") from error
         return cls(seen, played, message.masked, message.memory_size)  # type: ignore[arg-type]
 
     def legal(self, mask: Any) -> np.ndarray:

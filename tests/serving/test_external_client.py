@@ -52,6 +52,15 @@ def test_a_truncated_episode_without_its_last_observation_lacks_its_last_step(ag
     assert (len(only), only.ending) == (2, TRUNCATED)
 
 
+def test_an_episode_whose_only_step_is_left_out_leaves_nothing(agent, inlet):
+    decision = agent.act(np.zeros(4, np.float32))
+    agent.end(truncated=True)
+    assert not agent.books.open
+    assert not decision.reward(1.0)
+    agent.close()
+    assert not everything(inlet)
+
+
 def test_long_episodes_are_sent_in_parts(front, inlet):
     with agent_of(front, most_steps=4) as agent:
         assert agent.wait_for_policy(60)

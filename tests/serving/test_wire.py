@@ -140,6 +140,8 @@ def test_a_contract_is_told_as_it_is():
         told = Contract.of(pb.Contract.FromString(held_to.message().SerializeToString()))
         assert told == held_to
         assert told.spaces_hash == held_to.spaces_hash != contract().spaces_hash
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Seat.told(pb.Seat(observation_space="[" * 100_000, action_space="[]"))
 
 
 def test_a_policy_comes_in_parts():

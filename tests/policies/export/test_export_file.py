@@ -213,7 +213,7 @@ def test_broken_files_say_what_is_wrong(saved, tmp_path):
     write_weights(saved, weights[:-4])
     with pytest.raises(ValueError, match="policy is no policy file that can be read"):
         export.load(saved)
-    for text in (b"{", b"\xff", b"[]"):
+    for text in (b"{", b"\xff", b"[]", b"[" * 100_000):
         (saved / "policy.json").write_bytes(text)
         with pytest.raises(ValueError, match="policy is no policy file that can be read"):
             export.load(saved)
