@@ -50,7 +50,7 @@ speeds = np.array(about["speeds"])
 # ## As the simulator serves them
 
 # %%
-engine = MIXED.engine
+engine = MIXED.engines[0]
 replicas = Replicas(
     1,
     [engine] * len(speeds),

@@ -139,6 +139,8 @@ def test_the_choices_are_those_of_the_config(problem):
             replace(config, **{name: "nothing of the sort"})
         accepted = 0
         for value in values:
+            if isinstance(getattr(config, name), tuple):  # one for each replica
+                value = (value,) * config.num_replicas
             with contextlib.suppress(ValueError):  # some ask for other fields, too
                 accepted += getattr(replace(config, **{name: value}), name) == value
         assert accepted

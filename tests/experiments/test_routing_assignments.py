@@ -27,9 +27,7 @@ def test_an_engine_that_replays_them_serves_as_the_episode_did(preset, tmp_path)
     assert rows["request"].tolist() == list(range(len(requests)))
     assert set(rows["worker"]) == {0, 1, 2, 3}
     longest = int((requests["prompt_tokens"] + requests["output_tokens"]).max())
-    replicas = Replicas(
-        1, [LONG.engine] * 4, chain_tokens=requests.block_tokens, max_tokens=longest
-    )
+    replicas = Replicas(1, LONG.engines, chain_tokens=requests.block_tokens, max_tokens=longest)
     replicas.reset(
         *(0, requests["prompt_tokens"], requests["output_tokens"]),
         *(requests.block_starts, requests.chain_nodes),

@@ -27,11 +27,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-try:
-    import pynvml
-except ImportError:
-    pynvml = None
-
 from marlserve.envs.sims.replica_roofline import MODELS
 from marlserve.experiments.studies.replica_routing.decoder import Decoder, Pass
 
@@ -137,8 +132,10 @@ def _timed(run: Callable[[], object], seconds: float) -> list[float]:
 
 
 def _energy_j() -> float:
-    """That this GPU has used since its driver was loaded."""
-    if pynvml is None:
+    """That this GPU has used since its driver was loaded; NaN without the extra "nvml"."""
+    try:
+        import pynvml
+    except ImportError:
         return math.nan
     pynvml.nvmlInit()
     name = f"GPU-{torch.cuda.get_device_properties().uuid}"
