@@ -72,7 +72,7 @@ def test_no_text_is_both_learned_from_and_played(samples):
     """Paragraphs, characters and lines of code of the splits are others."""
     seen = {}
     for split, number in SPLITS.items():
-        config = SimpleNamespace(prompt_seed=1, split=split, num_prompts=number, prompts_path="")
+        config = SimpleNamespace(prompt_seed=1, split=split, split_prompts=number, prompts_path="")
         chosen = split_samples(samples, config)
         assert len(chosen) == number
         assert len({sample.group for sample in chosen}) == 6
