@@ -85,6 +85,15 @@ def merge_results(
         return read_results(file)
 
 
+def check_fits(file: Path, problem: str, config: Any) -> None:
+    """Whether rows of this Config can be merged: to be asked before they are played.
+
+    Raises:
+        ValueError: if it was played under another Config.
+    """
+    _played(file, problem, config, {})
+
+
 def _read(file: Path) -> pd.DataFrame:
     try:
         rows = pd.read_csv(file, dtype={"training_seed": "Int64", "policy": str, RUN: str})

@@ -9,7 +9,7 @@ from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.harness.evaluate import experiments_of, held_out_seeds, play_all
 from marlserve.experiments.harness.experiment import RUNS
 from marlserve.experiments.harness.locks import taking_turns
-from marlserve.experiments.harness.results import merge_results
+from marlserve.experiments.harness.results import check_fits, merge_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
@@ -76,6 +76,7 @@ def report(
         the folder of results.csv.
     """
     folder = study.folder(out, preset, problem)
+    check_fits(folder / "results.csv", study.problem, study.told(problem))
     rows = play_all(contestants, study.problem, episodes, study.copies(problem))
     trained = experiments_of(contestants)
     with taking_turns(folder):

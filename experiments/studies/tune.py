@@ -20,6 +20,7 @@ from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.harness.evaluate import held_out_seeds, play_all
 from marlserve.experiments.harness.experiment import RUNS
 from marlserve.experiments.harness.locks import taking_turns
+from marlserve.experiments.harness.results import check_fits
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.studies.evaluate import report
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
@@ -82,9 +83,12 @@ class Tune:
                 raise ValueError(f"{name} is {count}; it must be at least 1")
         training = replace(asked(study.presets[self.preset], self), split="train")
         study.check(self.preset, training, "tune")
+        variants = study.variants(self.preset, replace(training, split="test"))
+        folders = [study.folder(self.out, self.preset, tested) for tested in variants]
+        for folder, tested in zip(folders, variants, strict=True):
+            check_fits(folder / "results.csv", study.problem, study.told(tested))
         found = self.searched(study, training)
-        for tested in study.variants(self.preset, replace(training, split="test")):
-            folder = study.folder(self.out, self.preset, tested)
+        for folder, tested in zip(folders, variants, strict=True):
             folder.mkdir(parents=True, exist_ok=True)
             with taking_turns(folder):
                 write(folder / "trials.csv", found.to_csv(index=False))

@@ -16,7 +16,7 @@ from marlserve.envs.load_balance import BASELINES, MODERATE
 from marlserve.experiments.harness import evaluate
 from marlserve.experiments.harness.evaluate import play
 from marlserve.experiments.harness.experiment import Experiment
-from marlserve.experiments.harness.results import merge_results, read_results
+from marlserve.experiments.harness.results import check_fits, merge_results, read_results
 from marlserve.experiments.reports import table
 from marlserve.experiments.studies.load_balance.study import STUDY
 
@@ -107,8 +107,12 @@ def test_what_was_played_under_another_config_is_refused(tmp_path):
     file = tmp_path / "results.csv"
     merged(file, rows_of("sed", {None: [1.0]}))
     before = contents(tmp_path)
+    other = replace(CONFIG, episode_s=2.0)
     with pytest.raises(ValueError, match=r"played with config\.episode_s .*, this was with 2\.0"):
-        merged(file, rows_of("lsq", {None: [1.0]}), replace(CONFIG, episode_s=2.0))
+        merged(file, rows_of("lsq", {None: [1.0]}), other)
+    with pytest.raises(ValueError, match=r"played with config\.episode_s .*, this was with 2\.0"):
+        check_fits(file, "load_balance", other)  # before it takes time to play
+    check_fits(file, "load_balance", CONFIG)
     assert contents(tmp_path) == before
     (tmp_path / "played.json").unlink()
     with pytest.raises(ValueError, match="does not say what .* holds"):
