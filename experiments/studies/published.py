@@ -154,6 +154,15 @@ _SOURCE = Table(
     plots=("learning_curves",),
     shipped=("dqn",),
 )
+_GATEWAYS = Table(
+    "replica_routing",
+    "gateways",
+    ("compare --presets gateways --algorithms ppo --jobs 2", "tune --preset gateways"),
+    cpu_minutes=80,
+    episodes=50,
+    plots=("pareto",),
+    shipped=("ppo",),
+)
 _LUBLIN = Table(
     "job_scheduling",
     "lublin",
@@ -162,4 +171,10 @@ _LUBLIN = Table(
     episodes=100,
     shipped=("ppo", "ppo_backfill"),
 )
-TABLES = (_load_balance("moderate", 25), _load_balance("degraded", 25), _SOURCE, _LUBLIN)
+TABLES = (
+    _load_balance("moderate", 25),
+    _load_balance("degraded", 25),
+    _GATEWAYS,
+    _SOURCE,
+    _LUBLIN,
+)

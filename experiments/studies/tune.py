@@ -121,14 +121,15 @@ class Tune:
         return pd.DataFrame(found)
 
     def best(self, found: pd.DataFrame, config: Any) -> list[Contestant]:
-        """Of each rule the best of its trials, for each of AIMS."""
+        """Of each rule the best of its trials for each of AIMS; one may be it for several."""
         rules, contestants = self.rules(config), []
         for name, trials in found.groupby("rule", sort=False):
-            rule = rules[str(name)]
+            rule, aimed = rules[str(name)], dict[int, list[str]]()
             for aim in self.aims(config):
-                row = trials.loc[trials[aim].idxmin(), list(rule.ranges)]
-                label = f"{name}, best of {len(trials)} for {aim}"
-                numbers = row.astype(float).to_dict()
+                aimed.setdefault(int(trials[aim].idxmin()), []).append(aim)
+            for index, aims in aimed.items():
+                numbers = trials.loc[index, list(rule.ranges)].astype(float).to_dict()
+                label = f"{name}, best of {len(trials)} for {' and '.join(aims)}"
                 contestants.append(Contestant(label, rule.policy(numbers), rule.configure(config)))
         return contestants
 
