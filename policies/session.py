@@ -118,8 +118,7 @@ def alone() -> None:
     """Let RLlib put objects, and get them, without Ray: all that it asks of it where nothing is
     remote. If Ray runs, now or later, it has them."""
     quiet()
-    if ray.put is not _put:
-        ray.put, ray.get = _put, _get
+    ray.put, ray.get = _put, _get
 
 
 _rays_put, _rays_get = ray.put, ray.get

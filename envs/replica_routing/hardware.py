@@ -65,7 +65,7 @@ def lines(config: Any) -> Lines:
     rises by per token in the end."""
     if not config.gpus:
         return Lines(*_line(config.timing))
-    return Lines(*np.array([_line(one.timing) for one in engines(config)]).T)
+    return Lines(*np.array([_line(one.timing) for one in config.engines]).T)
 
 
 def _times(timing: Any, factor: float) -> TableTiming:

@@ -49,16 +49,25 @@ class OffPolicy:
 
 def told(problem: Config, pulls: int, random_choices: float, logs: int) -> str:
     """The tables: of the first log, and how far off the estimates of all logs are."""
-    rewards = reward(problem, table.Table(problem).all_outcomes())
-    wanted = targets(problem)
+    found = table.Table(problem)
+    rewards = reward(problem, found.all_outcomes())
+    contexts = baselines.standardises(problem)(baselines.contexts_of(found, problem))
+    wanted = targets(problem, found, contexts)
     truths = {name: float((chances * rewards).sum(1).mean()) for name, chances in wanted.items()}
-    found = [estimated(problem, wanted, pulls, random_choices, seed) for seed in range(logs)]
+    ridge = baselines.TUNED[problem.tagged]["epsilon_greedy"]["ridge"]
+    estimates_of = [
+        estimated(
+            EpsilonGreedy(rewards.shape[1], contexts.shape[1], random_choices, ridge, seed),
+            *(contexts, rewards, wanted, pulls, seed),
+        )
+        for seed in range(logs)
+    ]
     lines = [
         f"| policy | truth | {' | '.join(HOW)} | effective samples |",
         f"| --- | ---: |{' ---: |' * (len(HOW) + 1)}",
     ]
     for name, truth in truths.items():
-        by = found[0][name]
+        by = estimates_of[0][name]
         cells = [f"{by[how].value:.3f} [{by[how].low:.3f}, {by[how].high:.3f}]" for how in HOW]
         lines.append(
             f"| {name} | {truth:.3f} | {' | '.join(cells)} | {by['ips'].effective_samples:.0f} |"
@@ -69,7 +78,7 @@ def told(problem: Config, pulls: int, random_choices: float, logs: int) -> str:
         "| --- | ---: | ---: | ---: |",
     ]
     for how in HOW:
-        pairs = [(one[name][how], truth) for one in found for name, truth in truths.items()]
+        pairs = [(one[name][how], truth) for one in estimates_of for name, truth in truths.items()]
         off = np.array([estimate.value - truth for estimate, truth in pairs])
         covers = np.mean([estimate.low <= truth <= estimate.high for estimate, truth in pairs])
         lines.append(
@@ -78,14 +87,13 @@ def told(problem: Config, pulls: int, random_choices: float, logs: int) -> str:
     return "\n".join(lines)
 
 
-def targets(problem: Config) -> dict[str, np.ndarray]:
+def targets(problem: Config, found: table.Table, contexts: np.ndarray) -> dict[str, np.ndarray]:
     """Chances of all arms for all test prompts, [P, K], of what learned from the training ones."""
-    found, copy = table.Table(problem), Problem(problem)
+    copy = Problem(problem)
     everything, count = np.eye(len(problem.arms)), len(found)
     means, types = baselines.training_rewards(copy), found.type(np.arange(count))
-    scaled = baselines.standardises(problem)(baselines.contexts_of(found, problem))
     learned = {
-        name: everything[baselines.trained(name, copy)[0].greedy(scaled)]
+        name: everything[baselines.trained(name, copy)[0].greedy(contexts)]
         for name in baselines.BANDITS
     }
     return {
@@ -97,14 +105,14 @@ def targets(problem: Config) -> dict[str, np.ndarray]:
 
 
 def estimated(
-    problem: Config, wanted: dict[str, np.ndarray], pulls: int, random_choices: float, seed: int
+    bandit: EpsilonGreedy,
+    contexts: np.ndarray,
+    rewards: np.ndarray,
+    wanted: dict[str, np.ndarray],
+    pulls: int,
+    seed: int,
 ) -> dict[str, dict[str, OffPolicyEstimate]]:
-    """By the policy's name and the estimate's, from one log."""
-    found = table.Table(problem)
-    rewards = reward(problem, found.all_outcomes())
-    contexts = baselines.standardises(problem)(baselines.contexts_of(found, problem))
-    ridge = baselines.TUNED[problem.tagged]["epsilon_greedy"]["ridge"]
-    bandit = EpsilonGreedy(rewards.shape[1], contexts.shape[1], random_choices, ridge, seed)
+    """By the policy's name and the estimate's, from one log, which the bandit makes."""
     prompts = np.random.default_rng((seed, 1)).integers(len(contexts), size=pulls)
     arms, had = np.zeros(pulls, int), np.zeros(pulls)
     for pull, prompt in enumerate(prompts):
