@@ -10,6 +10,7 @@ Training, n transitions:
 
     OBS [n, *O], ACTIONS [n, *C], "action_mask" [n, H, A] optional
     -> ACTION_LOGP [n], "entropy" [n], and VF_PREDS [n], normalised as `Critic` says
+    "teacher_actions" [n, *C], if there is a teacher  ->  "teacher_logp" [n]
 """
 
 from typing import cast
@@ -27,9 +28,10 @@ from marlserve.policies.models.action_distributions import Choices, Normal
 from marlserve.policies.models.actor_critic_networks import PerComponent, actor_and_critic
 from marlserve.policies.models.masks import combined, component_mask
 from marlserve.policies.sampling.sequences import ACTION_MASK
+from marlserve.policies.sampling.teacher import TEACHER_ACTIONS
 
 ACTION_SPACES = (Discrete, MultiDiscrete, Box)
-ENTROPY = "entropy"
+ENTROPY, TEACHER_LOGP = "entropy", "teacher_logp"
 _FIRST_LOG_STD = -0.5  # modules act in [-1, 1], where deviation 1 would mostly hit the bounds
 
 
@@ -121,11 +123,14 @@ class ActorCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def _forward_train(self, batch: dict, **kwargs) -> dict[str, Tensor]:
         distribution = self._distribution(batch)
-        return {
+        out = {
             Columns.ACTION_LOGP: distribution.logp(batch[Columns.ACTIONS]),
             ENTROPY: distribution.entropy(),
             Columns.VF_PREDS: self.critic(self._seen(batch)),
         }
+        if TEACHER_ACTIONS in batch:
+            out[TEACHER_LOGP] = distribution.logp(batch[TEACHER_ACTIONS])
+        return out
 
     def compute_values(self, batch: dict, embeddings=None) -> Tensor:
         """Values of the observations in the units of the rewards, [n]."""

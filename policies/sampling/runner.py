@@ -14,8 +14,8 @@ centralised training. Agents of different policies may have different spaces; se
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
 `needs_state` (keep the global state, which the environment is else not asked for),
-`observe_agent_index` (see `agent_index`), `cut_rows` and `seeds_by_steps` (see below); the last
-four are False by default.
+`observe_agent_index` (see `agent_index`), `cut_rows` and `seeds_by_steps` (see below), which are
+False by default, and `teacher` (see there; "", none).
 
 What differs from RLlib's runner, on purpose:
 - Every copy gets a seed of its own once, then goes on; `sample(num_episodes=...)` starts new
@@ -53,6 +53,7 @@ from marlserve.policies.sampling.own_spaces import own_spaces
 from marlserve.policies.sampling.reporting import ReportingEnvRunner
 from marlserve.policies.sampling.rollout import Outcome, Rollout
 from marlserve.policies.sampling.sequences import Sequences
+from marlserve.policies.sampling.teacher import TEACHER_ACTIONS, Teacher
 
 MIXER = "__mixer__"
 _MAX_RESTARTS = 3  # of all copies without a single step between
@@ -88,6 +89,8 @@ class VectorEnvRunner(ReportingEnvRunner):
             num_workers=config.num_env_runners,
         )
         batch = make_batch(config, context)
+        teacher = "" if config.in_evaluation else getattr(config, "teacher", "")
+        self._teacher = Teacher(teacher, batch) if teacher else None
         if getattr(config, "observe_agent_index", False):
             batch = IndexedBatch(batch)
         self.env, self.num_envs = JointEnv(batch), batch.num_envs
@@ -150,6 +153,8 @@ class VectorEnvRunner(ReportingEnvRunner):
                 actions, hidden, kept = actor.act(
                     rollout.obs, rollout.mask, rollout.hidden, explore, t
                 )
+            if self._teacher is not None:
+                kept = kept | {TEACHER_ACTIONS: self._teacher.actions(rollout.obs, rollout.mask)}
             if random_actions:
                 actions = self._actions.random(self._random(), rollout.active.shape, rollout.mask)
             outcome = self._advance(actions, hidden, kept)

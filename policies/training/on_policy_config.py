@@ -39,6 +39,8 @@ class OnPolicyConfig(PolicyConfig):
         self.embedding_size = 0
         self.lambda_ = 0.95
         self.entropy_coeff = 0.0
+        self.teacher = ""
+        self.teacher_coeff = 1.0
         self.vf_loss_coeff = 0.5
         self.normalize_advantages = True
         self.normalize_values = True
@@ -56,6 +58,8 @@ class OnPolicyConfig(PolicyConfig):
         embedding_size: int = NotProvided,
         lambda_: float = NotProvided,
         entropy_coeff: float | list = NotProvided,
+        teacher: str = NotProvided,
+        teacher_coeff: float | list = NotProvided,
         vf_loss_coeff: float = NotProvided,
         normalize_advantages: bool = NotProvided,
         normalize_values: bool = NotProvided,
@@ -72,6 +76,10 @@ class OnPolicyConfig(PolicyConfig):
             embedding_size: numbers learned per component by those; 0 for none.
             lambda_: of the generalised advantage estimate; 1 for returns to the end of the row.
             entropy_coeff: bonus for entropy, a number or [[env_steps, value], ...].
+            teacher: one of the problem's baselines, whose actions the policy learns to take as
+                well; "": none. See `sampling.teacher`.
+            teacher_coeff: weight of the cross entropy of these, a number or [[env_steps, value],
+                ...], which should end at 0.
             vf_loss_coeff: weight of the value loss.
             normalize_advantages: to mean 0 and deviation 1 over each iteration.
             normalize_values: the critic learns returns of mean 0 and deviation 1, whatever the
@@ -100,11 +108,17 @@ class OnPolicyConfig(PolicyConfig):
                 self._value_error(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
         if self.vf_loss_coeff < 0:
             self._value_error(f"vf_loss_coeff is {self.vf_loss_coeff}; it must be at least 0")
-        Scheduler.validate(
-            fixed_value_or_schedule=self.entropy_coeff,
-            setting_name="entropy_coeff",
-            description="entropy coefficient",
-        )
+        for name in ("entropy_coeff", "teacher_coeff"):
+            Scheduler.validate(
+                fixed_value_or_schedule=getattr(self, name),
+                setting_name=name,
+                description="coefficient",
+            )
+        if self.teacher and self.observe_agent_index:
+            self._value_error(
+                f"teacher is {self.teacher!r}, which does not know the agents' index that "
+                "observe_agent_index adds; leave one of them out"
+            )
         self._check_batch_size()
 
     def _check_batch_size(self) -> None:

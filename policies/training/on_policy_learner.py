@@ -27,13 +27,16 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
-from marlserve.policies.models.actor_critic import ENTROPY, ActorCriticModule
+from marlserve.policies.models.actor_critic import ENTROPY, TEACHER_LOGP, ActorCriticModule
 from marlserve.policies.sampling.sequences import ACTION_MASK
+from marlserve.policies.sampling.teacher import TEACHER_ACTIONS
 from marlserve.policies.training.independent import GOES_ON, IS_LAST, LOSS_MASK
 from marlserve.policies.training.returns import lambda_returns
 
 ADVANTAGES, VALUE_TARGETS, OLD_VALUES = "advantages", "value_targets", "old_values"
-_PER_TRANSITION = (Columns.ACTIONS, Columns.ACTION_LOGP)
+SCHEDULED = ("entropy_coeff", "teacher_coeff")
+_PER_TRANSITION = (Columns.ACTIONS, Columns.ACTION_LOGP, TEACHER_ACTIONS)
+_TEACHER_LOSS = "teacher_loss"
 _LEAST_RATE = 0.1  # with which the critics' scales follow the returns
 _EPSILON = 1e-8
 
@@ -73,21 +76,25 @@ class OnPolicyLearner(TorchLearner):
             "vf_loss": self.value_loss(config, batch, fwd_out),
             ENTROPY: mean(fwd_out[ENTROPY]),
         }
+        if config.teacher:
+            terms[_TEACHER_LOSS] = -mean(fwd_out[TEACHER_LOGP])
         for name, value in terms.items():
             self._terms[module_id, name].append(value.detach())
         return (
             terms["policy_loss"]
             + config.vf_loss_coeff * terms["vf_loss"]
-            - self._entropy_coeffs[module_id] * terms[ENTROPY]
+            - self._coeffs[module_id, "entropy_coeff"] * terms[ENTROPY]
+            + self._coeffs[module_id, "teacher_coeff"] * terms.get(_TEACHER_LOSS, 0.0)
         )
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
         self._terms: dict[tuple[str, str], list[Tensor]] = defaultdict(list)  # of each minibatch
         step = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
-        self._entropy_coeffs = {
-            module_id: Scheduler(self._config_of(module_id).entropy_coeff).update(step)
+        self._coeffs = {
+            (module_id, name): Scheduler(getattr(self._config_of(module_id), name)).update(step)
             for module_id in self.module.keys()  # noqa: SIM118
+            for name in SCHEDULED
         }
 
     def _create_iterator_if_necessary(
@@ -174,7 +181,7 @@ class OnPolicyLearner(TorchLearner):
             module.critic.normalise_to(moments[2], moments[3], _LEAST_RATE)
         if len(targets):
             self._log_values(module_id, module, targets, values)
-        columns = {name: rows[name][acted] for name in _PER_TRANSITION}
+        columns = {name: rows[name][acted] for name in {*_PER_TRANSITION} & rows.keys()}
         for name in {Columns.OBS, ACTION_MASK} & rows.keys():
             columns[name] = rows[name][:, :-1][acted]
         return {
@@ -223,7 +230,7 @@ class OnPolicyLearner(TorchLearner):
                 "value_mean": values.mean(),
                 "value_std": module.critic.std,
                 "explained_variance": 1.0 - left,
-                "entropy_coeff": self._entropy_coeffs[module_id],
+                **{name: self._coeffs[module_id, name] for name in SCHEDULED},
             },
             key=module_id,
             window=1,

@@ -49,7 +49,7 @@ class KVCompression(Study):
     def settings(
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
     ) -> Settings:
-        return settings(preset, candidate, problem, env_steps)
+        return settings(candidate, problem, env_steps)
 
     def check(self, preset: str, problem: Any, command: str) -> None:
         path, file = problem.table_path, problem.prompts_path

@@ -53,7 +53,7 @@ class Tune:
             problems.append(found)
         for bandit, ranges in RANGES.items():
             trials = [baselines.tuned(problems[0])[bandit], *drawn(ranges, self.trials - 1)]
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {**numbers, "earned": earned(bandit, numbers, problems)}
                 for numbers in track(trials, bandit, transient=True)
             ]
