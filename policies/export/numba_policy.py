@@ -61,14 +61,6 @@ class NumbaPolicy:
             self._batch = 1
         return found[0].decide(agent, observation, mask, found[1])
 
-    def outputs(
-        self, agent: str, observation: np.ndarray, mask: np.ndarray | None = None
-    ) -> np.ndarray:
-        """What `decide` makes its choice of: a copy of the network's outputs, [H, A]; of `Box`
-        actions [D], before they are stretched and clipped. Arguments and errors as of `decide`."""
-        self.decide(agent, observation, mask)
-        return self._single[agent][0].outputs.copy()
-
     def __call__(self, observations: Arrays, masks: Arrays | None = None) -> Arrays:
         """The greedy actions, {agent: [B, *A]}; arguments and errors as of `NumpyPolicy`."""
         seen = checked_observations(self.file, observations, self._batch)
