@@ -78,7 +78,7 @@ class Player:
         """Whether it is one of those that the policy knows; NaN is not."""
         if observation.shape != self.shape:
             return False
-        return _is_inside(observation.astype(np.float32).ravel(), self._low, self._high)
+        return _is_inside(observation.astype(np.float32, copy=False).ravel(), self._low, self._high)
 
     def values(self, observation: np.ndarray) -> list[float]:
         """What the policy thinks of each replica, R numbers: the more, the better.

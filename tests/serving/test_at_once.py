@@ -88,14 +88,16 @@ class Counting:
         await self.app(scope, receive, send)
 
 
-def answered(client, protocol, data: bytes, piece: int = 1 << 30) -> tuple[bytes, int]:
+def answered(
+    client, protocol, data: bytes, piece: int = 1 << 30, ends: bool = True, keep_alive_s: float = 60
+) -> tuple[bytes, int]:
     """All that comes back for what is sent in pieces of so many bytes, but for ids and in which
     order FastAPI tells type and length; and how many requests the application had."""
     app = Counting(client.app)
     client.service.decider._random.seed(0)
 
     async def ask() -> bytes:
-        config = Config(app, access_log=False, ws="none", log_config=None)
+        config = Config(app, log_config=None, timeout_keep_alive=keep_alive_s)
         loop, state = asyncio.get_running_loop(), ServerState()
         made = lambda: protocol(config, state, {}, loop)  # noqa: E731
         server = await loop.create_server(made, "127.0.0.1", 0)
@@ -103,7 +105,8 @@ def answered(client, protocol, data: bytes, piece: int = 1 << 30) -> tuple[bytes
         for start in range(0, len(data), piece):
             writer.write(data[start : start + piece])
             await asyncio.sleep(0.0)
-        writer.write(asking(b"", TOKEN + LAST, b"GET /ready HTTP/1.1"))
+        if ends:
+            writer.write(asking(b"", TOKEN + LAST, b"GET /ready HTTP/1.1"))
         found = await reader.read(-1)
         writer.close()
         server.close()
@@ -165,3 +168,8 @@ def test_an_outcome_is_recorded_once(client):
     found, times = answered(client, AtOnce, 2 * recording(decision_id=identity))
     assert re.findall(rb'"status":"(\w+)"', found) == [b"recorded", b"duplicate"]
     assert times == 1  # the last one, which ends it
+
+
+def test_a_connection_that_is_idle_for_long_is_closed(client):
+    found, times = answered(client, AtOnce, 2 * asking(), ends=False, keep_alive_s=0.05)
+    assert (found.count(b"HTTP/1.1 200"), times) == (2, 0)
