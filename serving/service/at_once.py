@@ -50,7 +50,7 @@ class AtOnce(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._quick = cast(Quick, self.config.app)
         self._answer: Answer | None = None  # to the request that is under way
-        self._body, self._since_s = b"", 0.0
+        self._body, self._since_s = bytearray(), 0.0
         self._idle_since_s, self._is_watched = inf, False  # inf: it is not, or uvicorn sees to it
 
     def on_message_begin(self) -> None:
@@ -61,7 +61,7 @@ class AtOnce(HttpToolsProtocol):
         parser = self.parser
         if self._is_free() and parser.should_keep_alive() and not parser.should_upgrade():
             self._answer = self._quick.at_once(parser.get_method(), self.url, self.headers)
-            self._body, self._since_s = b"", time.perf_counter()
+            self._body, self._since_s = bytearray(), time.perf_counter()
         if self._answer is None:
             self._begin()
 
@@ -74,7 +74,7 @@ class AtOnce(HttpToolsProtocol):
             self._take_usual_way()
 
     def on_message_complete(self) -> None:
-        if self._answer is not None and not self._is_answered(self._answer):
+        if self._answer is not None and not self._could_answer(self._answer):
             self._take_usual_way()
         if self._answer is None:
             super().on_message_complete()
@@ -104,14 +104,14 @@ class AtOnce(HttpToolsProtocol):
         """With what is there of the request that is under way."""
         self._answer = None
         self._begin()
-        super().on_body(self._body)
+        super().on_body(bytes(self._body))
 
-    def _is_answered(self, answer: Answer) -> bool:
-        """Whether it is, now."""
+    def _could_answer(self, answer: Answer) -> bool:
+        """Answer now; false if that cannot be."""
         if self.transport.is_closing():
             return True  # there is nobody any more
         try:
-            reply = answer(self._body, self._since_s)
+            reply = answer(bytes(self._body), self._since_s)
             body = to_json(reply.content) if reply is not None else b""
         except Exception:
             self.logger.exception("The application is asked once more, the usual way")

@@ -162,9 +162,8 @@ def test_an_error_within_is_a_500(client, monkeypatch, caplog):
 
 
 def test_an_outcome_is_recorded_once(client):
-    identity = client.post("/select_replica", README, authorization="Bearer secret").body[
-        "decision_id"
-    ]
+    decided = client.post("/select_replica", README, authorization="Bearer secret")
+    identity = decided.body["decision_id"]
     found, times = answered(client, AtOnce, 2 * recording(decision_id=identity))
     assert re.findall(rb'"status":"(\w+)"', found) == [b"recorded", b"duplicate"]
     assert times == 1  # the last one, which ends it
