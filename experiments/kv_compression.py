@@ -12,6 +12,7 @@
     python experiments/kv_compression.py measure-speeds --preset smollm2 --watts 60
     python experiments/kv_compression.py off-policy --preset smollm2_10
     python experiments/kv_compression.py learnable --preset smollm2_10
+    python experiments/kv_compression.py tune --presets smollm2_5 smollm2_10 smollm2_25
     python experiments/kv_compression.py make-model --seed 0
 
 Every field of the problem is a flag: --budgets, --context, --reward cosine, --model-name and so on.
@@ -35,6 +36,7 @@ from marlserve.experiments.studies.kv_compression.profile import MakeProfile, Me
 from marlserve.experiments.studies.kv_compression.real_prompts import MakePrompts
 from marlserve.experiments.studies.kv_compression.study import STUDY
 from marlserve.experiments.studies.kv_compression.tables import MakeTable
+from marlserve.experiments.studies.kv_compression.tuning import Tune
 
 FURTHER = {
     "make-table": MakeTable,
@@ -45,6 +47,7 @@ FURTHER = {
     "measure-speeds": MeasureSpeeds,
     "off-policy": OffPolicy,
     "learnable": Learnable,
+    "tune": Tune,
 }
 
 

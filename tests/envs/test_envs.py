@@ -211,6 +211,7 @@ def test_a_problem_travels(name):
     assert isinstance(pickle.loads(pickle.dumps(envs.make(name))), ParallelView)
 
 
+@pytest.mark.slow
 @every_problem
 def test_baselines_play(name, request):
     module = envs.module(name)

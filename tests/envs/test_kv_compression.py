@@ -25,6 +25,7 @@ def live() -> Live:
 # The table and the model --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "reward", "entry_price"), [("train", "agreement", 0.0), ("test", "cosine", 0.002)]
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from marlserve.envs.kv_compression import PRESETS, Config, table
+from marlserve.envs.kv_compression import PRESETS, Config, baselines, table
 from marlserve.envs.kv_compression.baselines import BANDITS
 from marlserve.envs.kv_compression.config import PROMPTS, TUNING_PROMPTS
 from marlserve.experiments.harness.results import read_results
@@ -220,6 +220,18 @@ def test_what_is_told_everything_learns_what_there_is(tables, capsys):
     assert main(given) == 0
     names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]]
     assert names == ["best fixed arm", "length", "repetition", "oracle"]
+
+
+def test_the_numbers_of_bandits_are_searched(tables, capsys):
+    given = ["tune", "--presets=untagged", *TINY, f"--table-path={tables}", "--trials=2"]
+    assert main([*given, "--show=1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in out if "earned" in line] == [["as", "shipped"]] * 3
+    shipped = [float(x) for line in out if "*" in line for x in line.split()[:2]]
+    numbers = baselines.tuned(CONFIG)
+    assert shipped == [x for bandit in BANDITS for x in numbers[bandit].values()]
+    assert main([*given[:-1], "--trials=0"]) == 2
+    assert "trials is 0; it must be at least 1" in capsys.readouterr().err
 
 
 def test_a_ridge_finds_the_arm_that_a_context_tells():

@@ -43,8 +43,8 @@ class Learnable:
         problem = with_table(replace(wanted, split="test"), self.out, ("train", "test"))
         print(f"| context | numbers | ridge | {problem.reward} | more than the best fixed arm |")
         print("| --- | ---: | ---: | ---: | ---: |")
-        rewards = _rewards(problem, "test")
-        fixed = rewards[:, _rewards(problem, "train").mean(0).argmax()]
+        rewards = rewards_of(problem, "test")
+        fixed = rewards[:, rewards_of(problem, "train").mean(0).argmax()]
         print(f"| best fixed arm | 0 | | {fixed.mean():.3f} | |")
         for names in self.contexts:
             seen = replace(problem, context=tuple(names.split(",")))
@@ -62,7 +62,7 @@ def choices(problem: Config) -> tuple[np.ndarray, float, int]:
     for split in ("train", "test"):
         own = replace(problem, split=split)
         parts[split] = scaled(baselines.contexts_of(table.Table(own), own)).astype(float)
-    seen, rewards = parts["train"], _rewards(problem, "train")
+    seen, rewards = parts["train"], rewards_of(problem, "train")
     part = np.random.default_rng(0).permutation(len(seen)) % _PARTS
     earned = dict.fromkeys(RIDGES, 0.0)
     for ridge in RIDGES:
@@ -86,7 +86,7 @@ def fitted(
     return (asked_for @ weights + level).argmax(1)
 
 
-def _rewards(problem: Config, split: str) -> np.ndarray:
+def rewards_of(problem: Config, split: str) -> np.ndarray:
     """Of all prompts and arms, [P, K]."""
     own = replace(problem, split=split)
     return reward(own, table.Table(own).all_outcomes())

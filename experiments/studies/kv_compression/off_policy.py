@@ -54,7 +54,7 @@ def told(problem: Config, pulls: int, random_choices: float, logs: int) -> str:
     contexts = baselines.standardises(problem)(baselines.contexts_of(found, problem))
     wanted = targets(problem, found, contexts)
     truths = {name: float((chances * rewards).sum(1).mean()) for name, chances in wanted.items()}
-    ridge = baselines.TUNED[problem.tagged]["epsilon_greedy"]["ridge"]
+    ridge = baselines.tuned(problem)["epsilon_greedy"]["ridge"]
     estimates_of = [
         estimated(
             EpsilonGreedy(rewards.shape[1], contexts.shape[1], random_choices, ridge, seed),
