@@ -142,15 +142,11 @@ def _is_finite(work, size):
 
 
 @njit(cache=True)
-def choose(program, weights, work, state, observed, output, legal, start, action):
-    """The index of the largest legal output of every component, plus `start`; see `file`.
+def evaluate(program, weights, work, state, observed):
+    """All layers.
 
     Args:
         observed: how many numbers the observation has, in front of `work`.
-        output: where the outputs will be in `work`.
-        legal: [H, A] bool.
-        start: [H] int64.
-        action: [H] int64, to be filled.
 
     Returns:
         False, and nothing is changed, if the observation has a number that is not finite.
@@ -158,6 +154,21 @@ def choose(program, weights, work, state, observed, output, legal, start, action
     if not _is_finite(work, observed):
         return False
     _run(program, weights, work, state)
+    return True
+
+
+@njit(cache=True)
+def choose(program, weights, work, state, observed, output, legal, start, action):
+    """The index of the largest legal output of every component, plus `start`; see `file`.
+
+    Args:
+        output: where the outputs will be in `work`.
+        legal: [H, A] bool.
+        start: [H] int64.
+        action: [H] int64, to be filled; else as `evaluate`, also what it returns.
+    """
+    if not evaluate(program, weights, work, state, observed):
+        return False
     components, values = legal.shape
     for h in range(components):
         best, largest = 0, -np.inf
@@ -172,9 +183,8 @@ def choose(program, weights, work, state, observed, output, legal, start, action
 @njit(cache=True)
 def compute(program, weights, work, state, observed, output, low, high, stretch, clip, action):
     """The numbers of a `Box` action, [D] each; else as `choose`."""
-    if not _is_finite(work, observed):
+    if not evaluate(program, weights, work, state, observed):
         return False
-    _run(program, weights, work, state)
     for d in range(len(action)):
         value = work[output + d]
         if stretch:

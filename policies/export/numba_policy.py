@@ -61,14 +61,6 @@ class NumbaPolicy:
             self._batch = 1
         return found[0].decide(agent, observation, mask, found[1])
 
-    def outputs(
-        self, agent: str, observation: np.ndarray, mask: np.ndarray | None = None
-    ) -> np.ndarray:
-        """What `decide` makes its choice of: a copy of the network's outputs, [H, A]; of `Box`
-        actions [D], before they are stretched and clipped. Arguments and errors as of `decide`."""
-        self.decide(agent, observation, mask)
-        return self._single[agent][0].outputs.copy()
-
     def __call__(self, observations: Arrays, masks: Arrays | None = None) -> Arrays:
         """The greedy actions, {agent: [B, *A]}; arguments and errors as of `NumpyPolicy`."""
         seen = checked_observations(self.file, observations, self._batch)
@@ -128,7 +120,9 @@ class Decider:
         Raises:
             ValueError: as `NumbaPolicy.decide`; then `state` is as it was.
         """
-        self.decide(agent, observation, None, state)
+        self._see(agent, observation)
+        if not kernel.evaluate(*self._arrays, state, self._offsets[0]):
+            raise _not_finite(agent)
 
     def value_of(self, layer: str) -> np.ndarray:
         """A copy of what a layer put out, flat."""
@@ -138,17 +132,8 @@ class Decider:
         self, agent: str, observation: np.ndarray, mask: np.ndarray | None, state: np.ndarray
     ) -> np.ndarray:
         """The greedy action; `state` [S] is changed."""
-        seen, actions = np.asarray(observation), self.actions
-        if seen.shape != self._shape or seen.dtype.kind not in NUMBERS:
-            raise ValueError(
-                f"observation of {agent} is {seen.dtype} of shape {seen.shape}; expected are "
-                f"numbers of shape {self._shape}"
-            )
-        self._observed[...] = seen
-        if self._index.size:
-            if agent not in self._indices:
-                self._indices[agent] = self._network.index_of(agent)
-            self._index[:] = self._indices[agent]
+        self._see(agent, observation)
+        actions = self.actions
         if isinstance(actions, Choices):
             chosen = np.empty_like(actions.start)
             legal = actions.legal if mask is None else self._both(agent, mask, actions.legal)
@@ -159,8 +144,22 @@ class Decider:
             how = actions.low, actions.high, self._network.stretch, self._network.clip, chosen
             done = kernel.compute(*self._arrays, state, *self._offsets, *how)
         if not done:
-            raise ValueError(f"observation of {agent} has values that are not finite")
+            raise _not_finite(agent)
         return chosen.reshape(actions.shape)
+
+    def _see(self, agent: str, observation: np.ndarray) -> None:
+        """Put it where the kernel reads it."""
+        seen = np.asarray(observation)
+        if seen.shape != self._shape or seen.dtype.kind not in NUMBERS:
+            raise ValueError(
+                f"observation of {agent} is {seen.dtype} of shape {seen.shape}; expected are "
+                f"numbers of shape {self._shape}"
+            )
+        self._observed[...] = seen
+        if self._index.size:
+            if agent not in self._indices:
+                self._indices[agent] = self._network.index_of(agent)
+            self._index[:] = self._indices[agent]
 
     def _both(self, agent: str, mask: np.ndarray, legal: np.ndarray) -> np.ndarray:
         """What the space and the mask allow."""
@@ -169,3 +168,7 @@ class Decider:
                 f"mask of {agent} has shape {np.shape(mask)}; expected is {legal.shape}"
             )
         return np.logical_and(legal, mask, out=self._allowed)
+
+
+def _not_finite(agent: str) -> ValueError:
+    return ValueError(f"observation of {agent} has values that are not finite")

@@ -31,7 +31,13 @@ class Answers:
 
     async def recorded(self, said: bodies.Record) -> dict[str, Any]:
         """A `bodies.Recorded`; errors as of `Service.record`."""
-        status, reward = await self.service.record(said)
+        return self._told(said, *await self.service.record(said))
+
+    def recorded_at_once(self, said: bodies.Record) -> dict[str, Any] | None:
+        """As `recorded`; None if that takes a look into the log."""
+        return self._told(said, *self.service.recorded(said)) if self.service.knows(said) else None
+
+    def _told(self, said: bodies.Record, status: str, reward: float) -> dict[str, Any]:
         if status == "recorded":
             self.metrics.ended(said.success, said.latency_ms / 1e3)
         return {"status": status, "reward": reward, "detail": ""}

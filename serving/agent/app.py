@@ -10,9 +10,21 @@ from pydantic import ValidationError
 
 from marlserve.serving.agent import bodies, routes
 from marlserve.serving.agent.answers import Answers
-from marlserve.serving.service.asgi import OPEN, Message, Receive, Send, answer, body_of, has_token
+from marlserve.serving.service.asgi import (
+    JSON,
+    OPEN,
+    Headers,
+    Message,
+    Receive,
+    Send,
+    answer,
+    body_of,
+    has_token,
+)
+from marlserve.serving.service.at_once import Answer, Reply
 
 MOST_BYTES = 1 << 20  # of a body
+_SELECT, _RECORD = routes.SELECT.encode(), routes.RECORD.encode()
 _PLAIN: dict[str, Any] = {  # errors without what was sent, which may be no JSON
     "include_input": False,
     "include_context": False,
@@ -21,7 +33,7 @@ _PLAIN: dict[str, Any] = {  # errors without what was sent, which may be no JSON
 
 
 class App:
-    """For any server that speaks ASGI.
+    """For any server that speaks ASGI; a `Quick` one.
 
     Attributes:
         is_ready: what `/ready` tells.
@@ -46,14 +58,32 @@ class App:
         if len(body) > MOST_BYTES:
             await answer(send, 413, {"detail": f"a body has at most {MOST_BYTES} bytes"})
         elif path == routes.SELECT and scope["method"] == "POST":
-            try:
-                asked = bodies.Select.model_validate_json(body) if body else None
-            except ValidationError as error:
-                await answer(send, 422, {"detail": error.errors(**_PLAIN)})
-                return
-            await answer(send, 200, self._answers.selected(asked, start_s))
+            await answer(send, *self._selected(body, start_s))
         else:
             await self._routes(scope, _given(body, receive), send)
+
+    def at_once(self, method: bytes, url: bytes, headers: Headers) -> Answer | None:
+        """What answers requests that are hot: to select, or to record, as JSON."""
+        if method != b"POST" or (self._token and not has_token(headers, self._token)):
+            return None
+        if url == _SELECT:
+            return self._selected
+        return self._recorded if url == _RECORD and JSON in headers else None
+
+    def _selected(self, body: bytes, since_s: float) -> Reply:
+        try:
+            asked = bodies.Select.model_validate_json(body) if body else None
+        except ValidationError as error:
+            return Reply(422, {"detail": error.errors(**_PLAIN)})
+        return Reply(200, self._answers.selected(asked, since_s))
+
+    def _recorded(self, body: bytes, since_s: float) -> Reply | None:
+        """None for what is wrong, which the routes tell, and for what takes a look into the log."""
+        try:
+            told = self._answers.recorded_at_once(bodies.Record.model_validate_json(body))
+        except ValueError:
+            return None
+        return None if told is None else Reply(200, told)
 
 
 def _given(body: bytes, receive: Receive) -> Receive:

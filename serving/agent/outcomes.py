@@ -43,6 +43,10 @@ class Outcomes:
             found.append(identity)
         return [self._waiting.pop(identity) for identity in found]
 
+    def knows(self, identity: str) -> bool:
+        """Whether it waits or is done, as far as is remembered."""
+        return identity in self._waiting or identity in self._done
+
     def is_done(self, identity: str) -> bool:
         """Whether its outcome came already, as far as is remembered."""
         return identity in self._done

@@ -14,7 +14,7 @@ from marlserve.serving.agent.service import UnknownDecision
 from marlserve.serving.agent.settings import MOST_BATCH, MOST_ITERATIONS
 from marlserve.serving.agent.trainer import Unavailable
 
-SELECT = "/select_replica"
+SELECT, RECORD = "/select_replica", "/record_experience"
 
 
 def made(answers: Answers, is_ready: Callable[[], bool]) -> FastAPI:
@@ -61,12 +61,12 @@ def made(answers: Answers, is_ready: Callable[[], bool]) -> FastAPI:
         """Which replica gets a request; without a body, by what was measured."""
         return answers.selected(asked, time.perf_counter())
 
-    @app.post("/select_replica/batch", response_model=bodies.SelectionBatch)
+    @app.post(f"{SELECT}/batch", response_model=bodies.SelectionBatch)
     async def select_batch(asked: bodies.SelectBatch) -> Any:
         """Which replicas get several, each as if it were alone."""
         return {"decisions": [answers.selected(x, time.perf_counter()) for x in asked.requests]}
 
-    @app.post("/record_experience", response_model=bodies.Recorded)
+    @app.post(RECORD, response_model=bodies.Recorded)
     async def record_experience(said: bodies.Record) -> Any:
         """What came of a request; a second time it changes nothing."""
         try:
@@ -76,7 +76,7 @@ def made(answers: Answers, is_ready: Callable[[], bool]) -> FastAPI:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
-    @app.post("/record_experience/batch", response_model=bodies.RecordedBatch)
+    @app.post(f"{RECORD}/batch", response_model=bodies.RecordedBatch)
     async def record_batch(said: bodies.RecordBatch) -> Any:
         """What came of several; one that is refused does not keep the others."""
         results: list[dict[str, Any]] = []

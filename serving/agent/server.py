@@ -19,6 +19,7 @@ from marlserve.serving.agent.service import Service
 from marlserve.serving.agent.settings import AgentSettings, from_environment
 from marlserve.serving.decisions.player import warm_up
 from marlserve.serving.service import listening
+from marlserve.serving.service.at_once import AtOnce
 
 _LOOK_S = 0.5  # between two looks at what may have changed
 
@@ -63,7 +64,7 @@ async def _look_after(service: Service) -> None:
 async def serve(settings: AgentSettings, host: str, port: int) -> None:
     """Until a signal comes."""
     async with running(settings) as app:
-        await listening.listen(app, host, port)
+        await listening.listen(app, host, port, protocol=AtOnce)
 
 
 def run(host: str = "127.0.0.1", port: int = 5000) -> None:

@@ -106,24 +106,29 @@ class Service:
         return decision, state
 
     async def record(self, said: Record) -> tuple[str, float]:
-        """Log what came of a request: "recorded", or "duplicate", and the reward.
+        """Log what came of a request, once: "recorded", or "duplicate", and the reward.
 
         Raises:
             UnknownDecision: for an id of no decision.
             ValueError: for a state or an action that is none.
         """
-        earned = reward(said.latency_ms, said.success, said.replica_loads)
-        identity, waiting = said.decision_id, None
+        if self.knows(said) or await self._is_open(said.decision_id):
+            return self.recorded(said)
+        return "duplicate", _earned(said)
+
+    def knows(self, said: Record) -> bool:
+        """Whether it takes no look into the log: the decision is in memory, or the caller's."""
+        return not said.decision_id or self.outcomes.knows(said.decision_id)
+
+    def recorded(self, said: Record) -> tuple[str, float]:
+        """As `record`, of a decision that is known, or that has no outcome in the log."""
+        earned, identity, waiting = _earned(said), said.decision_id, None
         if not identity:
             identity = self._decided_elsewhere(said)
         elif self.outcomes.is_done(identity):
             return "duplicate", earned
         else:
             waiting = self.outcomes.take(identity)
-            if waiting is None and not await self._is_open(identity):
-                return "duplicate", earned
-            if self.outcomes.is_done(identity):  # by another one, meanwhile
-                return "duplicate", earned
             self.outcomes.done(identity)
         body = {
             "time_s": time.time(),
@@ -256,3 +261,7 @@ class Service:
         if DECISION not in kinds:
             raise UnknownDecision(f"decision {identity!r} is unknown")
         return OUTCOME not in kinds
+
+
+def _earned(said: Record) -> float:
+    return reward(said.latency_ms, said.success, said.replica_loads)

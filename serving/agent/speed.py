@@ -5,7 +5,7 @@
 wrk (of the package of that name) asks over 64 connections from one core; the agent, with a policy
 of its own size and weights at random, runs on another one, and so does the same uvicorn with an
 application that only answers. CPU times are of the server's process; decisions are timed by the
-agent itself, from the moment that its application has a request.
+agent itself, from the moment that it has the headers of a request.
 """
 
 import os

@@ -16,11 +16,12 @@ from numba import njit
 
 from marlserve.policies.export.layers import Layer
 from marlserve.policies.export.network import ANYONE, Network, PolicyFile
-from marlserve.policies.export.numba_policy import NumbaPolicy
+from marlserve.policies.export.numba_policy import Decider
 from marlserve.policies.export.resized import resized
 from marlserve.policies.export.spaces import Choices
 
 AGENT = "agent"  # who asks, in a policy file that plays for anyone
+_NO_MEMORY = np.zeros(0, np.float32)
 
 
 class Player:
@@ -51,8 +52,7 @@ class Player:
         self.version, self.published_s = version, published_s
         self.num_replicas = actions.legal.shape[1]
         self.features, self.training = network.features, file.training
-        self._agent, self._policy = agent, NumbaPolicy(file)
-        self._network = network
+        self._agent, self._network, self._decider = agent, network, Decider(network)
         self._fitting: dict[int, Player | None] = {}
         space = network.observation_space
         self.shape = space.shape
@@ -78,7 +78,7 @@ class Player:
         """Whether it is one of those that the policy knows; NaN is not."""
         if observation.shape != self.shape:
             return False
-        return _is_inside(observation.astype(np.float32).ravel(), self._low, self._high)
+        return _is_inside(observation.astype(np.float32, copy=False).ravel(), self._low, self._high)
 
     def values(self, observation: np.ndarray) -> list[float]:
         """What the policy thinks of each replica, R numbers: the more, the better.
@@ -86,7 +86,8 @@ class Player:
         Raises:
             ValueError: for an observation of another shape, or not finite.
         """
-        return self._policy.outputs(self._agent, observation)[0].tolist()
+        self._decider.run(self._agent, observation, _NO_MEMORY)
+        return self._decider.outputs[0].tolist()
 
 
 def chances(
@@ -105,23 +106,21 @@ def chances(
             exp(value / temperature), scaled down where that would exceed epsilon.
     """
     # Of few numbers a list is faster than an array.
-    most, best = max((value, -i) for i, value in enumerate(values) if allowed[i])
-    best = -best
+    legal = [i for i, may in enumerate(allowed) if may]
+    best = max(legal, key=values.__getitem__)  # the first of equal ones
+    shares = [0.0] * len(values)
     if temperature > 0.0:
-        others = [
-            exp((value - most) / temperature) if legal else 0.0
-            for value, legal in zip(values, allowed, strict=True)
-        ]
-        others[best] = 0.0
-        total = sum(others)
+        weights = {i: exp((values[i] - values[best]) / temperature) for i in legal if i != best}
+        total = sum(weights.values())
         scale = min(total / (1.0 + total), epsilon) / total if total else 0.0
-        others = [scale * weight for weight in others]
+        for i, weight in weights.items():
+            shares[i] = scale * weight
     else:
-        share = epsilon / sum(allowed)
-        others = [share if legal else 0.0 for legal in allowed]
-        others[best] = 0.0
-    others[best] = 1.0 - sum(others)
-    return others, best
+        for i in legal:
+            shares[i] = epsilon / len(legal)
+        shares[best] = 0.0
+    shares[best] = 1.0 - sum(shares)
+    return shares, best
 
 
 @njit(cache=True)

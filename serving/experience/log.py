@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -23,6 +24,7 @@ from marlserve.envs import checks
 from marlserve.serving.experience.events import Event, opened
 
 DELIVERED = "delivered"  # the cursor of who takes events further
+_AT_ONCE = 128  # events in a statement
 _log = logging.getLogger(__name__)
 
 
@@ -108,12 +110,10 @@ class ExperienceLog:
         if not count:
             return
         taken = [self._waiting[i] for i in range(count)]
-        rows = [(event.id, event.kind, to_json(event.body).decode()) for event in taken]
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(
-                "INSERT OR IGNORE INTO events (id, kind, body) VALUES (?, ?, ?)", rows
-            )
+            for start in range(0, count, _AT_ONCE):
+                _insert(connection, taken[start : start + _AT_ONCE])
             lost = self._trim(connection)
             connection.execute("COMMIT")
         except BaseException:
@@ -140,6 +140,13 @@ class ExperienceLog:
             (lost,) = connection.execute(query, (after, until)).fetchone()
         connection.execute("DELETE FROM events WHERE seq <= ?", (until,))
         return lost
+
+
+def _insert(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+    """In one statement: between any two, the interpreter changes threads."""
+    rows = ", ".join(["(?, ?, ?)"] * len(events))
+    values = [x for each in events for x in (each.id, each.kind, to_json(each.body).decode())]
+    connection.execute(f"INSERT OR IGNORE INTO events (id, kind, body) VALUES {rows}", values)
 
 
 def _sound(path: Path) -> sqlite3.Connection:

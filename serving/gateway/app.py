@@ -22,7 +22,16 @@ from marlserve.serving.gateway.forwarding import Asked
 from marlserve.serving.gateway.gateway import Gateway
 from marlserve.serving.gateway.metrics import Metrics
 from marlserve.serving.gateway.prompts import prompt_of
-from marlserve.serving.service.asgi import OPEN, Message, Receive, Send, answer, body_of, has_token
+from marlserve.serving.service.asgi import (
+    JSON,
+    OPEN,
+    Message,
+    Receive,
+    Send,
+    answer,
+    body_of,
+    has_token,
+)
 
 _COMPLETIONS = ("/v1/completions", "/v1/chat/completions")
 _METHODS = {
@@ -32,7 +41,6 @@ _METHODS = {
 }
 _MOST_SESSION = 256  # characters of its name that count
 _TEXT = (b"content-type", b"text/plain; version=0.0.4")
-_JSON = (b"content-type", b"application/json")
 
 
 class App:
@@ -82,7 +90,7 @@ class App:
         elif path == "/v1/models":
             caller.watch()
             await self.gateway.forwarding.ask_any(_asked(scope), caller)
-        elif path == "/replicas" and method != "GET" and _JSON not in headers:
+        elif path == "/replicas" and method != "GET" and JSON not in headers:
             # A page of another site can make a browser send text, but not this without asking.
             await caller.refuse(415, "expected is content-type: application/json")
         elif path == "/replicas":

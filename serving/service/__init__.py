@@ -1,4 +1,5 @@
-"""What services share: answers over HTTP, metrics, policies, how a process listens and ends.
+"""What services share: answers over HTTP, some of them at once, metrics, policies, how a process
+listens and ends.
 
 It needs what `pip install "marlserve[serve]"` installs.
 """

@@ -11,7 +11,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 OPEN = ("/health", "/ready")  # paths that need no token
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 
 async def body_of(receive: Receive, most_bytes: int) -> bytes | None:
@@ -41,6 +41,6 @@ def has_token(headers: Headers, token: bytes) -> bool:
 async def answer(send: Send, status: int, content: Any, headers: Headers | None = None) -> None:
     """JSON, as all of the answer."""
     body = to_json(content)
-    told = [_JSON, (b"content-length", b"%d" % len(body)), *(headers or [])]
+    told = [JSON, (b"content-length", b"%d" % len(body)), *(headers or [])]
     await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})

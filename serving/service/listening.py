@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from marlserve.envs.checks import is_whole
 
@@ -39,6 +40,7 @@ async def listen(
     drain_s: int = 10,
     tells_date: bool = True,
     share_port: bool = False,
+    protocol: type[asyncio.Protocol] = HttpToolsProtocol,
 ) -> None:
     """Answer until a signal comes.
 
@@ -46,6 +48,7 @@ async def listen(
         drain_s: that requests under way are given to end.
         tells_date: whether answers get a Date; not those that have one already.
         share_port: with other processes that do so, too; the system spreads connections.
+        protocol: of connections; `at_once.AtOnce` for an application that is `Quick`.
 
     Raises:
         OSError: if the port is not free.
@@ -56,6 +59,7 @@ async def listen(
         app,
         host,
         port,
+        http=protocol,
         lifespan="off",
         ws="none",
         access_log=False,

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving_cases import OBSERVATION, player, policy_file, question
 
-from marlserve.policies.export.numba_policy import NumbaPolicy
 from marlserve.serving.decisions.decider import Decider
 from marlserve.serving.decisions.decision import REASONS, Settings
 from marlserve.serving.decisions.guard import Guard, Limits
@@ -200,11 +199,10 @@ def test_a_player_refuses_what_it_cannot_play():
 
 
 def test_values_are_the_outputs_of_the_network():
-    policy = NumbaPolicy(policy_file([0.25, -1.0], slope=0.125))
-    outputs = policy.outputs("agent", OBSERVATION)
-    np.testing.assert_allclose(outputs, [[0.25 + 0.625, -1.0 + 0.625]])
-    policy.outputs("agent", 0 * OBSERVATION)
-    np.testing.assert_allclose(outputs, [[0.25 + 0.625, -1.0 + 0.625]])  # a copy
+    made = player([0.25, -1.0], slope=0.125)
+    values = made.values(OBSERVATION)
+    made.values(0 * OBSERVATION)  # which changes them no more
+    np.testing.assert_allclose(values, [0.25 + 0.625, -1.0 + 0.625])
 
 
 @pytest.mark.parametrize("wrong", [{"epsilon": 1.5}, {"most_epsilon": -0.1}, {"temperature": -1.0}])
