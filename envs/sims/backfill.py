@@ -196,6 +196,11 @@ class Cluster:
             )
         kernel.step(slots, self._rules, self._state)
 
+    def follow(self, copy: int, order: np.ndarray) -> None:
+        """Play a copy to its end: always start the job with the lowest `order`, [J], of all that
+        wait, also of those that are not shown."""
+        kernel.follow(copy, np.asarray(order, float), self._rules, self._state)
+
     @property
     def over(self) -> np.ndarray:
         """Where all jobs have started, [B]."""

@@ -15,7 +15,7 @@ _EASY, _CONSERVATIVE = 1, 2
 def begin(b, state):
     """Play an empty cluster until its first job is there."""
     c, jobs = state.copies[b], state.jobs[b]
-    c.clock_s = c.first_s = jobs[0].submit_s
+    c.clock_s = c.first_s = c.step_s = jobs[0].submit_s
     _arrive(c, jobs, state.waiting[b])
     _show(b, state)
 
@@ -26,16 +26,34 @@ def step(chosen, rules, state):
     there is a job to choose. Copies that are over stay as they are."""
     copies, visible, steps = state.copies, state.visible, state.steps
     for b in range(copies.shape[0]):
-        if copies[b].over:
+        c, s = copies[b], steps[b]
+        if c.over:
             continue
-        s = steps[b]
         s.bounded_slowdown = s.slowdown = s.wait_s = s.started_run_s = 0.0
+        c.step_s = c.clock_s
         if chosen[b] == NONE:
             _wait(b, rules, state)
         else:
             _start_chosen(b, visible[b, chosen[b]].job, rules, state)
         _until_one_waits(b, state)
+        for i in range(c.waiting):
+            _waited(c, state.jobs[b, state.waiting[b, i]], s)
         _show(b, state)
+
+
+@njit(cache=True)
+def follow(b, order, rules, state):
+    """Play to the end: of those that wait, the one with the lowest order [J] is always started, of
+    tied ones the one that came first."""
+    c, waiting = state.copies[b], state.waiting[b]
+    while not c.over:
+        chosen = waiting[0]
+        for i in range(1, c.waiting):
+            if order[waiting[i]] < order[chosen]:
+                chosen = waiting[i]
+        _start_chosen(b, chosen, rules, state)
+        _until_one_waits(b, state)
+    _show(b, state)
 
 
 @njit(cache=True)
@@ -82,21 +100,25 @@ def _next_s(b, state):
 @njit(cache=True)
 def _move(b, to_s, state):
     """Let the clock go on to a time before which nothing happens, and let happen what does then."""
-    c, jobs, waiting, s = state.copies[b], state.jobs[b], state.waiting[b], state.steps[b]
-    gone_s = to_s - c.clock_s
-    if gone_s > 0.0:
-        for i in range(c.waiting):
-            job = jobs[waiting[i]]
-            over_s = gone_s
-            if job.run_s < SHORTEST_S:  # its slowdown counts from there on
-                before_s = c.clock_s - job.submit_s + job.run_s - SHORTEST_S
-                over_s = max(gone_s + before_s, 0.0) - max(before_s, 0.0)
-            s.bounded_slowdown += over_s * job.per_s
-            s.slowdown += gone_s / job.run_s
-        s.wait_s += c.waiting * gone_s
-        c.clock_s = to_s
+    c = state.copies[b]
+    c.clock_s = to_s
     _end(b, state)
-    _arrive(c, jobs, waiting)
+    _arrive(c, state.jobs[b], state.waiting[b])
+
+
+@njit(cache=True)
+def _waited(c, job, s):
+    """Add to the sums that a job has waited in this step, until now."""
+    since_s = max(c.step_s, job.submit_s)
+    gone_s = c.clock_s - since_s
+    s.wait_s += gone_s
+    if job.run_s >= SHORTEST_S:
+        s.bounded_slowdown += gone_s * job.per_s
+        s.slowdown += gone_s * job.per_s
+    else:  # its bounded slowdown counts once it has been there for so long
+        before_s = since_s - job.submit_s + job.run_s - SHORTEST_S
+        s.bounded_slowdown += (max(gone_s + before_s, 0.0) - max(before_s, 0.0)) * job.per_s
+        s.slowdown += gone_s / job.run_s
 
 
 @njit(cache=True)
@@ -137,6 +159,7 @@ def _start(b, place, backfilled, state):
     c.waiting -= 1
     for i in range(place, c.waiting):
         waiting[b, i] = waiting[b, i + 1]
+    _waited(c, job, state.steps[b])
     job.start_s, job.backfilled = c.clock_s, backfilled
     job.end_s, job.limit_s = c.clock_s + job.run_s, c.clock_s + job.requested_s
     c.free -= job.processors
@@ -249,36 +272,41 @@ def _plan(processors, requested_s, times, free, count):
 def _show(b, state):
     """Fill the slots with all that wait, or if these are too many, half of them with the oldest and
     half with the shortest of the others; in order of arrival."""
-    c, jobs, waiting, by_limit = state.copies[b], state.jobs, state.waiting, state.by_limit
-    visible, num_slots = state.visible, state.visible.shape[1]
-    freed, limit_s = state.freed, state.limit_s
-    count = min(c.waiting, num_slots)
+    c, jobs, by_limit, used = state.copies[b], state.jobs[b], state.by_limit[b], state.used[b]
+    visible, chosen, clock_s = state.visible[b], state.waiting[b], c.clock_s
+    freed, limit_s, count = state.freed, state.limit_s, min(c.waiting, len(state.visible[b]))
     for k in range(count, c.shown):
-        visible[b, k].job = NONE
-        visible[b, k].wait_s = visible[b, k].requested_s = visible[b, k].processors = 0.0
-        visible[b, k].start_in_s = visible[b, k].user_processors = visible[b, k].rejections = 0.0
+        slot = visible[k]
+        slot.job = NONE
+        slot.wait_s = slot.requested_s = slot.processors = 0.0
+        slot.start_in_s = slot.user_processors = slot.rejections = 0.0
     c.shown = count
-    chosen = waiting[b, :count]
-    if c.waiting > num_slots:
-        old = (num_slots + 1) // 2
-        rest = waiting[b, old : c.waiting].copy()
-        lengths = np.empty(len(rest))
-        for i in range(len(rest)):
-            lengths[i] = jobs[b, rest[i]].requested_s
-        kept = np.sort(np.argsort(lengths, kind="mergesort")[: num_slots - old])
-        chosen = np.concatenate((waiting[b, :old], rest[kept]))
+    if c.waiting > count:
+        chosen = _some(chosen[: c.waiting], count, jobs)
     freed[0], limit_s[0] = c.free, 0.0
     for i in range(c.running):
-        job = jobs[b, by_limit[b, i]]
+        job = jobs[by_limit[i]]
         freed[i + 1] = freed[i] + job.processors
-        limit_s[i + 1] = max(job.limit_s - c.clock_s, 0.0)
+        limit_s[i + 1] = max(job.limit_s - clock_s, 0.0)
     for k in range(count):
-        job, slot = jobs[b, chosen[k]], visible[b, k]
-        slot.job, slot.wait_s = chosen[k], c.clock_s - job.submit_s
+        job, slot = jobs[chosen[k]], visible[k]
+        slot.job, slot.wait_s = chosen[k], clock_s - job.submit_s
         slot.requested_s, slot.processors = job.requested_s, job.processors
-        slot.user_processors = state.used[b, job.user] if job.user != NONE else 0
+        slot.user_processors = used[job.user] if job.user != NONE else 0
         slot.rejections = job.rejections
-        i = 0
-        while freed[i] < job.processors:
+        i, n = 0, job.processors
+        while freed[i] < n:
             i += 1
         slot.start_in_s = limit_s[i]
+
+
+@njit(cache=True)
+def _some(waiting, count, jobs):
+    """So many of those that wait, half of them the oldest, half the shortest of the others."""
+    old = (count + 1) // 2
+    rest = waiting[old:]
+    lengths = np.empty(len(rest))
+    for i in range(len(rest)):
+        lengths[i] = jobs[rest[i]].requested_s
+    kept = np.sort(np.argsort(lengths, kind="mergesort")[: count - old])
+    return np.concatenate((waiting[:old], rest[kept]))
