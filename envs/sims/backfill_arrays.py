@@ -39,6 +39,7 @@ class State(NamedTuple):
     copies: np.ndarray  # COPY, [B]
     jobs: np.ndarray  # JOB, [B, J]
     waiting: np.ndarray  # in order of arrival
+    by_request: np.ndarray  # those that wait, the shortest requested time first
     by_end: np.ndarray  # those that run, the last one to end first
     by_limit: np.ndarray  # those that run, the first one to reach its limit first
     used: np.ndarray  # processors of each user, [B, J]

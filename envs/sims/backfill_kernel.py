@@ -16,15 +16,21 @@ def begin(b, state):
     """Play an empty cluster until its first job is there."""
     c, jobs = state.copies[b], state.jobs[b]
     c.clock_s = c.first_s = c.step_s = jobs[0].submit_s
-    _arrive(c, jobs, state.waiting[b])
-    _show(b, state)
+    _arrive(c, jobs, state.waiting[b], state.by_request[b])
 
 
 @njit(cache=True)
 def step(chosen, rules, state):
     """In each copy, start the job in a slot of those shown, or, for NONE, wait; then play until
-    there is a job to choose. Copies that are over stay as they are."""
+    there is a job to choose. Copies that are over stay as they are.
+
+    Returns:
+        the first copy whose slot has no job: no copy was played then; or NONE.
+    """
     copies, visible, steps = state.copies, state.visible, state.steps
+    for b in range(copies.shape[0]):
+        if not (NONE <= chosen[b] < copies[b].shown or copies[b].over):
+            return b
     for b in range(copies.shape[0]):
         c, s = copies[b], steps[b]
         if c.over:
@@ -38,7 +44,7 @@ def step(chosen, rules, state):
         _until_one_waits(b, state)
         for i in range(c.waiting):
             _waited(c, state.jobs[b, state.waiting[b, i]], s)
-        _show(b, state)
+    return NONE
 
 
 @njit(cache=True)
@@ -53,7 +59,6 @@ def follow(b, order, rules, state):
                 chosen = waiting[i]
         _start_chosen(b, chosen, rules, state)
         _until_one_waits(b, state)
-    _show(b, state)
 
 
 @njit(cache=True)
@@ -73,7 +78,7 @@ def _start_chosen(b, q, rules, state):
         elif rules.backfill == _CONSERVATIVE:
             _conservative(b, q, state)
         _move(b, _next_s(b, state), state)
-    _start(b, _place(q, c.waiting, state.waiting[b]), False, state)
+    _start(b, q, False, state)
 
 
 @njit(cache=True)
@@ -103,7 +108,7 @@ def _move(b, to_s, state):
     c = state.copies[b]
     c.clock_s = to_s
     _end(b, state)
-    _arrive(c, state.jobs[b], state.waiting[b])
+    _arrive(c, state.jobs[b], state.waiting[b], state.by_request[b])
 
 
 @njit(cache=True)
@@ -136,29 +141,29 @@ def _end(b, state):
         c.free += jobs[q].processors
         if jobs[q].user != NONE:
             used[jobs[q].user] -= jobs[q].processors
-        i = _place(q, c.running + 1, by_limit)
-        while i < c.running:
-            by_limit[i] = by_limit[i + 1]
-            i += 1
+        _remove(q, c.running, by_limit)
 
 
 @njit(cache=True)
-def _arrive(c, jobs, waiting):
+def _arrive(c, jobs, waiting, by_request):
     while c.next < len(jobs) and jobs[c.next].submit_s <= c.clock_s:
-        waiting[c.waiting] = c.next
+        waiting[c.waiting], i = c.next, c.waiting
+        while i > 0 and jobs[by_request[i - 1]].requested_s > jobs[c.next].requested_s:
+            by_request[i] = by_request[i - 1]
+            i -= 1
+        by_request[i] = c.next
         c.waiting += 1
         c.next += 1
 
 
 @njit(cache=True)
-def _start(b, place, backfilled, state):
-    """The job at a place of the queue starts now."""
-    jobs, waiting, by_end, by_limit = state.jobs, state.waiting, state.by_end, state.by_limit
-    c, q = state.copies[b], waiting[b, place]
+def _start(b, q, backfilled, state):
+    """Job q, which waits, starts now."""
+    c, jobs, by_end, by_limit = state.copies[b], state.jobs, state.by_end, state.by_limit
     job = jobs[b, q]
     c.waiting -= 1
-    for i in range(place, c.waiting):
-        waiting[b, i] = waiting[b, i + 1]
+    _remove(q, c.waiting, state.waiting[b])
+    _remove(q, c.waiting, state.by_request[b])
     _waited(c, job, state.steps[b])
     job.start_s, job.backfilled = c.clock_s, backfilled
     job.end_s, job.limit_s = c.clock_s + job.run_s, c.clock_s + job.requested_s
@@ -181,11 +186,14 @@ def _start(b, place, backfilled, state):
 
 
 @njit(cache=True)
-def _place(q, count, among):
-    for i in range(count):
-        if among[i] == q:
-            return i
-    return NONE
+def _remove(q, left, among):
+    """Job q leaves an order in which so many others are left: those after it move up."""
+    i = 0
+    while among[i] != q:
+        i += 1
+    while i < left:
+        among[i] = among[i + 1]
+        i += 1
 
 
 @njit(cache=True)
@@ -212,7 +220,7 @@ def _easy(b, q, state):
             continue
         if not in_time:
             spare -= job.processors
-        _start(b, i, True, state)
+        _start(b, waiting[i], True, state)
 
 
 @njit(cache=True)
@@ -241,7 +249,7 @@ def _conservative(b, q, state):
         job = jobs[waiting[i]]
         start_s, count = _plan(job.processors, job.requested_s, times, free, count)
         if start_s == c.clock_s:
-            _start(b, i, True, state)
+            _start(b, waiting[i], True, state)
         else:
             i += 1
 
@@ -266,47 +274,3 @@ def _plan(processors, requested_s, times, free, count):
         times[last], free[last] = end_s, free[last - 1] + processors
         count += 1
     return times[first], count
-
-
-@njit(cache=True)
-def _show(b, state):
-    """Fill the slots with all that wait, or if these are too many, half of them with the oldest and
-    half with the shortest of the others; in order of arrival."""
-    c, jobs, by_limit, used = state.copies[b], state.jobs[b], state.by_limit[b], state.used[b]
-    visible, chosen, clock_s = state.visible[b], state.waiting[b], c.clock_s
-    freed, limit_s, count = state.freed, state.limit_s, min(c.waiting, len(state.visible[b]))
-    for k in range(count, c.shown):
-        slot = visible[k]
-        slot.job = NONE
-        slot.wait_s = slot.requested_s = slot.processors = 0.0
-        slot.start_in_s = slot.user_processors = slot.rejections = 0.0
-    c.shown = count
-    if c.waiting > count:
-        chosen = _some(chosen[: c.waiting], count, jobs)
-    freed[0], limit_s[0] = c.free, 0.0
-    for i in range(c.running):
-        job = jobs[by_limit[i]]
-        freed[i + 1] = freed[i] + job.processors
-        limit_s[i + 1] = max(job.limit_s - clock_s, 0.0)
-    for k in range(count):
-        job, slot = jobs[chosen[k]], visible[k]
-        slot.job, slot.wait_s = chosen[k], clock_s - job.submit_s
-        slot.requested_s, slot.processors = job.requested_s, job.processors
-        slot.user_processors = used[job.user] if job.user != NONE else 0
-        slot.rejections = job.rejections
-        i, n = 0, job.processors
-        while freed[i] < n:
-            i += 1
-        slot.start_in_s = limit_s[i]
-
-
-@njit(cache=True)
-def _some(waiting, count, jobs):
-    """So many of those that wait, half of them the oldest, half the shortest of the others."""
-    old = (count + 1) // 2
-    rest = waiting[old:]
-    lengths = np.empty(len(rest))
-    for i in range(len(rest)):
-        lengths[i] = jobs[rest[i]].requested_s
-    kept = np.sort(np.argsort(lengths, kind="mergesort")[: count - old])
-    return np.concatenate((waiting[:old], rest[kept]))
