@@ -21,7 +21,7 @@ class Problem(base.Problem):
     Attributes:
         log: of which episodes are parts.
         cluster: the simulator.
-        reference: that of the rule that a reward compares with, if it does.
+        reference: of the rule that a reward compares with, if it does.
     """
 
     name = "job_scheduling"
@@ -45,7 +45,7 @@ class Problem(base.Problem):
         )
         self.reference: Reference | None = None
         if config.reward == "gain":
-            self.reference = Reference(config, num_envs, self.log.num_processors)
+            self.reference = Reference(config.base, self.cluster)
         self._starts = np.zeros(num_envs, np.int64)
         self._size = np.full(num_envs, self.log.num_processors, float)
         self._rows = num_envs, slots, len(FEATURES)
@@ -58,10 +58,9 @@ class Problem(base.Problem):
             last = self._last - count
             start = int(self.generators[copy].integers(self._first, last, endpoint=True))
             self._starts[copy] = start
-            columns = log.jobs(self.log, start, count)
-            self.cluster.reset(copy, *columns)
+            self.cluster.reset(copy, *log.jobs(self.log, start, count))
             if self.reference is not None:
-                self.reference.begin(copy, *columns)
+                self.reference.begin(copy)
         self._look()
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,68 +1,62 @@
-"""What a rule would have paid for the same jobs by the same time, to compare a scheduler with it.
+"""What each choice of a scheduler is worth if a rule went on from there.
 
-How long jobs wait is mostly a matter of which jobs come. A rule that is given the same ones pays
-for them too, so that the difference is much less a matter of chance (Mao et al.: Variance reduction
-for reinforcement learning in input-driven environments, ICLR 2019). What the rule pays in all does
-not depend on what the scheduler does, so the best schedule is the same.
+How long jobs wait is mostly a matter of which jobs come, and of all that was chosen before. But how
+much one choice changes can be had by itself: from the state before it and the one after it the rule
+plays the same jobs to the end, and the difference is its worth. A choice that the rule would have
+made is worth 0. Over an episode these differences add up to that between the rule, from its start
+on, and the scheduler, which no choice can change but by what it is worth: the best schedule is the
+same (as for potentials, Ng et al.: Policy invariance under reward transformations, ICML 1999; that
+they may know what comes, Mao et al.: Variance reduction for reinforcement learning in input-driven
+environments, ICLR 2019).
 """
 
 import numpy as np
 
-from marlserve.envs.job_scheduling.config import Config
 from marlserve.envs.job_scheduling.observation import Measured
 from marlserve.envs.job_scheduling.rules import RULES
-from marlserve.envs.sims.backfill import SHORTEST_S, Cluster
+from marlserve.envs.sims.backfill import Cluster
 
 
 class Reference:
-    """Clusters beside those of a problem, on which the rule `base` chooses, of all that wait."""
+    """A rule that would choose, of all that wait, on the clusters of a problem.
 
-    def __init__(self, config: Config, num_envs: int, num_processors: int):
-        self._rule = RULES[config.base]
-        self.cluster = Cluster(
-            *(num_envs, config.num_jobs, num_processors, config.backfill, config.kill), slots=1
-        )
-        self._paid = np.zeros(num_envs)
+    Args:
+        base: one of `rules.LASTING`.
+    """
 
-    def begin(self, copy: int, *columns: np.ndarray) -> None:
-        """Play the jobs of an episode, as `Cluster.reset` is given them, to their end."""
-        self.cluster.reset(copy, *columns)
-        jobs = self.cluster.jobs[copy]
-        self.cluster.follow(copy, self._rule(_all_at_once(jobs, self.cluster.num_processors)))
-        self._paid[copy] = 0.0
+    def __init__(self, base: str, cluster: Cluster):
+        self._rule, self._cluster = RULES[base], cluster
+        self._order = np.zeros(cluster.jobs.shape)
+        self._foreseen = np.zeros(len(cluster.jobs))
 
-    def rise(self, clock_s: np.ndarray, over: np.ndarray) -> np.ndarray:
-        """By how much the sum of bounded slowdowns rose since the last call, [B].
+    def begin(self, copy: int) -> None:
+        """A copy has new jobs."""
+        self._order[copy] = self._rule(_all_at_once(self._cluster, copy))
+        self._foreseen[copy] = self._cluster.foreseen(self._order, [copy])[0]
 
-        Args:
-            clock_s: until when, [B].
-            over: where all that is to come is counted, [B].
-        """
-        jobs = self.cluster.jobs
-        until_s = np.minimum(jobs["start_s"], np.where(over, np.inf, clock_s)[:, None])
-        wait_s = np.maximum(until_s - jobs["submit_s"], 0.0)
-        long_s = np.maximum(jobs["run_s"], SHORTEST_S)
-        paid = (np.maximum(wait_s + jobs["run_s"] - long_s, 0.0) / long_s).sum(axis=1)
-        rise, self._paid = paid - self._paid, paid
-        return rise
+    def gains(self) -> np.ndarray:
+        """By how much the sum of bounded slowdowns at the end fell since the last call, [B]."""
+        foreseen = self._cluster.foreseen(self._order, np.arange(len(self._order)))
+        gains, self._foreseen = self._foreseen - foreseen, foreseen
+        return gains
 
 
-def _all_at_once(jobs: np.ndarray, num_processors: int) -> Measured:
+def _all_at_once(cluster: Cluster, copy: int) -> Measured:
     """All jobs of an episode, as if they waited when the last one comes: `LASTING` rules order them
     then as at any time."""
-    none, time_s = np.zeros(len(jobs)), jobs["submit_s"][-1]
+    jobs, none = cluster.jobs[copy], np.zeros(cluster.jobs.shape[1])
     return Measured(
         shown_jobs=np.array(len(jobs)),
-        wait_s=time_s - jobs["submit_s"],
+        wait_s=jobs["submit_s"][-1] - jobs["submit_s"],
         requested_s=jobs["requested_s"],
         processors=jobs["processors"].astype(float),
         start_in_s=none,
         user_processors=none,
         rejections=none,
-        time_s=time_s,
+        time_s=jobs["submit_s"][-1],
         free_processors=np.array(0),
         waiting_jobs=np.array(len(jobs)),
         running_jobs=np.array(0),
-        num_processors=np.array(num_processors),
+        num_processors=np.array(cluster.num_processors),
         proposed=np.array(-1),
     )

@@ -103,20 +103,9 @@ class Cluster:
         self.visible["job"] = NONE
         self.steps = np.zeros(num_envs, STEP)
         self._rules = Rules(BACKFILL[backfill], float(wait_s))
-        order = (num_envs, num_jobs)
-        self._state = State(
-            copies=self.copies,
-            jobs=self.jobs,
-            waiting=np.zeros(order, np.int64),
-            by_request=np.zeros(order, np.int64),
-            by_end=np.zeros(order, np.int64),
-            by_limit=np.zeros(order, np.int64),
-            used=np.zeros(order, np.int64),
-            visible=self.visible,
-            steps=self.steps,
-            freed=np.zeros(num_jobs + 1, np.int64),
-            limit_s=np.zeros(num_jobs + 1),
-        )
+        self._state = _state(self.copies, self.jobs, self.visible, self.steps)
+        alone = (np.zeros_like(x[:1]) for x in (self.copies, self.jobs, self.visible, self.steps))
+        self._ahead = _state(*alone)
 
     def reset(
         self,
@@ -197,13 +186,31 @@ class Cluster:
             )
         show(0, len(slots), self._state)
 
-    def follow(self, copy: int, order: np.ndarray) -> None:
-        """Play a copy to its end: always start the job with the lowest `order`, [J], of all that
-        wait, also of those that are not shown."""
-        kernel.follow(copy, np.asarray(order, float), self._rules, self._state)
-        show(copy, copy + 1, self._state)
+    def foreseen(self, order: np.ndarray, copies: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Of these copies, the sum of bounded slowdowns of all jobs at the end, if from now on the
+        job with the lowest order, [B, J], of all that wait was always started.
+
+        They are played on beside the copies, which stay as they are.
+        """
+        indices, totals = np.asarray(copies, np.int64), np.zeros(len(self.copies))
+        kernel.foresee(indices, order, self._rules, self._state, self._ahead, totals)
+        return totals[indices]
 
     @property
     def over(self) -> np.ndarray:
         """Where all jobs have started, [B]."""
         return self.copies["over"] > 0
+
+
+def _state(copies: np.ndarray, jobs: np.ndarray, visible: np.ndarray, steps: np.ndarray) -> State:
+    """All arrays, with those that are made of these."""
+    orders = ("waiting", "by_request", "by_end", "by_limit", "used")
+    return State(
+        copies=copies,
+        jobs=jobs,
+        visible=visible,
+        steps=steps,
+        freed=np.zeros(jobs.shape[1] + 1, np.int64),
+        limit_s=np.zeros(jobs.shape[1] + 1),
+        **{name: np.zeros(jobs.shape, np.int64) for name in orders},
+    )

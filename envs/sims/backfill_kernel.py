@@ -48,17 +48,36 @@ def step(chosen, rules, state):
 
 
 @njit(cache=True)
-def follow(b, order, rules, state):
-    """Play to the end: of those that wait, the one with the lowest order [J] is always started, of
-    tied ones the one that came first."""
-    c, waiting = state.copies[b], state.waiting[b]
+def foresee(copies, order, rules, state, ahead, totals):
+    """Of these copies, the sum of bounded slowdowns, totals [B], if from now on of those that wait
+    the one with the lowest order [B, J] was always started, of tied ones the one that came first.
+
+    Args:
+        ahead: arrays of one copy, to play on.
+    """
+    for b in copies:
+        ahead.copies[0], ahead.used[0] = state.copies[b], state.used[b]
+        for i in range(state.jobs.shape[1]):
+            ahead.jobs[0, i] = state.jobs[b, i]
+        ahead.waiting[0], ahead.by_request[0] = state.waiting[b], state.by_request[b]
+        ahead.by_end[0], ahead.by_limit[0] = state.by_end[b], state.by_limit[b]
+        _follow(order[b], rules, ahead)
+        totals[b] = 0.0
+        for job in ahead.jobs[0]:
+            long_s = max(job.run_s, SHORTEST_S)
+            totals[b] += max((job.end_s - job.submit_s) / long_s, 1.0)
+
+
+@njit(cache=True)
+def _follow(order, rules, state):
+    c, waiting = state.copies[0], state.waiting[0]
     while not c.over:
         chosen = waiting[0]
         for i in range(1, c.waiting):
             if order[waiting[i]] < order[chosen]:
                 chosen = waiting[i]
-        _start_chosen(b, chosen, rules, state)
-        _until_one_waits(b, state)
+        _start_chosen(0, chosen, rules, state)
+        _until_one_waits(0, state)
 
 
 @njit(cache=True)
