@@ -64,7 +64,10 @@ class Problem(base.Problem):
         self._look()
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.cluster.step(self._chosen(actions[:, 0]))
+        chosen = self._chosen(actions[:, 0])
+        if self.reference is not None:
+            self.reference.compare(chosen)
+        self.cluster.step(chosen)
         self._look()
         rewards = REWARDS[self.config.reward](self)[:, None].astype(np.float32)
         return rewards, self.cluster.over, np.zeros(self.num_envs, bool)

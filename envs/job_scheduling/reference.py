@@ -14,7 +14,7 @@ import numpy as np
 
 from marlserve.envs.job_scheduling.observation import Measured
 from marlserve.envs.job_scheduling.rules import RULES
-from marlserve.envs.sims.backfill import Cluster
+from marlserve.envs.sims.backfill import NONE, Cluster
 
 
 class Reference:
@@ -28,16 +28,26 @@ class Reference:
         self._rule, self._cluster = RULES[base], cluster
         self._order = np.zeros(cluster.jobs.shape)
         self._foreseen = np.zeros(len(cluster.jobs))
+        self._differs = np.zeros(len(cluster.jobs), bool)
 
     def begin(self, copy: int) -> None:
         """A copy has new jobs."""
         self._order[copy] = self._rule(_all_at_once(self._cluster, copy))
         self._foreseen[copy] = self._cluster.foreseen(self._order, [copy])[0]
 
+    def compare(self, chosen: np.ndarray) -> None:
+        """Before a step that starts the jobs in these slots, [B], or none: NONE."""
+        cluster, jobs = self._cluster, self._cluster.jobs
+        waits = (jobs["submit_s"] <= cluster.copies["clock_s"][:, None]) & (jobs["start_s"] < 0.0)
+        own = np.where(waits, self._order, np.inf).argmin(axis=1)
+        started = cluster.visible["job"][np.arange(len(chosen)), np.maximum(chosen, 0)]
+        self._differs = ((chosen == NONE) | (started != own)) & ~cluster.over
+
     def gains(self) -> np.ndarray:
-        """By how much the sum of bounded slowdowns at the end fell since the last call, [B]."""
-        foreseen = self._cluster.foreseen(self._order, np.arange(len(self._order)))
-        gains, self._foreseen = self._foreseen - foreseen, foreseen
+        """After it: by how much the sum of bounded slowdowns at the end will be less, [B]."""
+        gains, copies = np.zeros(len(self._foreseen)), np.flatnonzero(self._differs)
+        foreseen = self._cluster.foreseen(self._order, copies)
+        gains[copies], self._foreseen[copies] = self._foreseen[copies] - foreseen, foreseen
         return gains
 
 

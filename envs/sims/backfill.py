@@ -188,7 +188,8 @@ class Cluster:
 
     def foreseen(self, order: np.ndarray, copies: np.ndarray | Sequence[int]) -> np.ndarray:
         """Of these copies, the sum of bounded slowdowns of all jobs at the end, if from now on the
-        job with the lowest order, [B, J], of all that wait was always started.
+        job with the lowest order, [B, J], of all that wait was always started, of tied ones the one
+        that came first.
 
         They are played on beside the copies, which stay as they are.
         """

@@ -72,11 +72,11 @@ def foresee(copies, order, rules, state, ahead, totals):
 def _follow(order, rules, state):
     c, waiting = state.copies[0], state.waiting[0]
     while not c.over:
-        chosen = waiting[0]
-        for i in range(1, c.waiting):
-            if order[waiting[i]] < order[chosen]:
-                chosen = waiting[i]
-        _start_chosen(0, chosen, rules, state)
+        first = waiting[0]
+        for q in waiting[: c.waiting]:
+            if order[q] < order[first]:
+                first = q
+        _start_chosen(0, first, rules, state)
         _until_one_waits(0, state)
 
 
