@@ -211,6 +211,16 @@ def test_an_inspector_that_accepts_is_the_rule():
     np.testing.assert_array_equal(problem.cluster.jobs, alone.cluster.jobs)
 
 
+def test_long_jobs_that_were_not_put_off_left_processors_free():
+    problem, _ = played(Config(max_visible=64), "area_reserving", num_envs=4)
+    for jobs in problem.cluster.jobs:
+        assert jobs["rejections"].max() == 3
+        chosen = (jobs["rejections"] < 3) & (jobs["backfilled"] == 0)
+        for job in jobs[chosen & (jobs["requested_s"] > 600)]:
+            runs = (jobs["start_s"] < job["start_s"]) & (jobs["end_s"] > job["start_s"])
+            assert jobs["processors"][runs].sum() + job["processors"] <= 192
+
+
 def test_rejections_are_bounded():
     config = replace(INSPECTED, **SHORT, base="fcfs", max_rejections=3, rejection_s=60.0)
     problem = job_scheduling.Problem(config)
