@@ -6,6 +6,7 @@ from typing import Any
 
 from marlserve.envs.job_scheduling import BASELINES
 from marlserve.envs.job_scheduling.config import CHOICES
+from marlserve.envs.job_scheduling.observation import FEATURES, INSPECTOR_FEATURES
 from marlserve.experiments.reports import plot
 from marlserve.experiments.studies.job_scheduling import settings
 from marlserve.experiments.studies.study import Candidate, Settings, Study
@@ -52,6 +53,10 @@ class JobScheduling(Study):
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
     ) -> Settings:
         return settings.settings(candidate, problem, env_steps)
+
+    def features(self, problem: Any) -> Mapping[str, str]:
+        inspects = problem.action == "inspect"
+        return dict.fromkeys((*FEATURES, *(INSPECTOR_FEATURES if inspects else ())), "1")
 
     def check(self, preset: str, problem: Any, command: str) -> None:
         settings.check_files(preset, problem)
