@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from marlserve.envs import checks
 from marlserve.envs.job_scheduling.rewards import REWARDS
-from marlserve.envs.job_scheduling.rules import RULES
+from marlserve.envs.job_scheduling.rules import LASTING, RULES
 from marlserve.envs.sims.backfill import BACKFILL
 
 CHOICES = {
@@ -30,7 +30,7 @@ class Config:
     max_visible: int = 128  # jobs that are shown: V
 
     action: str = "choose"  # a job; or "inspect" what a rule chooses
-    base: str = "sjf"  # that rule
+    base: str = "sjf"  # that rule, which the reward "gain" compares with, too
     max_rejections: int = 72  # of one job
     rejection_s: float = 600.0  # that one takes at most
 
@@ -50,6 +50,8 @@ class Config:
             checks.choice(self, name, choices)
         checks.kind(self, "kill", bool)
         checks.whole(self, "max_visible", 1, 4096)
+        lasts = self.reward != "gain" or self.base in LASTING
+        checks.require(self, "base", lasts, f"one of {LASTING} for reward='gain'")
         checks.whole(self, "max_rejections", 0, 10**6)
         checks.number(self, "rejection_s", 1.0, 1e6)
         checks.kind(self, "trace_path", str)

@@ -33,6 +33,7 @@ FEATURES = (
     "running",  # jobs; scale 32
     "startable_share",  # of the jobs that are shown
 )
+_NUMBER = np.float32  # as observations are; twice as fast as twice as exact ones
 INSPECTOR_FEATURES = ("rejections", "pressure")  # share of the allowed ones; see `_pressure`
 
 
@@ -69,7 +70,7 @@ def observe(measured: Measured, config) -> np.ndarray:
     shown = np.asarray(measured.shown_jobs, np.int64).reshape(-1)
     by_slot = tuple(_array(measured, name).reshape(-1, slots) for name in BY_SLOT)
     of_all = tuple(_array(measured, name).reshape(-1) for name in OF_ALL)
-    fill(rows, np.zeros_like(shown), shown, by_slot, of_all)
+    fill(rows, shown, by_slot, of_all)
     return inspected(measured, seen, config) if config.action == "inspect" else seen
 
 
@@ -95,39 +96,44 @@ def _pressure(measured: Measured, config) -> np.ndarray:
     return grows / (grows + 1.0)
 
 
-@njit(cache=True)
-def fill(rows, before, shown, by_slot, of_all):
-    """Write what is seen to rows [B, V, F], of which the first `before` [B] were filled last time:
-    the others are 0. Afterwards `before` is `shown` [B].
+@njit(cache=True, error_model="numpy")
+def fill(rows, shown, by_slot, of_all):
+    """Write what is seen to rows [B, V, F], float32 that are 0.
 
     Args:
+        shown: slots with a job, [B].
         by_slot: arrays [B, V], by BY_SLOT.
         of_all: arrays [B], by OF_ALL.
     """
     wait_s, requested_s, processors, start_in_s, user_processors = by_slot
     free, waiting, running, size = of_all
+    one, per_slot = _NUMBER(1.0), _NUMBER(1.0 / rows.shape[1])
     for b in range(len(rows)):
-        rows[b, shown[b] : before[b]] = 0.0
-        before[b] = shown[b]
-        per_slot, per_processor = 1.0 / rows.shape[1], 1.0 / size[b]  # divisions take time
-        few, startable = size[b] / 32.0, 0
-        of_free = free[b] * per_processor
-        of_queue, of_running = waiting[b] / (waiting[b] + 32.0), running[b] / (running[b] + 32.0)
+        per_processor, few = _NUMBER(1.0 / size[b]), _NUMBER(size[b] / 32.0)  # divisions take time
+        of_free, of_queue = _NUMBER(free[b] * per_processor), _share(_NUMBER(waiting[b]), 32.0)
+        of_running, startable = _share(_NUMBER(running[b]), 32.0), 0
         for k in range(shown[b]):
             row = rows[b, k]
-            w, r, n = wait_s[b, k], requested_s[b, k], processors[b, k]
-            work, soon = r * n * per_processor, start_in_s[b, k]
+            w, r = _NUMBER(wait_s[b, k]), _NUMBER(requested_s[b, k])
+            n, soon = _NUMBER(processors[b, k]), _NUMBER(start_in_s[b, k])
+            work = r * n * per_processor
             starts = n <= free[b]
             startable += starts
-            row[0] = 1.0
-            row[1], row[2] = w / (w + 600.0), w / (w + 20_000.0)
-            row[3], row[4], row[5] = r / (r + 30.0), r / (r + 600.0), r / (r + 12_000.0)
-            row[6], row[7] = n * per_processor, n / (n + few)
-            row[8], row[9] = work / (work + 10.0), work / (work + 600.0)
-            row[10] = w / (w + max(r, 10.0))
-            row[11], row[12] = starts, soon / (soon + 3600.0)
-            row[13] = user_processors[b, k] * per_processor
-            row[14] = k * per_slot
+            row[0] = one
+            row[1], row[2] = _share(w, 600.0), _share(w, 20_000.0)
+            row[3], row[4], row[5] = _share(r, 30.0), _share(r, 600.0), _share(r, 12_000.0)
+            row[6], row[7] = n * per_processor, _share(n, few)
+            row[8], row[9] = _share(work, 10.0), _share(work, 600.0)
+            row[10] = _share(w, max(r, _NUMBER(10.0)))
+            row[11], row[12] = starts, _share(soon, 3600.0)
+            row[13] = _NUMBER(user_processors[b, k]) * per_processor
+            row[14] = _NUMBER(k) * per_slot
             row[15], row[16], row[17] = of_free, of_queue, of_running
+        startable_share = _NUMBER(startable / max(shown[b], 1))
         for k in range(shown[b]):
-            rows[b, k, 18] = startable / shown[b]
+            rows[b, k, 18] = startable_share
+
+
+@njit(cache=True, error_model="numpy")
+def _share(value, scale):
+    return value / (value + _NUMBER(scale))

@@ -9,6 +9,7 @@ from marlserve.envs import base
 from marlserve.envs.job_scheduling import log, observation, picture
 from marlserve.envs.job_scheduling.config import Config
 from marlserve.envs.job_scheduling.observation import BY_SLOT, FEATURES, Measured
+from marlserve.envs.job_scheduling.reference import Reference
 from marlserve.envs.job_scheduling.rewards import REWARDS
 from marlserve.envs.job_scheduling.rules import RULES, first
 from marlserve.envs.sims.backfill import NONE, SHORTEST_S, Cluster
@@ -20,6 +21,7 @@ class Problem(base.Problem):
     Attributes:
         log: of which episodes are parts.
         cluster: the simulator.
+        reference: of the rule that a reward compares with, if it does.
     """
 
     name = "job_scheduling"
@@ -41,10 +43,12 @@ class Problem(base.Problem):
             slots=slots,
             wait_s=config.rejection_s,
         )
+        self.reference: Reference | None = None
+        if config.reward == "gain":
+            self.reference = Reference(config.base, self.cluster)
         self._starts = np.zeros(num_envs, np.int64)
         self._size = np.full(num_envs, self.log.num_processors, float)
-        self._seen = np.zeros((num_envs, slots, len(FEATURES)), np.float32)
-        self._filled = np.zeros(num_envs, np.int64)
+        self._rows = num_envs, slots, len(FEATURES)
         self._proposed = np.full(num_envs, NONE)
         self._copies, self._slots = np.arange(num_envs), np.arange(slots)
 
@@ -55,10 +59,15 @@ class Problem(base.Problem):
             start = int(self.generators[copy].integers(self._first, last, endpoint=True))
             self._starts[copy] = start
             self.cluster.reset(copy, *log.jobs(self.log, start, count))
+            if self.reference is not None:
+                self.reference.begin(copy)
         self._look()
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.cluster.step(self._chosen(actions[:, 0]))
+        chosen = self._chosen(actions[:, 0])
+        if self.reference is not None:
+            self.reference.compare(chosen)
+        self.cluster.step(chosen)
         self._look()
         rewards = REWARDS[self.config.reward](self)[:, None].astype(np.float32)
         return rewards, self.cluster.over, np.zeros(self.num_envs, bool)
@@ -78,8 +87,9 @@ class Problem(base.Problem):
 
     def _look(self) -> None:
         copies, visible = self.cluster.copies, self.cluster.visible
+        self._seen = np.zeros(self._rows, np.float32)  # anew: what was given out stays as it is
         observation.fill(
-            *(self._seen, self._filled, copies["shown"]),
+            *(self._seen, copies["shown"]),
             tuple(visible[name] for name in BY_SLOT),
             (copies["free"], copies["waiting"], copies["running"], self._size),
         )
@@ -103,7 +113,7 @@ class Problem(base.Problem):
     def observations(self) -> np.ndarray:
         if self._inspects:
             return observation.inspected(self.measured(), self._seen, self.config)[:, None]
-        return self._seen[:, None].copy()
+        return self._seen[:, None]
 
     def action_masks(self) -> np.ndarray:
         """Slots with a job, [B, 1, 1, V]; of an inspector, whether it may reject, [B, 1, 1, 2]."""

@@ -18,6 +18,12 @@ def bounded_slowdown(problem) -> np.ndarray:
     return -problem.cluster.steps["bounded_slowdown"] / problem.config.num_jobs
 
 
+def gain(problem) -> np.ndarray:
+    """By how much less the mean bounded slowdown will be at the end if the rule `base` goes on from
+    here than if it had gone on before; in sum, than if it had chosen all. See `reference`."""
+    return problem.reference.gains() / problem.config.num_jobs
+
+
 def slowdown(problem) -> np.ndarray:
     """Minus the rise of mean wait_s / run_s."""
     return -problem.cluster.steps["slowdown"] / problem.config.num_jobs
@@ -60,7 +66,7 @@ def _at_the_end(problem, metric: str) -> np.ndarray:
 REWARDS: dict[str, Callable[..., np.ndarray]] = {
     reward.__name__: reward
     for reward in (
-        *(bounded_slowdown, slowdown, wait, turnaround, utilisation, user_fairness),
+        *(bounded_slowdown, gain, slowdown, wait, turnaround, utilisation, user_fairness),
         source,
     )
 }

@@ -86,6 +86,7 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (fcfs, sjf, smallest, area, area_and_age, f1, f2, f3, f4, wfp3, unicef)
 }
+LASTING = tuple(name for name in RULES if name not in ("wfp3", "unicef"))  # orders that waits leave
 
 
 def first(rule: Rule, seen: Measured) -> np.ndarray:

@@ -44,6 +44,7 @@ from marlserve.envs.sims.backfill_arrays import (
     Rules,
     State,
 )
+from marlserve.envs.sims.backfill_visible import show
 
 __all__ = ["BACKFILL", "NONE", "SHORTEST_S", "Cluster"]
 
@@ -102,19 +103,9 @@ class Cluster:
         self.visible["job"] = NONE
         self.steps = np.zeros(num_envs, STEP)
         self._rules = Rules(BACKFILL[backfill], float(wait_s))
-        order = (num_envs, num_jobs)
-        self._state = State(
-            copies=self.copies,
-            jobs=self.jobs,
-            waiting=np.zeros(order, np.int64),
-            by_end=np.zeros(order, np.int64),
-            by_limit=np.zeros(order, np.int64),
-            used=np.zeros(order, np.int64),
-            visible=self.visible,
-            steps=self.steps,
-            freed=np.zeros(num_jobs + 1, np.int64),
-            limit_s=np.zeros(num_jobs + 1),
-        )
+        self._state = _state(self.copies, self.jobs, self.visible, self.steps)
+        alone = (np.zeros_like(x[:1]) for x in (self.copies, self.jobs, self.visible, self.steps))
+        self._ahead = _state(*alone)
 
     def reset(
         self,
@@ -148,18 +139,19 @@ class Cluster:
         for name, values in given.items():
             if np.shape(values) != jobs.shape:
                 raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {jobs.shape}")
-        n, most = np.asarray(processors), self.num_processors
-        positive = "more than 0 s"
-        for name, good, allowed in (
-            ("submit_s", np.diff(submit_s, prepend=submit_s[0]) >= 0, "sorted times"),
-            ("run_s", (np.asarray(run_s) > 0) & np.isfinite(run_s), positive),
-            ("requested_s", (np.asarray(requested_s) > 0) & np.isfinite(requested_s), positive),
-            ("processors", (n >= 1) & (n <= most), f"1 to {most}, what the cluster has"),
+        submit, run, requested, n = map(np.asarray, given.values())
+        positive, most = "more than 0 s", self.num_processors
+        for name, first, good, allowed in (
+            ("submit_s", 1, submit[1:] >= submit[:-1], "sorted times"),
+            ("run_s", 0, (run > 0) & (run < np.inf), positive),
+            ("requested_s", 0, (requested > 0) & (requested < np.inf), positive),
+            ("processors", 0, (n >= 1) & (n <= most), f"1 to {most}, what the cluster has"),
         ):
             if not good.all():
-                row = int(np.argmin(good))
+                row = first + int(np.argmin(good))
                 raise ValueError(f"{name} of job {row} is {given[name][row]}; allowed is {allowed}")
-        jobs[:] = 0
+        for name in ("rejections", "backfilled", "end_s", "limit_s"):
+            jobs[name] = 0
         for name, values in given.items():
             jobs[name] = values
         jobs["user"] = NONE
@@ -170,11 +162,11 @@ class Cluster:
             jobs["run_s"] = np.minimum(jobs["run_s"], jobs["requested_s"])
         jobs["per_s"] = 1.0 / np.maximum(jobs["run_s"], SHORTEST_S)
         jobs["start_s"] = -1.0
+        shown = self.copies["shown"][copy]  # which are emptied as others are shown
         self.copies[copy], self.steps[copy], self._state.used[copy] = 0, 0, 0
-        self.copies["free"][copy] = self.num_processors
-        self.visible[copy] = 0
-        self.visible["job"][copy] = NONE
+        self.copies["free"][copy], self.copies["shown"][copy] = self.num_processors, shown
         kernel.begin(copy, self._state)
+        show(copy, copy + 1, self._state)
 
     def step(self, chosen: np.ndarray | Sequence[int]) -> None:
         """In each copy, [B], start the job in this slot, or, for NONE, wait for what happens next.
@@ -187,16 +179,39 @@ class Cluster:
         slots = np.asarray(chosen, np.int64)
         if slots.shape != self.copies.shape:
             raise ValueError(f"chosen has shape {slots.shape}; allowed is {self.copies.shape}")
-        bad = ((slots < NONE) | (slots >= self.copies["shown"])) & (self.copies["over"] == 0)
-        if bad.any():
-            copy = int(np.argmax(bad))
+        if (copy := kernel.step(slots, self._rules, self._state)) != NONE:
             raise ValueError(
                 f"copy {copy} was to start slot {slots[copy]}; allowed is {NONE}, to wait, and "
                 f"below {self.copies['shown'][copy]}, the jobs that are shown"
             )
-        kernel.step(slots, self._rules, self._state)
+        show(0, len(slots), self._state)
+
+    def foreseen(self, order: np.ndarray, copies: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Of these copies, the sum of bounded slowdowns of all jobs at the end, if from now on the
+        job with the lowest order, [B, J], of all that wait was always started, of tied ones the one
+        that came first.
+
+        They are played on beside the copies, which stay as they are.
+        """
+        indices, totals = np.asarray(copies, np.int64), np.zeros(len(self.copies))
+        kernel.foresee(indices, order, self._rules, self._state, self._ahead, totals)
+        return totals[indices]
 
     @property
     def over(self) -> np.ndarray:
         """Where all jobs have started, [B]."""
         return self.copies["over"] > 0
+
+
+def _state(copies: np.ndarray, jobs: np.ndarray, visible: np.ndarray, steps: np.ndarray) -> State:
+    """All arrays, with those that are made of these."""
+    orders = ("waiting", "by_request", "by_end", "by_limit", "used")
+    return State(
+        copies=copies,
+        jobs=jobs,
+        visible=visible,
+        steps=steps,
+        freed=np.zeros(jobs.shape[1] + 1, np.int64),
+        limit_s=np.zeros(jobs.shape[1] + 1),
+        **{name: np.zeros(jobs.shape, np.int64) for name in orders},
+    )

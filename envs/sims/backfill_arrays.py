@@ -6,12 +6,12 @@ import numpy as np
 
 COPY = np.dtype(
     [(name, "i8") for name in ("next", "waiting", "running", "free", "started", "shown", "over")]
-    + [(name, "f8") for name in ("clock_s", "first_s")]
+    + [(name, "f8") for name in ("clock_s", "first_s", "step_s")]
 )
-JOB = np.dtype(
-    [(name, "f8") for name in ("submit_s", "run_s", "requested_s")]
-    + [("processors", "i8"), ("user", "i8"), ("rejections", "i8"), ("backfilled", "i8")]
-    + [(name, "f8") for name in ("start_s", "end_s", "limit_s", "per_s")]
+JOB = np.dtype(  # what is read of those that wait comes first, and is small
+    [(name, "f8") for name in ("submit_s", "run_s", "requested_s", "per_s")]
+    + [(name, "i4") for name in ("processors", "user", "rejections", "backfilled")]
+    + [(name, "f8") for name in ("start_s", "end_s", "limit_s")]
 )
 SLOT = np.dtype(  # a place in the queue that is shown; all but the job's number as floats
     [("job", "i8")]
@@ -39,6 +39,7 @@ class State(NamedTuple):
     copies: np.ndarray  # COPY, [B]
     jobs: np.ndarray  # JOB, [B, J]
     waiting: np.ndarray  # in order of arrival
+    by_request: np.ndarray  # those that wait, the shortest requested time first
     by_end: np.ndarray  # those that run, the last one to end first
     by_limit: np.ndarray  # those that run, the first one to reach its limit first
     used: np.ndarray  # processors of each user, [B, J]

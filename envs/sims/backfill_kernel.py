@@ -15,27 +15,69 @@ _EASY, _CONSERVATIVE = 1, 2
 def begin(b, state):
     """Play an empty cluster until its first job is there."""
     c, jobs = state.copies[b], state.jobs[b]
-    c.clock_s = c.first_s = jobs[0].submit_s
-    _arrive(c, jobs, state.waiting[b])
-    _show(b, state)
+    c.clock_s = c.first_s = c.step_s = jobs[0].submit_s
+    _arrive(c, jobs, state.waiting[b], state.by_request[b])
 
 
 @njit(cache=True)
 def step(chosen, rules, state):
     """In each copy, start the job in a slot of those shown, or, for NONE, wait; then play until
-    there is a job to choose. Copies that are over stay as they are."""
+    there is a job to choose. Copies that are over stay as they are.
+
+    Returns:
+        the first copy whose slot has no job: no copy was played then; or NONE.
+    """
     copies, visible, steps = state.copies, state.visible, state.steps
     for b in range(copies.shape[0]):
-        if copies[b].over:
+        if not (NONE <= chosen[b] < copies[b].shown or copies[b].over):
+            return b
+    for b in range(copies.shape[0]):
+        c, s = copies[b], steps[b]
+        if c.over:
             continue
-        s = steps[b]
         s.bounded_slowdown = s.slowdown = s.wait_s = s.started_run_s = 0.0
+        c.step_s = c.clock_s
         if chosen[b] == NONE:
             _wait(b, rules, state)
         else:
             _start_chosen(b, visible[b, chosen[b]].job, rules, state)
         _until_one_waits(b, state)
-        _show(b, state)
+        for i in range(c.waiting):
+            _waited(c, state.jobs[b, state.waiting[b, i]], s)
+    return NONE
+
+
+@njit(cache=True)
+def foresee(copies, order, rules, state, ahead, totals):
+    """Of these copies, the sum of bounded slowdowns, totals [B], if from now on of those that wait
+    the one with the lowest order [B, J] was always started, of tied ones the one that came first.
+
+    Args:
+        ahead: arrays of one copy, to play on.
+    """
+    for b in copies:
+        ahead.copies[0], ahead.used[0] = state.copies[b], state.used[b]
+        for i in range(state.jobs.shape[1]):
+            ahead.jobs[0, i] = state.jobs[b, i]
+        ahead.waiting[0], ahead.by_request[0] = state.waiting[b], state.by_request[b]
+        ahead.by_end[0], ahead.by_limit[0] = state.by_end[b], state.by_limit[b]
+        _follow(order[b], rules, ahead)
+        totals[b] = 0.0
+        for job in ahead.jobs[0]:
+            long_s = max(job.run_s, SHORTEST_S)
+            totals[b] += max((job.end_s - job.submit_s) / long_s, 1.0)
+
+
+@njit(cache=True)
+def _follow(order, rules, state):
+    c, waiting = state.copies[0], state.waiting[0]
+    while not c.over:
+        first = waiting[0]
+        for q in waiting[: c.waiting]:
+            if order[q] < order[first]:
+                first = q
+        _start_chosen(0, first, rules, state)
+        _until_one_waits(0, state)
 
 
 @njit(cache=True)
@@ -55,7 +97,7 @@ def _start_chosen(b, q, rules, state):
         elif rules.backfill == _CONSERVATIVE:
             _conservative(b, q, state)
         _move(b, _next_s(b, state), state)
-    _start(b, _place(q, c.waiting, state.waiting[b]), False, state)
+    _start(b, q, False, state)
 
 
 @njit(cache=True)
@@ -82,21 +124,25 @@ def _next_s(b, state):
 @njit(cache=True)
 def _move(b, to_s, state):
     """Let the clock go on to a time before which nothing happens, and let happen what does then."""
-    c, jobs, waiting, s = state.copies[b], state.jobs[b], state.waiting[b], state.steps[b]
-    gone_s = to_s - c.clock_s
-    if gone_s > 0.0:
-        for i in range(c.waiting):
-            job = jobs[waiting[i]]
-            over_s = gone_s
-            if job.run_s < SHORTEST_S:  # its slowdown counts from there on
-                before_s = c.clock_s - job.submit_s + job.run_s - SHORTEST_S
-                over_s = max(gone_s + before_s, 0.0) - max(before_s, 0.0)
-            s.bounded_slowdown += over_s * job.per_s
-            s.slowdown += gone_s / job.run_s
-        s.wait_s += c.waiting * gone_s
-        c.clock_s = to_s
+    c = state.copies[b]
+    c.clock_s = to_s
     _end(b, state)
-    _arrive(c, jobs, waiting)
+    _arrive(c, state.jobs[b], state.waiting[b], state.by_request[b])
+
+
+@njit(cache=True)
+def _waited(c, job, s):
+    """Add to the sums that a job has waited in this step, until now."""
+    since_s = max(c.step_s, job.submit_s)
+    gone_s = c.clock_s - since_s
+    s.wait_s += gone_s
+    if job.run_s >= SHORTEST_S:
+        s.bounded_slowdown += gone_s * job.per_s
+        s.slowdown += gone_s * job.per_s
+    else:  # its bounded slowdown counts once it has been there for so long
+        before_s = since_s - job.submit_s + job.run_s - SHORTEST_S
+        s.bounded_slowdown += (max(gone_s + before_s, 0.0) - max(before_s, 0.0)) * job.per_s
+        s.slowdown += gone_s / job.run_s
 
 
 @njit(cache=True)
@@ -114,29 +160,30 @@ def _end(b, state):
         c.free += jobs[q].processors
         if jobs[q].user != NONE:
             used[jobs[q].user] -= jobs[q].processors
-        i = _place(q, c.running + 1, by_limit)
-        while i < c.running:
-            by_limit[i] = by_limit[i + 1]
-            i += 1
+        _remove(q, c.running, by_limit)
 
 
 @njit(cache=True)
-def _arrive(c, jobs, waiting):
+def _arrive(c, jobs, waiting, by_request):
     while c.next < len(jobs) and jobs[c.next].submit_s <= c.clock_s:
-        waiting[c.waiting] = c.next
+        waiting[c.waiting], i = c.next, c.waiting
+        while i > 0 and jobs[by_request[i - 1]].requested_s > jobs[c.next].requested_s:
+            by_request[i] = by_request[i - 1]
+            i -= 1
+        by_request[i] = c.next
         c.waiting += 1
         c.next += 1
 
 
 @njit(cache=True)
-def _start(b, place, backfilled, state):
-    """The job at a place of the queue starts now."""
-    jobs, waiting, by_end, by_limit = state.jobs, state.waiting, state.by_end, state.by_limit
-    c, q = state.copies[b], waiting[b, place]
+def _start(b, q, backfilled, state):
+    """Job q, which waits, starts now."""
+    c, jobs, by_end, by_limit = state.copies[b], state.jobs, state.by_end, state.by_limit
     job = jobs[b, q]
     c.waiting -= 1
-    for i in range(place, c.waiting):
-        waiting[b, i] = waiting[b, i + 1]
+    _remove(q, c.waiting, state.waiting[b])
+    _remove(q, c.waiting, state.by_request[b])
+    _waited(c, job, state.steps[b])
     job.start_s, job.backfilled = c.clock_s, backfilled
     job.end_s, job.limit_s = c.clock_s + job.run_s, c.clock_s + job.requested_s
     c.free -= job.processors
@@ -158,11 +205,14 @@ def _start(b, place, backfilled, state):
 
 
 @njit(cache=True)
-def _place(q, count, among):
-    for i in range(count):
-        if among[i] == q:
-            return i
-    return NONE
+def _remove(q, left, among):
+    """Job q leaves an order in which so many others are left: those after it move up."""
+    i = 0
+    while among[i] != q:
+        i += 1
+    while i < left:
+        among[i] = among[i + 1]
+        i += 1
 
 
 @njit(cache=True)
@@ -189,7 +239,7 @@ def _easy(b, q, state):
             continue
         if not in_time:
             spare -= job.processors
-        _start(b, i, True, state)
+        _start(b, waiting[i], True, state)
 
 
 @njit(cache=True)
@@ -218,7 +268,7 @@ def _conservative(b, q, state):
         job = jobs[waiting[i]]
         start_s, count = _plan(job.processors, job.requested_s, times, free, count)
         if start_s == c.clock_s:
-            _start(b, i, True, state)
+            _start(b, waiting[i], True, state)
         else:
             i += 1
 
@@ -243,42 +293,3 @@ def _plan(processors, requested_s, times, free, count):
         times[last], free[last] = end_s, free[last - 1] + processors
         count += 1
     return times[first], count
-
-
-@njit(cache=True)
-def _show(b, state):
-    """Fill the slots with all that wait, or if these are too many, half of them with the oldest and
-    half with the shortest of the others; in order of arrival."""
-    c, jobs, waiting, by_limit = state.copies[b], state.jobs, state.waiting, state.by_limit
-    visible, num_slots = state.visible, state.visible.shape[1]
-    freed, limit_s = state.freed, state.limit_s
-    count = min(c.waiting, num_slots)
-    for k in range(count, c.shown):
-        visible[b, k].job = NONE
-        visible[b, k].wait_s = visible[b, k].requested_s = visible[b, k].processors = 0.0
-        visible[b, k].start_in_s = visible[b, k].user_processors = visible[b, k].rejections = 0.0
-    c.shown = count
-    chosen = waiting[b, :count]
-    if c.waiting > num_slots:
-        old = (num_slots + 1) // 2
-        rest = waiting[b, old : c.waiting].copy()
-        lengths = np.empty(len(rest))
-        for i in range(len(rest)):
-            lengths[i] = jobs[b, rest[i]].requested_s
-        kept = np.sort(np.argsort(lengths, kind="mergesort")[: num_slots - old])
-        chosen = np.concatenate((waiting[b, :old], rest[kept]))
-    freed[0], limit_s[0] = c.free, 0.0
-    for i in range(c.running):
-        job = jobs[b, by_limit[b, i]]
-        freed[i + 1] = freed[i] + job.processors
-        limit_s[i + 1] = max(job.limit_s - c.clock_s, 0.0)
-    for k in range(count):
-        job, slot = jobs[b, chosen[k]], visible[b, k]
-        slot.job, slot.wait_s = chosen[k], c.clock_s - job.submit_s
-        slot.requested_s, slot.processors = job.requested_s, job.processors
-        slot.user_processors = state.used[b, job.user] if job.user != NONE else 0
-        slot.rejections = job.rejections
-        i = 0
-        while freed[i] < job.processors:
-            i += 1
-        slot.start_in_s = limit_s[i]

@@ -166,10 +166,10 @@ _GATEWAYS = Table(
 _LUBLIN = Table(
     "job_scheduling",
     "lublin",
-    ("compare --presets lublin --algorithms ppo ppo_backfill",),
-    cpu_minutes=10,
+    ("compare --presets lublin --algorithms ppo ppo_backfill inspector",),
+    cpu_minutes=15,
     episodes=100,
-    shipped=("ppo", "ppo_backfill"),
+    shipped=("ppo", "ppo_backfill", "inspector"),
 )
 TABLES = (
     _load_balance("moderate", 25),

@@ -9,7 +9,7 @@ from playing import sampled
 
 from marlserve.envs import job_scheduling
 from marlserve.envs.job_scheduling import BASELINES, FEATURES, INSPECTED, REWARDS, Config
-from marlserve.envs.job_scheduling.rules import RULES
+from marlserve.envs.job_scheduling.rules import LASTING, RULES
 
 needs_data = pytest.mark.skipif(
     "MARLSERVE_DATA" not in os.environ, reason="MARLSERVE_DATA names no data folder"
@@ -136,6 +136,27 @@ def test_rewards_add_up_to_metrics(reward, metric, sign, scale, offset):
     assert reward in REWARDS
 
 
+@pytest.mark.parametrize("backfill", ["none", "easy"])
+@pytest.mark.parametrize("base", LASTING)
+def test_who_chooses_as_the_rule_gains_nothing(base, backfill):
+    config = Config(num_jobs=60, max_visible=60, reward="gain", base=base, backfill=backfill)
+    problem = job_scheduling.Problem(config, 4)
+    problem.reset(range(4))
+    while not problem.cluster.over.all():
+        problem._running[:], goes_on = True, ~problem.cluster.over
+        chosen = BASELINES[base].policy(problem)({})["scheduler"]
+        _, rewards, _, _ = problem.step(chosen[:, None])
+        np.testing.assert_allclose(rewards[goes_on], 0.0, atol=1e-9)
+
+
+def test_gains_add_up_to_what_is_saved():
+    sjf, gained = played(Config(**SHORT, reward="gain", base="fcfs"), "sjf")
+    fcfs, _ = played(Config(**SHORT), "fcfs")
+    saved = fcfs.metrics()["mean_bounded_slowdown"] - sjf.metrics()["mean_bounded_slowdown"]
+    np.testing.assert_allclose(gained, saved, rtol=1e-4, atol=1e-3)
+    assert np.abs(saved).max() > 1.0
+
+
 def test_users_are_told_apart(tmp_path):
     """The second user's only job waits for all of the first one's."""
     lines = [(i, (0, 100, 8, 100, 1)) for i in range(3)] + [(4, (0, 100, 8, 100, 2))]
@@ -190,6 +211,16 @@ def test_an_inspector_that_accepts_is_the_rule():
     np.testing.assert_array_equal(problem.cluster.jobs, alone.cluster.jobs)
 
 
+def test_long_jobs_that_were_not_put_off_left_processors_free():
+    problem, _ = played(Config(max_visible=64), "area_reserving", num_envs=4)
+    for jobs in problem.cluster.jobs:
+        assert jobs["rejections"].max() == 3
+        chosen = (jobs["rejections"] < 3) & (jobs["backfilled"] == 0)
+        for job in jobs[chosen & (jobs["requested_s"] > 600)]:
+            runs = (jobs["start_s"] < job["start_s"]) & (jobs["end_s"] > job["start_s"])
+            assert jobs["processors"][runs].sum() + job["processors"] <= 192
+
+
 def test_rejections_are_bounded():
     config = replace(INSPECTED, **SHORT, base="fcfs", max_rejections=3, rejection_s=60.0)
     problem = job_scheduling.Problem(config)
@@ -229,3 +260,5 @@ def test_what_cannot_be_played_is_named(tmp_path):
         Config(trace="file")
     with pytest.raises(ValueError, match="base is 'best'; allowed is one of"):
         Config(base="best")
+    with pytest.raises(ValueError, match="base is 'wfp3'; allowed is one of .* reward='gain'"):
+        Config(base="wfp3", reward="gain")

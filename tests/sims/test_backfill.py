@@ -166,6 +166,37 @@ def test_copies_know_nothing_of_each_other():
         np.testing.assert_array_equal(alone.jobs[0], together.jobs[copy])
 
 
+@settings(max_examples=50)
+@given(
+    jobs=workloads(),
+    seed=st.integers(0, 99),
+    backfill=st.sampled_from(list(BACKFILL)),
+    chosen=st.integers(0, 10),
+)
+def test_what_is_foreseen_is_what_comes_if_the_order_is_followed(jobs, seed, backfill, chosen):
+    count, rng = len(jobs["run_s"]), np.random.default_rng(seed)
+    order = rng.integers(0, 5, (2, count)).astype(float)
+    cluster = Cluster(2, count, 8, backfill, slots=count)
+    for copy in range(2):
+        cluster.reset(copy, **jobs)
+    for _ in range(chosen):
+        cluster.step(rng.integers(0, np.maximum(cluster.copies["shown"], 1)))
+    before = [x.copy() for x in (cluster.copies, cluster.jobs, cluster.visible, cluster.steps)]
+    foreseen = cluster.foreseen(order, [0, 1])
+    for x, kept in zip(
+        (cluster.copies, cluster.jobs, cluster.visible, cluster.steps), before, strict=True
+    ):
+        np.testing.assert_array_equal(x, kept)
+    while not cluster.over.all():
+        waits = cluster.visible["job"]
+        orders = np.take_along_axis(order, np.maximum(waits, 0), axis=1)
+        cluster.step(np.where(waits >= 0, orders, np.inf).argmin(axis=1))
+    done = cluster.jobs
+    total_s = done["start_s"] + done["run_s"] - done["submit_s"]
+    bounded = np.maximum(total_s / np.maximum(done["run_s"], 10.0), 1.0)
+    np.testing.assert_allclose(foreseen, bounded.sum(axis=1))
+
+
 def test_of_many_the_oldest_and_the_shortest_are_shown():
     run_s = np.array([9.0, 8, 7, 6, 5, 4, 3, 2, 1, 10])
     cluster = Cluster(1, 10, 8, slots=4)

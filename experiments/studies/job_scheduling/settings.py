@@ -23,10 +23,13 @@ _PPO: dict[str, Any] = {
 TRAINING: dict[str, dict[str, Any]] = {
     "ppo": _PPO,
     "ppo_backfill": _PPO,
-    "inspector": _PPO,
+    # What comes of one rejection is its whole reward, see `job_scheduling.reference`.
+    "inspector": _PPO | {"gamma": 0.0, "lambda_": 0.0},
 }
+# In training alone; evaluations on the way are of what is compared.
+FIELDS: dict[str, dict[str, Any]] = {"inspector": {"reward": "gain"}}
 ENV_RUNNERS: dict[str, Any] = {"num_envs_per_env_runner": 64, "rollout_fragment_length": 128}
-ENV_STEPS = {"ppo": 150_000, "ppo_backfill": 300_000, "inspector": 200_000}
+ENV_STEPS = {"ppo": 150_000, "ppo_backfill": 300_000, "inspector": 60_000}
 EVALUATIONS, EVALUATION_EPISODES = 6, 256  # in the course of a training; slowdowns vary much
 
 
@@ -54,9 +57,10 @@ def check_files(preset: str, problem: Config) -> None:
         )
 
 
-def settings(candidate: str, env_steps: int | None) -> Settings:
+def settings(candidate: str, problem: Config, env_steps: int | None) -> Settings:
     """How a candidate is trained, with evaluations on the way."""
     steps = ENV_STEPS[candidate] if env_steps is None else env_steps
+    fields = FIELDS.get(candidate, {})
     return Settings(
         steps,
         training=in_steps(TRAINING[candidate], steps),
@@ -64,5 +68,7 @@ def settings(candidate: str, env_steps: int | None) -> Settings:
         evaluation={
             "evaluate_every": max(1, steps // EVALUATIONS),
             "evaluation_episodes": EVALUATION_EPISODES,
+            "evaluation_config": {name: getattr(problem, name) for name in fields},
         },
+        fields=fields,
     )

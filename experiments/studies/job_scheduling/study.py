@@ -6,12 +6,17 @@ from typing import Any
 
 from marlserve.envs.job_scheduling import BASELINES
 from marlserve.envs.job_scheduling.config import CHOICES
+from marlserve.envs.job_scheduling.observation import FEATURES, INSPECTOR_FEATURES
 from marlserve.experiments.reports import plot
 from marlserve.experiments.studies.job_scheduling import settings
 from marlserve.experiments.studies.study import Candidate, Settings, Study
 
 _VISIBLE = 16  # of 128: so few tell nearly as much, and a network of them is eight times as fast
 _CHOOSE = {"action": "choose", "max_visible": _VISIBLE}
+_INSPECT = {
+    **{"action": "inspect", "base": "area", "backfill": "easy"},
+    **{"max_rejections": 3, "max_visible": 64},
+}
 
 
 class JobScheduling(Study):
@@ -24,9 +29,7 @@ class JobScheduling(Study):
     candidates = {
         "ppo": Candidate("ppo", fields={**_CHOOSE, "backfill": "none"}),
         "ppo_backfill": Candidate("ppo", fields={**_CHOOSE, "backfill": "easy"}),
-        "inspector": Candidate(
-            "ppo", fields={"action": "inspect", "base": "f1", "backfill": "easy"}
-        ),
+        "inspector": Candidate("ppo", fields=_INSPECT),
     }
     metrics = (
         "mean_bounded_slowdown",
@@ -35,7 +38,7 @@ class JobScheduling(Study):
         "utilisation",
         "max_bounded_slowdown",
     )
-    interface = ("action", "backfill", "base", "max_visible")
+    interface = ("action", "backfill", "base", "max_rejections", "max_visible")
     references = tuple(name for name, x in BASELINES.items() if not x.oracle)
 
     episodes = 100
@@ -49,7 +52,11 @@ class JobScheduling(Study):
     def settings(
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
     ) -> Settings:
-        return settings.settings(candidate, env_steps)
+        return settings.settings(candidate, problem, env_steps)
+
+    def features(self, problem: Any) -> Mapping[str, str]:
+        inspects = problem.action == "inspect"
+        return dict.fromkeys((*FEATURES, *(INSPECTOR_FEATURES if inspects else ())), "1")
 
     def check(self, preset: str, problem: Any, command: str) -> None:
         settings.check_files(preset, problem)
