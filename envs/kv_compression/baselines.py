@@ -40,8 +40,7 @@ TUNED: dict[str, dict[str, dict[str, float]]] = {
 
 def tuned(config: Config) -> dict[str, dict[str, float]]:
     """The numbers of the bandits by name, for such prompts."""
-    synthetic = "tagged" if config.tagged else "untagged"
-    return TUNED["texts" if config.prompts_path else synthetic]
+    return TUNED[config.kind_of_prompts]
 
 
 def decides(choice: Callable[[Problem], np.ndarray]) -> Callable[[Problem], Policy]:

@@ -120,6 +120,11 @@ class Config:
         own = self.train_prompts if self.split == "train" else 0
         return own or self.num_prompts
 
+    @property
+    def kind_of_prompts(self) -> str:
+        """What bandits are set by: "texts", or of synthetic prompts "tagged" or "untagged"."""
+        return "texts" if self.prompts_path else "tagged" if self.tagged else "untagged"
+
     def parsed_arms(self) -> tuple[Arm, ...]:
         """The arms; action i is the i-th."""
         return distinct(self.arms, self.budgets)

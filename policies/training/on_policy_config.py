@@ -11,6 +11,8 @@ from marlserve.envs.checks import is_whole
 from marlserve.policies.models.actor_critic import ACTION_SPACES, ActorCriticModule
 from marlserve.policies.training.base import PolicyConfig
 
+SCHEDULED = ("entropy_coeff", "teacher_coeff")  # numbers, or [[env_steps, value], ...]
+
 
 class OnPolicyConfig(PolicyConfig):
     """Settings of `OnPolicy`, with defaults that run.
@@ -108,7 +110,7 @@ class OnPolicyConfig(PolicyConfig):
                 self._value_error(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
         if self.vf_loss_coeff < 0:
             self._value_error(f"vf_loss_coeff is {self.vf_loss_coeff}; it must be at least 0")
-        for name in ("entropy_coeff", "teacher_coeff"):
+        for name in SCHEDULED:
             Scheduler.validate(
                 fixed_value_or_schedule=getattr(self, name),
                 setting_name=name,

@@ -31,10 +31,10 @@ from marlserve.policies.models.actor_critic import ENTROPY, TEACHER_LOGP, ActorC
 from marlserve.policies.sampling.sequences import ACTION_MASK
 from marlserve.policies.sampling.teacher import TEACHER_ACTIONS
 from marlserve.policies.training.independent import GOES_ON, IS_LAST, LOSS_MASK
+from marlserve.policies.training.on_policy_config import SCHEDULED
 from marlserve.policies.training.returns import lambda_returns
 
 ADVANTAGES, VALUE_TARGETS, OLD_VALUES = "advantages", "value_targets", "old_values"
-SCHEDULED = ("entropy_coeff", "teacher_coeff")
 _PER_TRANSITION = (Columns.ACTIONS, Columns.ACTION_LOGP, TEACHER_ACTIONS)
 _TEACHER_LOSS = "teacher_loss"
 _LEAST_RATE = 0.1  # with which the critics' scales follow the returns

@@ -58,11 +58,7 @@ class Learnable:
 
 def choices(problem: Config) -> tuple[np.ndarray, float, int]:
     """Arms for the test prompts [P], the ridge, and the features of the context."""
-    scaled, parts = baselines.standardises(problem), {}
-    for split in ("train", "test"):
-        own = replace(problem, split=split)
-        parts[split] = scaled(baselines.contexts_of(table.Table(own), own)).astype(float)
-    seen, rewards = parts["train"], rewards_of(problem, "train")
+    seen, rewards = scaled_contexts(problem, "train"), rewards_of(problem, "train")
     part = np.random.default_rng(0).permutation(len(seen)) % _PARTS
     earned = dict.fromkeys(RIDGES, 0.0)
     for ridge in RIDGES:
@@ -71,7 +67,7 @@ def choices(problem: Config) -> tuple[np.ndarray, float, int]:
             chosen = fitted(seen[told], rewards[told], ridge, seen[left])
             earned[ridge] += float(rewards[left][np.arange(left.sum()), chosen].sum())
     best = max(earned, key=lambda ridge: earned[ridge])
-    return fitted(seen, rewards, best, parts["test"]), best, seen.shape[1]
+    return fitted(seen, rewards, best, scaled_contexts(problem, "test")), best, seen.shape[1]
 
 
 def fitted(
@@ -90,3 +86,10 @@ def rewards_of(problem: Config, split: str) -> np.ndarray:
     """Of all prompts and arms, [P, K]."""
     own = replace(problem, split=split)
     return reward(own, table.Table(own).all_outcomes())
+
+
+def scaled_contexts(problem: Config, split: str) -> np.ndarray:
+    """Of all prompts, [P, F], as the bandits see them."""
+    own = replace(problem, split=split)
+    seen = baselines.contexts_of(table.Table(own), own)
+    return baselines.standardises(problem)(seen).astype(float)

@@ -14,10 +14,10 @@ import numpy as np
 
 from marlserve.envs import off_policy_estimates as estimates
 from marlserve.envs.kv_compression import Config, Problem, baselines, table
-from marlserve.envs.kv_compression.problem import reward
 from marlserve.envs.linear_bandits import EpsilonGreedy
 from marlserve.envs.off_policy_estimates import OffPolicyEstimate
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.studies.kv_compression.learnable import rewards_of, scaled_contexts
 from marlserve.experiments.studies.kv_compression.tables import with_table
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
 from marlserve.experiments.studies.study import Study
@@ -49,10 +49,8 @@ class OffPolicy:
 
 def told(problem: Config, pulls: int, random_choices: float, logs: int) -> str:
     """The tables: of the first log, and how far off the estimates of all logs are."""
-    found = table.Table(problem)
-    rewards = reward(problem, found.all_outcomes())
-    contexts = baselines.standardises(problem)(baselines.contexts_of(found, problem))
-    wanted = targets(problem, found, contexts)
+    rewards, contexts = rewards_of(problem, "test"), scaled_contexts(problem, "test")
+    wanted = targets(problem, contexts)
     truths = {name: float((chances * rewards).sum(1).mean()) for name, chances in wanted.items()}
     ridge = baselines.tuned(problem)["epsilon_greedy"]["ridge"]
     estimates_of = [
@@ -87,9 +85,9 @@ def told(problem: Config, pulls: int, random_choices: float, logs: int) -> str:
     return "\n".join(lines)
 
 
-def targets(problem: Config, found: table.Table, contexts: np.ndarray) -> dict[str, np.ndarray]:
+def targets(problem: Config, contexts: np.ndarray) -> dict[str, np.ndarray]:
     """Chances of all arms for all test prompts, [P, K], of what learned from the training ones."""
-    copy = Problem(problem)
+    copy, found = Problem(problem), table.Table(problem)
     everything, count = np.eye(len(problem.arms)), len(found)
     means, types = baselines.training_rewards(copy), found.type(np.arange(count))
     learned = {

@@ -73,11 +73,10 @@ def _nearest(problem: Config) -> tuple[str, dict[str, Any]]:
 
 def settings(candidate: str, problem: Config, env_steps: int | None) -> Settings:
     """How a candidate is trained on a problem."""
-    prompts = "texts" if problem.prompts_path else "tagged" if problem.tagged else "untagged"
     evaluated = EVALUATION_EPISODES if problem.table_path else LIVE_EVALUATION_EPISODES
     return Settings(
         ITERATIONS * EPISODES_PER_UPDATE if env_steps is None else env_steps,
-        training={"seeds_by_steps": True} | TRAINING[candidate][prompts],
+        training={"seeds_by_steps": True} | TRAINING[candidate][problem.kind_of_prompts],
         env_runners={"num_envs_per_env_runner": EPISODES_PER_UPDATE},
         evaluation={
             "evaluate_every": EVAL_FREQUENCY * EPISODES_PER_UPDATE,

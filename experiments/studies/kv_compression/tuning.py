@@ -4,17 +4,17 @@ Prompts of the test have no part in it. The same numbers serve all presets that 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from marlserve.envs.kv_compression import Config, Problem, baselines, table
+from marlserve.envs.kv_compression import Config, Problem, baselines
 from marlserve.experiments.harness.experiment import RUNS
-from marlserve.experiments.studies.kv_compression.learnable import rewards_of
+from marlserve.experiments.studies.kv_compression.learnable import rewards_of, scaled_contexts
 from marlserve.experiments.studies.kv_compression.tables import with_table
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
 from marlserve.experiments.studies.study import Study
@@ -50,9 +50,10 @@ class Tune:
             found = with_table(wanted, self.out, ("train", "validation"))
             if not found.table_path:
                 raise ValueError("table_path is ''; what bandits learn is known from a table only")
-            problems.append(found)
+            problems.append(judged(found))
         for bandit, ranges in RANGES.items():
-            trials = [baselines.tuned(problems[0])[bandit], *drawn(ranges, self.trials - 1)]
+            shipped = baselines.tuned(problems[0].problem.config)[bandit]
+            trials = [shipped, *drawn(ranges, self.trials - 1)]
             rows: list[dict[str, Any]] = [
                 {**numbers, "earned": earned(bandit, numbers, problems)}
                 for numbers in track(trials, bandit, transient=True)
@@ -63,15 +64,26 @@ class Tune:
             print(shown.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
 
 
-def earned(bandit: str, numbers: Mapping[str, float], problems: Sequence[Config]) -> float:
+class Judged(NamedTuple):
+    """A problem, and its validation prompts."""
+
+    problem: Problem
+    contexts: np.ndarray  # [P, F]
+    rewards: np.ndarray  # of all arms, [P, K]
+
+
+def judged(config: Config) -> Judged:
+    """What bandits that learn on a problem are judged by."""
+    read = scaled_contexts(config, "validation"), rewards_of(config, "validation")
+    return Judged(Problem(config), *read)
+
+
+def earned(bandit: str, numbers: Mapping[str, float], problems: Sequence[Judged]) -> float:
     """The mean reward of the validation prompts, each once, over problems and `SEEDS`."""
     means = []
-    for config in problems:
-        rewards, scaled = rewards_of(config, "validation"), baselines.standardises(config)
-        validation = replace(config, split="validation")
-        contexts = scaled(baselines.contexts_of(table.Table(validation), config))
+    for problem, contexts, rewards in problems:
         for seed in SEEDS:
-            learner = baselines.trained(bandit, Problem(config), seed=seed, numbers=numbers)[0]
+            learner = baselines.trained(bandit, problem, seed=seed, numbers=numbers)[0]
             chosen = learner.greedy(contexts)
             means.append(rewards[np.arange(len(chosen)), chosen].mean())
     return float(np.mean(means))
