@@ -12,7 +12,7 @@ import numpy as np
 from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.replica_routing import rules
 from marlserve.envs.replica_routing.config import Config
-from marlserve.envs.replica_routing.observation import Measured
+from marlserve.envs.replica_routing.observation import Measured, estimated_speed
 from marlserve.envs.replica_routing.predictor import LatencyPredictor
 from marlserve.envs.replica_routing.rules import Rule
 
@@ -24,11 +24,7 @@ def adaptive(rule: Rule) -> Rule:
     """The rule with speeds that the gateway estimates: the inverse of recent times per token."""
 
     def scores(seen: Measured, config: Config) -> np.ndarray:
-        known = np.where(seen.tpot_s > 0, seen.tpot_s, np.nan)
-        with np.errstate(all="ignore"):
-            typical = np.nanmean(known, axis=-1, keepdims=True)
-        speed = np.nan_to_num(typical / known, nan=1.0)
-        return rule(seen._replace(speed=np.clip(speed, 0.1, 10.0)), config)
+        return rule(seen._replace(speed=estimated_speed(seen.tpot_s)), config)
 
     return scores
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from marlserve.envs.replica_routing.config import Config
-from marlserve.envs.replica_routing.observation import Measured, estimates
+from marlserve.envs.replica_routing.observation import Measured, marginal_cost_s
 
 Rule = Callable[[Measured, Config], np.ndarray]
 
@@ -103,21 +103,9 @@ def marginal_cost(
     output_tokens: float = 335.0,
     speed_power: float = 1.0,
 ) -> np.ndarray:
-    """Seconds until the request ends if it goes there, plus `companions` times those by which it
-    delays the others: they wait for its prompt to be computed, and each of their tokens takes
-    longer for its context, as long as both are there.
-
-    By the engine's timing, what the gateway has there itself, and `output_tokens` for every
-    request whose output nobody predicts; half of them are taken to be left of the others'. The
-    defaults were the best of 20 on training traffic of MIXED, for the sum of both mean times.
-    """
+    """`observation.marginal_cost_s`, with speeds to a power."""
     seen = seen._replace(speed=_speed(seen) ** speed_power)
-    about = estimates(seen, config)
-    predicted = seen.request_output_tokens[..., None]
-    output = np.where(predicted > 0, predicted, output_tokens)
-    both = np.minimum(output, output_tokens / 2)
-    own_s = about.wait_s + output * about.token_s
-    return own_s + companions * (about.delay_s + both * about.drag_s)
+    return marginal_cost_s(seen, config, companions, output_tokens)
 
 
 def _matched_share(seen: Measured) -> np.ndarray:

@@ -8,13 +8,13 @@ from marlserve.experiments.studies.study import Settings
 
 TRAINING: dict[str, dict[str, Any]] = {
     "ppo": {
-        "gamma": 0.95,  # a decision shows in what the next dozens cost
-        "lr": Schedule(((0.0, 3e-3), (1.0, 1e-4))),
+        "gamma": 0.99,  # where queues are long, a decision shows in what the next hundreds cost
+        "lr": Schedule(((0.0, 1.5e-3), (1.0, 1e-4))),
         "entropy_coeff": 0.001,
         "hidden_size": 64,
     },
     "dqn": {
-        "gamma": 0.95,
+        "gamma": 0.95,  # a decision shows in what the next dozens cost
         "lr": Schedule(((0.0, 1e-3), (1.0, 1e-4))),
         "epsilon": Schedule(((0.0, 1.0), (0.05, 0.1), (0.5, 0.02))),
     },
@@ -52,10 +52,10 @@ SOURCE_DQN: dict[str, Any] = {
     "epsilon": [[0, 1.0], *_epsilon()],
 }
 ENV_RUNNERS: dict[str, dict[str, Any]] = {  # of AlgorithmConfig.env_runners()
-    "ppo": {"num_envs_per_env_runner": 32, "rollout_fragment_length": 128},
+    "ppo": {"num_envs_per_env_runner": 32, "rollout_fragment_length": 512},
     "dqn": {"num_envs_per_env_runner": 32},
 }
-ENV_STEPS = {"ppo": 600_000, "dqn": 300_000}
+ENV_STEPS = {"ppo": 500_000, "dqn": 300_000}
 SOURCE_RUNNERS = {"num_envs_per_env_runner": _COPIES, "rollout_fragment_length": _FRAGMENT}
 SOURCE_STEPS = 40_000
 EVALUATIONS, EVALUATION_EPISODES = 6, 16  # in the course of a training
