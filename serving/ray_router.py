@@ -97,7 +97,8 @@ class PolicyRequestRouter(RequestRouter):
         self._flights: dict[str, Flight] = {}  # by request
         if models is not None:
             warm_up()
-            policies = Policies(PolicyStore(models), self._decider, check_policy, "gateway_0")
+            check = partial(check_policy, self._config)
+            policies = Policies(PolicyStore(models), self._decider, check, "gateway_0")
             self._watching = self._event_loop.create_task(policies.watch(_LOOK_S))
 
     async def choose_replicas(

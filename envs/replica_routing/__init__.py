@@ -1,10 +1,11 @@
 """Gateways choose, for every request, which replica of a language model serves it.
 
 Agents       gateway_0 ... gateway_{G-1}; one by default. Requests of one session come to the same.
-Observation  [R, 25] float32 in [0, 1]: for each replica, in any order, what the gateway knows of it
+Observation  [R, 24] float32 in [0, 1]: for each replica, in any order, what the gateway knows of it
              and of the request that it has to send now, by `FEATURES`; `observe` makes it of what
-             is `Measured`. Nothing of the replica's queue but what was scraped. With view="source"
-             [max(3, R) + 7] numbers that the agent service has: see `source`.
+             is `Measured`. Nothing of the replica's queue but what was scraped. With view="costs"
+             [R, 25]: also what the request costs there. With view="source" [max(3, R) + 7] numbers
+             that the agent service has: see `source`.
 Action       Discrete(R), the replica; those known to be down, or to have a cache that is too small
              for the prompt, are masked. A gateway that has no request in this round acts too, to no
              effect.

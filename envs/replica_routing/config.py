@@ -20,7 +20,7 @@ CHOICES = {
     "model_shape": tuple(MODELS),
     "trace": ("conversations", "file"),
     "split": ("train", "test"),
-    "view": ("replicas", "source"),
+    "view": ("replicas", "costs", "source"),
     "reward": tuple(REWARDS),
     "reward_scope": ("team", "agent"),
 }
@@ -53,7 +53,9 @@ class Config:
     phase_s: float = 0.0  # mean length of a phase, uniform; 0: an episode is one
     told_output: bool = False  # whether a request's number of output tokens is predicted, exactly
 
-    view: str = "replicas"  # what is observed: a row for each, or the ten numbers of `source`
+    view: str = (
+        "replicas"  # rows for these, rows with "costs" as well, or the ten numbers of `source`
+    )
     round_s: float = 0.1  # requests of different gateways within it are decided on at once
     scrape_s: float = 0.0  # between two looks at what replicas tell; 0: at each round
     change_every_s: float = 0.0  # mean time until a replica changes, at random; 0: never
@@ -178,6 +180,7 @@ SHIFTING = replace(
     sustainable_per_s=(11.8, 18.2),
     load=(0.4, 1.1),
     phase_s=30.0,
+    view="costs",
 )
 DEGRADED = replace(LONG, load=(0.6, 0.6), change_every_s=40.0, change_speeds=(0.25, 0.0))
 LARGE = replace(

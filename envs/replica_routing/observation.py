@@ -7,6 +7,7 @@ have: nothing here knows the simulator. In the observation a value x is shown as
 bounded, and finest where most values lie.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,13 @@ _SCALES = {
     "has_request": 0.0,
     "agent_index": 0.0,  # g / G
 }
-FEATURES = tuple(_SCALES)
-_BY_FEATURE = np.array(list(_SCALES.values()), np.float32)
+_OF_COSTS = ("extra_s",)  # seen in the view "costs" alone
+FEATURES = tuple(name for name in _SCALES if name not in _OF_COSTS)
+
+
+def features(config) -> tuple[str, ...]:
+    """The F names of what is seen of each replica, in order."""
+    return tuple(_SCALES) if config.view == "costs" else FEATURES
 
 
 class Measured(NamedTuple):
@@ -142,14 +148,14 @@ def _extra_s(measured: Measured, config) -> np.ndarray:
 
 
 def observe(measured: Measured, config) -> np.ndarray:
-    """The observations, [..., R, F] float32, by `FEATURES`."""
+    """The observations, [..., R, F] float32, by `features`."""
+    names = features(config)
     prompt = np.asarray(measured.request_prompt_tokens)[..., None]
     matched = np.asarray(measured.matched_tokens)
     places = np.arange(matched.shape[-1])
     columns = {
         **{name: getattr(measured, name) for name in Measured._fields if name in _SCALES},
         **estimates(measured, config)._asdict(),
-        "extra_s": _extra_s(measured, config),
         "scrape_age_s": np.asarray(measured.scrape_age_s)[..., None],
         "speed": np.asarray(measured.speed) / max(config.rates),
         "matched_share": matched / np.maximum(prompt, 1),
@@ -160,9 +166,18 @@ def observe(measured: Measured, config) -> np.ndarray:
         "has_request": prompt > 0,
         "agent_index": np.asarray(measured.gateway)[..., None] / config.num_gateways,
     }
-    seen = np.empty((*matched.shape, len(FEATURES)), np.float32)
-    for i, name in enumerate(FEATURES):
+    if "extra_s" in names:
+        columns["extra_s"] = _extra_s(measured, config)
+    seen = np.empty((*matched.shape, len(names)), np.float32)
+    for i, name in enumerate(names):
         seen[..., i] = columns[name]
-    bounded = _BY_FEATURE > 0
-    seen[..., bounded] /= seen[..., bounded] + _BY_FEATURE[bounded]
+    bounded, scales = _bounded(names)
+    seen[..., bounded] /= seen[..., bounded] + scales
     return seen
+
+
+@cache
+def _bounded(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of them have a scale, and these scales."""
+    scales = np.array([_SCALES[name] for name in names], np.float32)
+    return scales > 0, scales[scales > 0]

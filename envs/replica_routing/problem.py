@@ -9,7 +9,7 @@ from marlserve.envs import base
 from marlserve.envs.replica_routing import picture, source, traffic
 from marlserve.envs.replica_routing.changes import changes
 from marlserve.envs.replica_routing.config import Config
-from marlserve.envs.replica_routing.observation import FEATURES, Measured, observe
+from marlserve.envs.replica_routing.observation import Measured, features, observe
 from marlserve.envs.replica_routing.predictor import Outcomes
 from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims import replica_arrays as has
@@ -28,7 +28,7 @@ class Problem(base.Problem):
         g, r = config.num_gateways, config.num_replicas
         self.agents = tuple(f"gateway_{i}" for i in range(g))
         ten = config.view == "source"
-        shape = (len(source.features(r)),) if ten else (r, len(FEATURES))
+        shape = (len(source.features(r)),) if ten else (r, len(features(config)))
         self.observation_space = Box(0.0, 1.0, shape, np.float32)
         self.action_space = Discrete(r)
         self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)

@@ -154,15 +154,16 @@ _SOURCE = Table(
     plots=("learning_curves",),
     shipped=("dqn",),
 )
-_GATEWAYS = Table(
-    "replica_routing",
-    "gateways",
-    ("compare --presets gateways --algorithms ppo --jobs 2", "tune --preset gateways"),
-    cpu_minutes=80,
-    episodes=50,
-    plots=("pareto",),
-    shipped=("ppo",),
-)
+
+
+def _routing(preset: str, cpu_minutes: int, tune: str = "") -> Table:
+    commands = (
+        f"compare --presets {preset} --algorithms ppo --jobs 2",
+        f"tune --preset {preset}{tune}",
+    )
+    return Table("replica_routing", preset, commands, cpu_minutes, 50, ("pareto",), ("ppo",))
+
+
 _LUBLIN = Table(
     "job_scheduling",
     "lublin",
@@ -174,7 +175,10 @@ _LUBLIN = Table(
 TABLES = (
     _load_balance("moderate", 25),
     _load_balance("degraded", 25),
-    _GATEWAYS,
+    _routing("mixed", 60),
+    _routing("gateways", 80),
+    _routing("unknown", 40, " --only adaptive_marginal_cost"),
+    _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
 )

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from marlserve.envs.replica_routing.observation import FEATURES
+from marlserve.envs.replica_routing.config import Config
+from marlserve.envs.replica_routing.observation import features
 from marlserve.serving.decisions.decider import Decider
 from marlserve.serving.decisions.decision import Settings
 from marlserve.serving.decisions.guard import Guard, Limits
@@ -66,7 +68,9 @@ class Gateway:
         self.policies = None
         if settings.models is not None:
             store, agent = PolicyStore(settings.models), f"gateway_{settings.gateway}"
-            self.policies = Policies(store, self.decider, check_policy, agent)
+            self.policies = Policies(
+                store, self.decider, partial(check_policy, settings.config), agent
+            )
         self.measures = Measures()
         self.attempts = Attempts(self.fleet, self.decider, settings.config, self.measures, self.log)
         self.forwarding = Forwarding(self.attempts, self.addresses, settings, self.tokens)
@@ -93,15 +97,16 @@ class Gateway:
                 await asyncio.to_thread(self.log.close)
 
 
-def check_policy(player: Player) -> None:
-    """A policy must read what the routing problem shows.
+def check_policy(config: Config, player: Player) -> None:
+    """A policy must read what the routing problem shows, with this Config.
 
     Raises:
         ValueError: if it does not.
     """
     names = tuple(name for name, _ in player.features)
-    shape = (player.num_replicas, len(FEATURES))
-    if player.shape != shape or names not in ((), FEATURES):
+    shown = features(config)
+    shape = (player.num_replicas, len(shown))
+    if player.shape != shape or names not in ((), shown):
         raise ValueError(
             f"policy {player.version} reads {names or 'numbers'} of shape {player.shape}; expected "
             f"is what envs.replica_routing shows, of shape {shape}"

@@ -18,7 +18,7 @@ from marlserve.envs.replica_routing import (
     rules,
     traffic,
 )
-from marlserve.envs.replica_routing.observation import estimates
+from marlserve.envs.replica_routing.observation import estimates, features
 from marlserve.envs.sims.replica_arrays import REJECTED
 from marlserve.envs.sims.replica_roofline import GPUS, MEASURED
 from marlserve.envs.sims.replica_timing import pass_ns
@@ -282,6 +282,22 @@ def test_gateways_know_what_a_gpu_takes():
         assert about.wait_s[i] == pytest.approx(taken_s, rel=0.1)
         next_s = pass_ns(one.timing.row(), 1.0 / FLEET.rates[i], 0, 0, 1, tokens) / 1e9
         assert about.token_s[i] == pytest.approx(next_s, rel=1e-3)
+
+
+@pytest.mark.parametrize("rule", ["marginal_cost", "adaptive_marginal_cost"])
+def test_the_view_of_costs_shows_what_the_formula_makes_of_each_replica(rule):
+    """The cheapest has 0; where no speed is told, by the speeds that the formula estimates."""
+    told = rule == "marginal_cost"
+    config = replace(SHIFTING if told else UNKNOWN, **SHORT, view="costs")
+    problem = replica_routing.Problem(config, 4)
+    extra, act = features(config).index("extra_s"), BASELINES[rule].policy(problem)
+    observations = problem.reset(range(4))
+    for _ in range(50):
+        seen = observations[..., extra]
+        chosen = act({"gateway_0": observations[:, 0]})["gateway_0"]
+        assert ((seen >= 0) & (seen < 1)).all()
+        np.testing.assert_array_equal(np.take_along_axis(seen[:, 0], chosen[:, None], 1), 0)
+        observations, *_ = problem.step(chosen[:, None])
 
 
 def test_gpus_are_named_for_each_replica():

@@ -19,9 +19,6 @@ TRAINING: dict[str, dict[str, Any]] = {
         "epsilon": Schedule(((0.0, 1.0), (0.05, 0.1), (0.5, 0.02))),
     },
 }
-# At a load above 1 it shows in what the next hundreds cost, which larger samples are needed for.
-OVERLOADED: dict[str, Any] = {"gamma": 0.99, "lr": Schedule(((0.0, 1.5e-3), (1.0, 1e-4)))}
-OVERLOADED_FRAGMENT = 512
 # Three layers, one-step targets of a network that is copied every 100 updates, and as many random
 # choices as .995 to the number of updates. Ours is dueling, and has Huber's loss.
 _DECISIONS_PER_UPDATE, _LEARNING_STARTS, _DECAY, _LEAST_EPSILON = 4, 64, 0.995, 0.01
@@ -58,26 +55,29 @@ ENV_RUNNERS: dict[str, dict[str, Any]] = {  # of AlgorithmConfig.env_runners()
     "ppo": {"num_envs_per_env_runner": 32, "rollout_fragment_length": 128},
     "dqn": {"num_envs_per_env_runner": 32},
 }
-ENV_STEPS = {"ppo": 500_000, "dqn": 300_000}
+ENV_STEPS = {"ppo": 600_000, "dqn": 300_000}
 SOURCE_RUNNERS = {"num_envs_per_env_runner": _COPIES, "rollout_fragment_length": _FRAGMENT}
 SOURCE_STEPS = 40_000
+# At a load above 1, what a decision costs shows in hundreds of later ones, under more noise.
+SHIFTING_PPO = TRAINING["ppo"] | {"gamma": 0.99, "lr": Schedule(((0.0, 1.5e-3), (1.0, 1e-4)))}
+SHIFTING_RUNNERS = ENV_RUNNERS["ppo"] | {"rollout_fragment_length": 512}
+SHIFTING_STEPS = 500_000
+_OWN = {  # of these presets: training, env runners, env-steps
+    ("source", "dqn"): (SOURCE_DQN, SOURCE_RUNNERS, SOURCE_STEPS),
+    ("shifting", "ppo"): (SHIFTING_PPO, SHIFTING_RUNNERS, SHIFTING_STEPS),
+}
 EVALUATIONS, EVALUATION_EPISODES = 6, 16  # in the course of a training
 
 
 def settings(preset: str, candidate: str, env_steps: int | None) -> Settings:
     """How a candidate is trained on a preset, with evaluations on the way."""
-    own = (preset, candidate) == ("source", "dqn")
-    usual_steps = SOURCE_STEPS if own else ENV_STEPS[candidate]
+    usual = TRAINING[candidate], ENV_RUNNERS[candidate], ENV_STEPS[candidate]
+    training, env_runners, usual_steps = _OWN.get((preset, candidate), usual)
     steps = usual_steps if env_steps is None else env_steps
-    training = SOURCE_DQN if own else TRAINING[candidate]
-    runners = SOURCE_RUNNERS if own else ENV_RUNNERS[candidate]
-    if (preset, candidate) == ("shifting", "ppo"):
-        training = training | OVERLOADED
-        runners = runners | {"rollout_fragment_length": OVERLOADED_FRAGMENT}
     return Settings(
         steps,
         training=in_steps(training, steps),
-        env_runners=runners,
+        env_runners=env_runners,
         evaluation={
             "evaluate_every": max(1, steps // EVALUATIONS),
             "evaluation_episodes": EVALUATION_EPISODES,

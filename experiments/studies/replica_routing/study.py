@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from marlserve.envs.replica_routing import BASELINES, PRESETS, source
+from marlserve.envs.replica_routing import BASELINES, PRESETS, observation, source
 from marlserve.envs.replica_routing.config import CHOICES
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
@@ -57,7 +57,7 @@ class ReplicaRouting(Study):
     def features(self, problem: Any) -> Mapping[str, str]:
         if problem.view == "source":  # as the agent service names them
             return dict(source.features(problem.num_replicas))
-        return super().features(problem)
+        return dict.fromkeys(observation.features(problem), "1")
 
     def check_run(self, folder: Path, problem: Any) -> None:
         if problem.view == "source":
