@@ -156,16 +156,17 @@ def run(config: Path, client: str = "") -> None:
         program = program.of_client(client)
     try:
         learned = configured(program, json.loads(os.environ[ENVIRONMENT]))
+        if program.algorithm_name == "APPO":
+            session.start(1)  # its learner, of RLlib, gives weights away as Ray's objects
+        else:
+            session.alone()
+        # Not before: Ray takes the signal for itself as it starts.
+        signal.signal(signal.SIGTERM, lambda *_: env_runner.ending.set())
+        learner = Learner(program, learned)
     except ValueError as error:
         print(f"error: {config}: {error}", file=sys.stderr)
         sys.exit(UNFIT)
-    if program.algorithm_name == "APPO":
-        session.start(1)  # its learner, of RLlib, gives weights away as Ray's objects
-    else:
-        session.alone()
-    # Not before: Ray takes the signal for itself as it starts.
-    signal.signal(signal.SIGTERM, lambda *_: env_runner.ending.set())
-    Learner(program, learned).run()
+    learner.run()
 
 
 if __name__ == "__main__":
