@@ -4,10 +4,10 @@
     python experiments/external.py lander --algorithms ppo dqn --seeds 0 1 2
 
 For each algorithm and seed there are a trainer and a program, processes of their own, as
-docs/external_training.md starts them by hand. The program flies until the mean return of its latest
-100 flights is enough, exploration included, or the time is over; the policy file that the trainer
-saves as it ends is then asked for its best actions in 100 flights that nobody has learned from. A
-row of results.csv has both, and what it took; what was cut off before begins anew.
+docs/external_training.md starts them by hand. The program flies for so many steps; the policy file
+that the trainer saves as it ends is then asked for its best actions in 100 flights that nobody has
+learned from. A row of results.csv has their returns, those of the latest 100 flights that were
+learned from, exploration included, and what it took. What was cut off before begins anew.
 """
 
 import json
@@ -58,8 +58,8 @@ class Lander:
 
     algorithms: tuple[str, ...] = ("ppo", "dqn")
     seeds: tuple[int, ...] = (0,)
-    until_return: float = 220.0  # mean of the latest 100 flights that is enough
-    minutes: float = 60.0  # at most, for each
+    most_steps: int = 300_000  # of each program
+    minutes: float = 120.0  # at most, for each
     flights: int = 100  # that are measured
     out: Path = OUT
 
@@ -82,7 +82,8 @@ class Lander:
         before = os.times()
         start_s = time.monotonic()
         steps, latest, lost = self._learned(config, seed)
-        wall_s, after = time.monotonic() - start_s, os.times()
+        wall_s = time.monotonic() - start_s
+        cpu_s = sum(os.times()[2:4]) - sum(before[2:4])  # of children
         returns = fly(newest_policy(folder), self.flights)
         return {
             "algorithm": algorithm,
@@ -93,12 +94,7 @@ class Lander:
             "greedy_landed": (returns >= 200.0).mean(),
             "lost_steps": lost,
             "wall_s": round(wall_s),
-            "cpu_s": round(
-                after.children_user
-                + after.children_system
-                - before.children_user
-                - before.children_system
-            ),
+            "cpu_s": round(cpu_s),
         }
 
     def _learned(self, config: Path, seed: int) -> tuple[int, float, int]:
@@ -110,16 +106,25 @@ class Lander:
         try:
             command = [sys.executable, "-m", "marlserve.serving.client.lander"]
             command += ["--config", str(config), "--seed", str(seed)]
-            command += ["--until-return", str(self.until_return), "--minutes", str(self.minutes)]
-            flown = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=True)
+            command += ["--most-steps", str(self.most_steps), "--minutes", str(self.minutes)]
+            line = _followed(command)
         finally:
             trainer.send_signal(signal.SIGTERM)
             trainer.wait()
-        lines = _LINE.findall(flown.stdout)
-        if not lines:
-            raise ValueError(f"nothing was flown in {self.minutes:g} minutes; {said} may say why")
-        steps, latest, lost = lines[-1]
+        if (found := _LINE.search(line)) is None:
+            raise ValueError(f"the program ended with {line!r}; {said} may say why")
+        steps, latest, lost = found.groups()
         return int(steps.replace(",", "")), float(latest), int(lost.replace(",", ""))
+
+
+def _followed(command: Sequence[str]) -> str:
+    """Let a program run, and show what it says; its last line."""
+    line = ""
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        for line in program.stdout:
+            print(line, end="", flush=True)
+    return line
 
 
 def program_file(folder: Path, algorithm: str, seed: int) -> Path:

@@ -39,13 +39,18 @@ def fly(agent: Agent, env: gymnasium.Env, seed: int | None = None) -> tuple[floa
 
 
 def run(
-    config: Path, minutes: float = 60.0, until_return: float = float("inf"), seed: int = 0
+    config: Path,
+    minutes: float = 60.0,
+    most_steps: int = 1_000_000_000,
+    until_return: float = float("inf"),
+    seed: int = 0,
 ) -> None:
     """Fly until it is enough.
 
     Args:
         config: the file that the trainer has, too.
         minutes: at most.
+        most_steps: no flight begins after so many.
         until_return: mean of the latest 100 flights that is enough.
         seed: of the flights.
     """
@@ -62,7 +67,7 @@ def run(
             returns.append(earned)
             steps, now_s = steps + count, time.monotonic()
             is_over = len(returns) == _WINDOW and float(np.mean(returns)) >= until_return
-            is_over |= now_s > start_s + 60.0 * minutes
+            is_over |= steps >= most_steps or now_s > start_s + 60.0 * minutes
             if is_over or now_s > told_s + _TELL_EVERY_S:
                 told_s = now_s
                 print(_line(agent, told_s - start_s, steps, float(np.mean(returns))), flush=True)

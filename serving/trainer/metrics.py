@@ -1,5 +1,5 @@
 """What a trainer tells to Prometheus: steps by what became of them, queues, versions, and how the
-clients say that they are doing.
+clients say that they are doing; and `system`.
 
     python -m marlserve.serving.trainer --config luna.json --metrics-port 9100
 
@@ -19,6 +19,7 @@ except ImportError as error:
     ) from error
 
 from marlserve.serving.trainer.front import Front
+from marlserve.serving.trainer.system import SystemMetrics
 
 _PREFIX = "marlserve_trainer"
 _SILENT_S = 60.0  # after which a client does not count as there
@@ -88,6 +89,7 @@ def serve(front: Front, port: int) -> None:
 def _registry(front: Front) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(FrontMetrics(front))
+    registry.register(SystemMetrics())
     return registry
 
 
