@@ -78,7 +78,7 @@ test-cpp: .venv/installed-test cpp-packages  ## build the client in C++, and tes
 check-cpp: .venv/installed-test cpp-packages
 	cmake -S serving/cpp -B build/check-cpp -D CMAKE_UNITY_BUILD=ON -D CMAKE_BUILD_TYPE=Debug
 	cmake --build build/check-cpp --parallel 2 --target client_tests console evaluate
-	ctest --test-dir build/check-cpp --output-on-failure
+	ctest --test-dir build/check-cpp --output-on-failure --parallel 4
 	MARLSERVE_CPP=$(CURDIR)/build/check-cpp $(pytest) -m "not slow" tests/serving/test_cpp_*.py $(ARGS)
 
 # Side by side; one that fails is for the tests to tell.
