@@ -5,8 +5,9 @@ Observation  [R, 24] float32 in [0, 1]: for each replica, in any order, what the
              and of the request that it has to send now, by `FEATURES`; `observe` makes it of what
              is `Measured`. Nothing of the replica's queue but what was scraped. With view="source"
              [max(3, R) + 7] numbers that the agent service has: see `source`.
-Action       Discrete(R), the replica; those known to be down are masked. A gateway that has no
-             request in this round acts too, to no effect.
+Action       Discrete(R), the replica; those known to be down, or to have a cache that is too small
+             for the prompt, are masked. A gateway that has no request in this round acts too, to no
+             effect.
 Reward       `REWARDS[config.reward]`: by default minus the seconds that the decision costs all
              requests, its own and those it slows down, as foreseen when it is made: credit comes at
              once, and the sum over an episode is about minus the time that all requests took. Those

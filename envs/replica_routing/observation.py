@@ -59,7 +59,7 @@ class Measured(NamedTuple):
     waiting: np.ndarray  # and that wait, [..., R]
     kv_usage: np.ndarray  # share of the cache in use, as last scraped, [..., R]
     scrape_age_s: np.ndarray  # [...]
-    up: np.ndarray  # as last scraped, [..., R]
+    up: np.ndarray  # as last scraped, and the request fits into its cache, [..., R]
     speed: np.ndarray  # that is told, 0 where none is, [..., R]
     matched_tokens: np.ndarray  # of the request's prompt, that should be cached, [..., R]
     home: np.ndarray  # where its session's latest request went, -1: nowhere, [...]

@@ -131,7 +131,7 @@ class Problem(base.Problem):
         age_s = (gateways.copies["clock_ns"] - gateways.copies["scraped_ns"]) / 1e9
         scraped = {
             name: np.broadcast_to(gateways.scraped[name][:, None], (b, g, r)).copy()
-            for name in ("running", "waiting", "kv_usage", "up")
+            for name in ("running", "waiting", "kv_usage")
         }
         own = (
             *("requests", "unanswered", "prompt_tokens", "generated_tokens", "new_tokens"),
@@ -141,6 +141,7 @@ class Problem(base.Problem):
         return Measured(
             **{name: gateways.pairs[name].copy() for name in own},
             **scraped,
+            up=self._takes().astype(float),
             scrape_age_s=np.broadcast_to(age_s[:, None], (b, g)),
             speed=np.broadcast_to(speed[:, None], (b, g, r)),
             matched_tokens=np.where(there[..., None], gateways.matched, 0),
@@ -168,11 +169,18 @@ class Problem(base.Problem):
         return observe(self.measured(), self.config)
 
     def action_masks(self) -> np.ndarray:
-        """Those that were up when they were scraped, or all if none was: [B, G, 1, R]."""
-        _, g, _ = self.gateways.shape
-        up = self.gateways.scraped["up"] > 0
-        up |= ~up.any(axis=1, keepdims=True)
-        return np.repeat(up[:, None, None], g, axis=1)
+        """Those that were up when they were scraped and whose cache holds the prompt, or all if
+        there is none: [B, G, 1, R]."""
+        takes = self._takes()
+        takes |= ~takes.any(axis=-1, keepdims=True)
+        return takes[:, :, None]
+
+    def _takes(self) -> np.ndarray:
+        """Whether replicas take each gateway's present request, as far as it knows, [B, G, R]."""
+        prompt = self.gateways.replicas.requests["prompt_tokens"]
+        tokens = np.where(self._present >= 0, np.take_along_axis(prompt, self._present, 1), 0)
+        fits = tokens[..., None] <= self._num_blocks * self.config.block_tokens
+        return fits & (self.gateways.scraped["up"] > 0)[:, None]
 
     def state(self) -> np.ndarray:
         """Of every replica its requests that run and that wait, its share of blocks in use, whether

@@ -19,6 +19,7 @@ from marlserve.envs.replica_routing import (
     traffic,
 )
 from marlserve.envs.replica_routing.observation import estimates
+from marlserve.envs.sims.replica_arrays import REJECTED
 from marlserve.envs.sims.replica_roofline import GPUS, MEASURED
 from marlserve.envs.sims.replica_timing import pass_ns
 
@@ -298,3 +299,16 @@ def test_on_gpus_the_marginal_cost_is_ahead_of_counting_requests_over_speeds():
     )
     assert by_cost["completed"].sum() > 0
     assert by_cost["mean_e2e_s"].mean() < by_count["mean_e2e_s"].mean()
+
+
+def test_a_prompt_goes_where_the_cache_can_hold_it():
+    """To none of the smallest caches, whose rule would have it there by turns."""
+    problem, _ = played(FLEET, "round_robin", num_envs=4)
+    requests, warm_ns = problem.gateways.replicas.requests, problem.gateways.copies["warm_ns"]
+    sent = (requests["status"] > 0) & (requests["arrival_ns"] >= warm_ns[:, None])
+    least, *_, most = sorted(one.num_blocks * one.block_tokens for one in FLEET.engines)
+    long = sent & (requests["prompt_tokens"] > least)
+    assert long.any()
+    assert (requests["prompt_tokens"][long] < most).all()
+    assert set(requests["replica"][long]) == {0, 1, 2}
+    assert not (requests["status"][sent] == REJECTED).any()
