@@ -13,7 +13,7 @@
 - `external`: a config that learns from programs under control, which are an `env_runner` to it
 - `episode_runner`, `episodes`: what RLlib's algorithms sample; `sequence_runner`, `rows`, `joint`:
   what ours do
-- `metrics`, `system`: what is told to Prometheus; `speed`: how much is learned from
+- `metrics`: what is told to Prometheus; `speed`: how much is learned from
 
 The process needs what `pip install "marlserve[serve]"` installs.
 """

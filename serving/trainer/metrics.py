@@ -1,5 +1,5 @@
 """What a trainer tells to Prometheus: steps by what became of them, queues, versions, and how the
-clients say that they are doing; and `system`.
+clients say that they are doing; and what the processes and the machine are busy with.
 
     python -m marlserve.serving.trainer --config luna.json --metrics-port 9100
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 try:
+    import psutil
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
@@ -19,7 +20,6 @@ except ImportError as error:
     ) from error
 
 from marlserve.serving.trainer.front import Front
-from marlserve.serving.trainer.system import SystemMetrics
 
 _PREFIX = "marlserve_trainer"
 _SILENT_S = 60.0  # after which a client does not count as there
@@ -67,6 +67,39 @@ class FrontMetrics(Collector):
             mean.add_metric([policy], 1e-6 * sum(means) / len(means))
             p99.add_metric([policy], 1e-6 * max(report.decision_p99_us for report in reports))
         yield from (mean, p99)
+
+
+class SystemMetrics(Collector):
+    """Reads this process, which is the front, and its children, which learn, when it is asked."""
+
+    def __init__(self) -> None:
+        self._front = psutil.Process()
+
+    def collect(self) -> Iterator[Metric]:
+        cpu = CounterMetricFamily(
+            f"{_PREFIX}_cpu_seconds", "Of processors, that processes have taken.", labels=["who"]
+        )
+        memory = GaugeMetricFamily(
+            f"{_PREFIX}_resident_bytes", "Of memory, that processes have.", labels=["who"]
+        )
+        learners = {f"learner {each.pid}": each for each in self._front.children(recursive=True)}
+        for who, process in {"front": self._front, **learners}.items():
+            try:
+                with process.oneshot():
+                    times, resident = process.cpu_times(), process.memory_info().rss
+            except psutil.Error:  # it has ended
+                continue
+            cpu.add_metric([who], times.user + times.system)
+            memory.add_metric([who], resident)
+        yield from (cpu, memory)
+        available = psutil.virtual_memory().available
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_machine_available_bytes", "Of memory, that nobody needs.", available
+        )
+        load, *_ = psutil.getloadavg()
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_machine_load", "Processes that run or wait, of the latest minute.", load
+        )
 
 
 def text(front: Front) -> str:

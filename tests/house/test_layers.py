@@ -76,7 +76,6 @@ OWN = {
     "serving/agent": "serve",
     "serving/trainer/metrics.py": "serve",
     "serving/trainer/process.py": "serve",
-    "serving/trainer/system.py": "serve",
     "serving/gateway": "serve",
     "serving/ray_router.py": "ray_serve",
     "serving/controller": "serve",
