@@ -121,7 +121,8 @@ class OnPolicyConfig(PolicyConfig):
                 f"teacher is {self.teacher!r}, which does not know the agents' index that "
                 "observe_agent_index adds; leave one of them out"
             )
-        self._check_batch_size()
+        if not self.in_evaluation:
+            self._check_batch_size()
 
     def _check_batch_size(self) -> None:
         asked, fragment = self._train_batch_size_per_learner, self.rollout_fragment_length

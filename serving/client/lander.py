@@ -4,8 +4,8 @@
     python -m marlserve.serving.client.lander --config luna.json --until-return 200
 
 It owns its main loop: Gymnasium's LunarLander-v3, which `pip install "marlserve[lander]"` brings.
-A line every ten seconds has the steps so far, the mean return of the latest 100 episodes, and what
-decisions take.
+A line every ten seconds, and one as it ends, has the steps so far, the mean return of the latest
+100 episodes, and what decisions take.
 """
 
 import sys
@@ -39,13 +39,18 @@ def fly(agent: Agent, env: gymnasium.Env, seed: int | None = None) -> tuple[floa
 
 
 def run(
-    config: Path, minutes: float = 60.0, until_return: float = float("inf"), seed: int = 0
+    config: Path,
+    minutes: float = 60.0,
+    most_steps: int = 1_000_000_000,
+    until_return: float = float("inf"),
+    seed: int = 0,
 ) -> None:
     """Fly until it is enough.
 
     Args:
         config: the file that the trainer has, too.
         minutes: at most.
+        most_steps: no flight begins after so many.
         until_return: mean of the latest 100 flights that is enough.
         seed: of the flights.
     """
@@ -54,17 +59,18 @@ def run(
     with Agent(client_settings(read(config))) as agent:
         agent.wait_for_policy(60.0 * minutes)
         start_s = told_s = time.monotonic()
-        earned, count = fly(agent, env, seed)
-        while time.monotonic() < start_s + 60.0 * minutes:
+        is_over = False
+        flight_seed: int | None = seed
+        while not is_over:
+            earned, count = fly(agent, env, flight_seed)
+            flight_seed = None
             returns.append(earned)
-            steps += count
-            is_enough = len(returns) == _WINDOW and float(np.mean(returns)) >= until_return
-            if is_enough or time.monotonic() > told_s + _TELL_EVERY_S:
-                told_s = time.monotonic()
+            steps, now_s = steps + count, time.monotonic()
+            is_over = len(returns) == _WINDOW and float(np.mean(returns)) >= until_return
+            is_over |= steps >= most_steps or now_s > start_s + 60.0 * minutes
+            if is_over or now_s > told_s + _TELL_EVERY_S:
+                told_s = now_s
                 print(_line(agent, told_s - start_s, steps, float(np.mean(returns))), flush=True)
-            if is_enough:
-                break
-            earned, count = fly(agent, env)
 
 
 def _line(agent: Agent, seconds: float, steps: int, mean: float) -> str:

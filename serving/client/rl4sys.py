@@ -143,6 +143,7 @@ def client_settings(program: Program) -> ClientSettings:
     return ClientSettings(
         address=program.train_server_address,
         policy=program.client_id,
+        client_id=program.client_name,
         token=program.token,
         ca=program.ca,
         send_frequency=program.send_frequency,

@@ -8,7 +8,8 @@
 - `inlet`: how a learner reaches the front
 - `algorithms`, `house_algorithms`: from a program's file to a config, RLlib's or ours, and
   `program_spaces`; `two_rates`: an optimizer of RL4Sys
-- `learner`: a process that learns, saves itself and goes on; `process`: all of them, and the front
+- `learner`: a process that learns, saves itself and goes on; `learning`: whose it is, and when it
+  begins and ends; `process`: all of them, and the front
 - `external`: a config that learns from programs under control, which are an `env_runner` to it
 - `episode_runner`, `episodes`: what RLlib's algorithms sample; `sequence_runner`, `rows`, `joint`:
   what ours do

@@ -16,6 +16,7 @@ from marlserve.serving.trainer.intake import Client, Intake
 from marlserve.serving.wire import channels, trainer_pb2_grpc
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import PROTOCOL
+from marlserve.serving.wire.program import Program
 
 MOST_CLIENTS = 10_000  # sessions; who was silent longest is forgotten, and says hello again
 _LONGEST_NAME = 200
@@ -36,8 +37,9 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         self._most_steps_per_s = most_steps_per_s
         self.sessions: OrderedDict[tuple[str, str], Client] = OrderedDict()
         self.refused_calls = 0
+        self.own: dict[str, Program] = {}  # policies of which each client has one of its own
         self.asleep: set[str] = set()  # policies that nobody learns for now
-        self.asked: set[str] = set()  # those of them that clients want
+        self.asked: set[str] = set()  # those that clients have asked for since they slept
 
     async def Hello(self, request: pb.HelloRequest, context: Any) -> pb.Welcome:
         await self._let_in(context)
@@ -48,7 +50,8 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
             if not 0 < len(name) <= _LONGEST_NAME:
                 said = f"client_id and session have 1 to {_LONGEST_NAME} letters, not {len(name)}"
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
-        intake = await self._intake(request.policy, context)
+        policy = await self._policy_of(request, context)
+        intake = await self._intake(policy, context)
         contract = intake.contract
         if request.spaces_hash not in ("", contract.spaces_hash):
             said = (
@@ -57,7 +60,7 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
             )
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
         key = request.client_id, request.session
-        self.sessions.setdefault(key, Client(request.policy)).policy = request.policy
+        self.sessions.setdefault(key, Client(policy)).policy = policy
         while len(self.sessions) > MOST_CLIENTS:
             self.sessions.popitem(last=False)
         return pb.Welcome(contract=contract.message(), run=self._run)
@@ -108,7 +111,7 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         self, request: pb.PoliciesRequest, context: Any
     ) -> AsyncIterator[pb.PolicyPart]:
         await self._let_in(context)
-        intake = await self._intake(request.policy, context)
+        intake = await self._intake(await self._policy_of(request, context), context)
         have = request.have_version if request.run == self._run else 0
         while True:
             published, changes = await intake.newer(have)
@@ -116,6 +119,24 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
             for part in published.parts(since, changes or b""):
                 yield part
             have = published.version
+
+    async def _policy_of(self, request: pb.HelloRequest | pb.PoliciesRequest, context: Any) -> str:
+        """The name of what it wants: the policy, or this client's own."""
+        program = self.own.get(request.policy)
+        if program is None:
+            return request.policy
+        try:
+            policy = program.of_client(request.client_id).client_id
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        known = {*self._intakes, *self.asked}
+        if policy not in known:
+            others = sum(each.startswith(f"{request.policy}/") for each in known)
+            if others >= program.most_learners:
+                said = f"{others} clients have learners for {request.policy!r}, which are all"
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
+            self.asleep.add(policy)
+        return policy
 
     async def _intake(self, policy: str, context: Any) -> Intake:
         intake = self._intakes.get(policy)

@@ -24,7 +24,7 @@ from marlserve.policies.export.spaces import Choices
 from marlserve.policies.training.base import PolicyConfig
 from marlserve.serving.trainer.episode_runner import EpisodeRunner, exported_alone
 from marlserve.serving.trainer.joint import Joint
-from marlserve.serving.trainer.limits import Limits
+from marlserve.serving.trainer.limits import Limits, sample_steps
 from marlserve.serving.trainer.sequence_runner import SequenceRunner
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.seats import Seat
@@ -77,6 +77,7 @@ def external_team(
     seats = {agent: Seat.of(*both) for agent, both in spaces.items()}
     if isinstance(config, PolicyConfig):
         config.validate()
+        _check_steps(config, limits)
         seats = _of_ours(config, seats, state_size)
         config.env_runners(env_runner_cls=SequenceRunner)
     else:
@@ -89,6 +90,14 @@ def external_team(
     contract: Contract = limits.contract(policy, seats, state_size)
     config.environment(env_config={**learner_config, "contract": contract, "limits": limits})
     return config.env_runners(validate_env_runners_after_construction=False)
+
+
+def _check_steps(config: PolicyConfig, limits: Limits) -> None:
+    """A sample is followed by its updates; after a fragment with the steps of several there are
+    too few."""
+    most = sample_steps(config)
+    if limits.most_steps > most:
+        raise ValueError(f"most_steps is {limits.most_steps}; allowed are {most}, a sample's")
 
 
 def _of_ours(config: PolicyConfig, seats: dict[str, Seat], state_size: int) -> dict[str, Seat]:

@@ -99,15 +99,18 @@ class Front:
 
     def evict(self, policy: str) -> None:
         """Forget a policy that nobody uses, and who used it; `clients.asked` says who wants it."""
-        self._loop.call_soon_threadsafe(self._evict, policy)
+        asyncio.run_coroutine_threadsafe(self._evict(policy), self._loop).result()
 
-    def _evict(self, policy: str) -> None:
+    async def _evict(self, policy: str) -> None:
         self.intakes.pop(policy, None)
         sessions = self.clients.sessions
         for key in [key for key, each in sessions.items() if each.policy == policy]:
             del sessions[key]
         self.clients.asked.discard(policy)
-        self.clients.asleep.add(policy)
+        if policy.rpartition("/")[0] in self.clients.own:
+            self.clients.asleep.discard(policy)
+        else:
+            self.clients.asleep.add(policy)
 
     def __enter__(self) -> "Front":
         started: Future[None] = Future()

@@ -60,7 +60,7 @@ class Learner:
     """One program's algorithm, and its folder."""
 
     def __init__(self, program: Program, config: AlgorithmConfig):
-        self._folder = Path(program.folder or f"runs/external/{program.client_id}").resolve()
+        self._folder = Path(program.where).resolve()
         self._store = PolicyStore(self._folder / "policies")
         self._config, self._save_every_s = config, program.save_every_s
         self._algorithm = self._restored()
@@ -139,11 +139,12 @@ class Learner:
         self._events.flush()
 
 
-def run(config: Path) -> None:
+def run(config: Path, client: str = "") -> None:
     """Learn for the program of this file.
 
     Args:
         config: the file, see `marlserve.serving.wire.program`.
+        client: for this one alone; "": for all.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us as well
@@ -151,18 +152,21 @@ def run(config: Path) -> None:
     torch.set_num_threads(1)
     session.quiet()
     program = read(config)
+    if client:
+        program = program.of_client(client)
     try:
         learned = configured(program, json.loads(os.environ[ENVIRONMENT]))
+        if program.algorithm_name == "APPO":
+            session.start(1)  # its learner, of RLlib, gives weights away as Ray's objects
+        else:
+            session.alone()
+        # Not before: Ray takes the signal for itself as it starts.
+        signal.signal(signal.SIGTERM, lambda *_: env_runner.ending.set())
+        learner = Learner(program, learned)
     except ValueError as error:
         print(f"error: {config}: {error}", file=sys.stderr)
         sys.exit(UNFIT)
-    if program.algorithm_name == "APPO":
-        session.start(1)  # its learner, of RLlib, gives weights away as Ray's objects
-    else:
-        session.alone()
-    # Not before: Ray takes the signal for itself as it starts.
-    signal.signal(signal.SIGTERM, lambda *_: env_runner.ending.set())
-    Learner(program, learned).run()
+    learner.run()
 
 
 if __name__ == "__main__":

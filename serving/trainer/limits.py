@@ -88,12 +88,14 @@ class Limits:
                 f"{config.algo_class.__name__} explores by what its learner knows, and no client "
                 "can; the other algorithms can be played by clients"
             )
+        steps = sample_steps(config)
+        most_steps = min(steps, 1_000)
         if isinstance(config, OnPolicyConfig):
-            steps = sample_steps(config)
-            return cls(_ON_POLICY, COLUMNS[:1], max(steps * max(config.num_env_runners, 1) // 2, 1))
-        most_steps = config.sequence_length if getattr(config, "use_gru", False) else 1_000
-        more = {"most_steps": most_steps, "publish_every_s": _REPLAY_EVERY_S}
-        return cls(inf, (), _REPLAY_QUEUE, **more)  # type: ignore[arg-type]
+            capacity_steps = max(steps * max(config.num_env_runners, 1) // 2, 1)
+            return cls(_ON_POLICY, COLUMNS[:1], capacity_steps, most_steps)
+        if getattr(config, "use_gru", False):
+            most_steps = min(most_steps, config.sequence_length)
+        return cls(inf, (), _REPLAY_QUEUE, most_steps, publish_every_s=_REPLAY_EVERY_S)
 
     def contract(self, policy: str, seats: Mapping[str, Seat], state_size: int = 0) -> Contract:
         """What clients are held to.

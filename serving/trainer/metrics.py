@@ -1,5 +1,5 @@
 """What a trainer tells to Prometheus: steps by what became of them, queues, versions, and how the
-clients say that they are doing.
+clients say that they are doing; and what the processes and the machine are busy with.
 
     python -m marlserve.serving.trainer --config luna.json --metrics-port 9100
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 try:
+    import psutil
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
@@ -68,6 +69,39 @@ class FrontMetrics(Collector):
         yield from (mean, p99)
 
 
+class SystemMetrics(Collector):
+    """Reads this process, which is the front, and its children, which learn, when it is asked."""
+
+    def __init__(self) -> None:
+        self._front = psutil.Process()
+
+    def collect(self) -> Iterator[Metric]:
+        cpu = CounterMetricFamily(
+            f"{_PREFIX}_cpu_seconds", "Of processors, that processes have taken.", labels=["who"]
+        )
+        memory = GaugeMetricFamily(
+            f"{_PREFIX}_resident_bytes", "Of memory, that processes have.", labels=["who"]
+        )
+        learners = {f"learner {each.pid}": each for each in self._front.children(recursive=True)}
+        for who, process in {"front": self._front, **learners}.items():
+            try:
+                with process.oneshot():
+                    times, resident = process.cpu_times(), process.memory_info().rss
+            except psutil.Error:  # it has ended
+                continue
+            cpu.add_metric([who], times.user + times.system)
+            memory.add_metric([who], resident)
+        yield from (cpu, memory)
+        available = psutil.virtual_memory().available
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_machine_available_bytes", "Of memory, that nobody needs.", available
+        )
+        load, *_ = psutil.getloadavg()
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_machine_load", "Processes that run or wait, of the latest minute.", load
+        )
+
+
 def text(front: Front) -> str:
     """All metrics, as Prometheus reads them."""
     return generate_latest(_registry(front)).decode()
@@ -88,6 +122,7 @@ def serve(front: Front, port: int) -> None:
 def _registry(front: Front) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(FrontMetrics(front))
+    registry.register(SystemMetrics())
     return registry
 
 

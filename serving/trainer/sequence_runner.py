@@ -1,7 +1,7 @@
 """What the algorithms of `marlserve.policies` sample from programs: rows of all agents' steps.
 
 A sample has as many steps as the config would have an environment sample, and as the last fragment
-has more; the next sample has so many less.
+has more; the next sample has so many less. No fragment has more than a sample.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class SequenceRunner(ExternalEnvRunner):
         """
         self.begin(random_actions)
         config: Any = self.config
-        wanted = max(sample_steps(config) - self._ahead, 0)
+        wanted = sample_steps(config) - self._ahead
         fragments = self.received(wanted)
         self._ahead += sum(map(len, fragments)) - sample_steps(config)
         self._ahead = max(self._ahead, 0)  # what nobody sent is not made up for

@@ -17,10 +17,15 @@ All but `client_id` may be left out. Beyond that there are the fields of `Progra
 `trainer.program_spaces`) and `state_size`, the numbers of a state of all agents, for qmix; where
 the trainer saves itself (`folder`), after how long without clients it sleeps until one comes
 (`idle_after_s`), and how a client behaves (see `client.settings`). Unknown keys are errors.
+
+`learners` says who learns: "shared" is one learner for all programs of this policy, "per_client"
+one for each `client_name`, as long as there are at most `most_learners`; it begins when a client of
+that name comes, and has a policy, a folder and a queue of its own.
 """
 
 import json
-from dataclasses import dataclass, field, fields
+import re
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,8 @@ import yaml
 from marlserve.envs import checks
 
 TYPES = {"onpolicy": True, "offpolicy": False}
+LEARNERS = ("shared", "per_client")
+_FOLDER = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,9 @@ class Program:
     agents: dict[str, str] | None = None
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     state_size: int = 0
+    learners: str = LEARNERS[0]
+    most_learners: int = 8
+    client_name: str = ""
     token: str = field(default="", repr=False)
     ca: str = ""
     certificate: str = ""
@@ -87,8 +97,29 @@ class Program:
             )
             checks.require(self, "agents", good and bool(self.agents), "{agent: policy}, or null")
         checks.choice(self, "type", ("", *TYPES))
+        checks.choice(self, "learners", LEARNERS)
+        checks.whole(self, "most_learners", 1, 10_000)
+        checks.require(self, "client_name", len(self.client_name) <= 200, "at most 200 letters")
         checks.number(self, "save_every_s", 0.1, 1e7)
         checks.number(self, "idle_after_s", 1.0, inf)
+
+    @property
+    def where(self) -> str:
+        """The folder where the trainer saves itself."""
+        return self.folder or f"runs/external/{self.client_id}"
+
+    def of_client(self, name: str) -> "Program":
+        """The same for one client alone, whose learner it is.
+
+        Raises:
+            ValueError: for a name that is no name of a folder, or too long.
+        """
+        if not _FOLDER.fullmatch(name):
+            raise ValueError(
+                f"client {name[:200]!r} cannot have a learner of its own; allowed are 1 to 100 of "
+                "the letters a-z A-Z 0-9 _ . -, the first one not a dot"
+            )
+        return replace(self, client_id=f"{self.client_id}/{name}", folder=f"{self.where}/{name}")
 
 
 def read(path: str | Path) -> Program:

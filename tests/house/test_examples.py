@@ -26,6 +26,13 @@ def test_what_qmix_does_is_looked_at(tmp_path):
     assert {x.name for x in tmp_path.glob("*.png")} == {"reaction.png", "what_it_looks_at.png"}
 
 
+def test_rewards_that_come_late_are_learned_from(tmp_path):
+    text = output("late_rewards.py", "--small", folder=tmp_path)
+    sent, late = re.search(r"sent ([\d,]+) of 3,000 steps, (\d+) rewards too late", text).groups()
+    assert int(sent.replace(",", "")) >= 2_900
+    assert int(late) < 300
+
+
 @pytest.mark.skipif("OTHERS" not in os.environ, reason="make test-others installs the engine")
 def test_the_engine_serves_as_the_simulator_does(tmp_path):
     flags = ("--seconds", "20", "--others", os.environ["OTHERS"])

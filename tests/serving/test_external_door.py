@@ -159,3 +159,10 @@ def test_metrics_tell_what_came_and_what_was_lost(front):
     ):
         assert line in lines
     assert any(line.startswith("marlserve_trainer_decision_p99_seconds{") for line in lines)
+    numbers = {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")
+    }
+    assert numbers['marlserve_trainer_cpu_seconds_total{who="front"}'] > 0.1
+    assert numbers['marlserve_trainer_resident_bytes{who="front"}'] > 1e7
+    assert numbers["marlserve_trainer_machine_available_bytes"] > 1e6

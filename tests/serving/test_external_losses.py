@@ -19,6 +19,7 @@ from external_cases import (
 
 from marlserve.policies.export import file
 from marlserve.serving.client.link import _PUSH_BYTES, _portions
+from marlserve.serving.wire.program import Program
 
 SEEN = np.zeros(4, np.float32)
 
@@ -142,10 +143,39 @@ def test_a_policy_that_nobody_uses_is_forgotten_until_somebody_asks():
         assert front.intakes == {}
         assert front.clients.sessions == {}
         with agent_of(front) as agent:
-            until(lambda: "policy" in front.clients.asked)
-            assert "is being started" in agent.link.trouble
+            until(lambda: "is being started" in agent.link.trouble)
+            assert front.clients.asked == {"policy"}
             inlet.publish(policy(), 0.0)  # as by whoever is started
             assert agent.wait_for_policy(60)
+
+
+def test_each_client_has_a_learner_of_its_own_if_the_file_says_so():
+    program = Program("policy", learners="per_client", most_learners=2)
+    with fronted() as front:
+        front.clients.own["policy"] = program
+        agents = {name: agent_of(front, client_id=name) for name in ("one", "two")}
+        until(lambda: front.clients.asked == {"policy/one", "policy/two"})
+        refused = {"three": "2 clients have learners", "../one": "cannot have a learner"}
+        for name, what in refused.items():
+            agent = agent_of(front, client_id=name)
+            until(lambda agent=agent, what=what: what in agent.link.trouble)
+            agent.close(0.1)
+        inlets = {}
+        for best, (name, agent) in enumerate(agents.items()):
+            inlets[name] = inlet_of(front, replace(contract(), policy=f"policy/{name}"))
+            inlets[name].publish(policy(np.eye(3)[best]), 0.0)
+            assert agent.wait_for_policy(60)
+            assert agent.act(SEEN).action == best
+            agent.end(truncated=True)
+        play(agents["two"], 1)
+        until(lambda: agents["two"].link.sent == 5)
+        assert not everything(inlets["one"])
+        assert len(everything(inlets["two"])) == 1
+        front.evict("policy/one")
+        agents["three"] = agent_of(front, client_id="three")
+        until(lambda: front.clients.asked == {"policy/two", "policy/three"})
+        for agent in agents.values():
+            agent.close(0.1)
 
 
 def test_clients_follow_what_changes(front, inlet):

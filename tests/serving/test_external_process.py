@@ -138,9 +138,10 @@ def test_it_learns_is_killed_comes_back_and_ends_in_order(tmp_path):
     assert export.load(tmp_path / f"run/policies/versions/{store.current().version}") is not None
 
 
-def test_a_program_by_rl4syss_names_with_dqn(tmp_path):
+def test_a_program_by_rl4syss_names_with_dqn_and_a_learner_of_its_own(tmp_path):
     """When it has ended nobody uses the policy, so that its learner ends until somebody does."""
     more = {"algorithm_name": "DQN", "type": "offpolicy", "send_frequency": 2, "idle_after_s": 10.0}
+    more |= {"learners": "per_client", "client_name": "one"}
     config = file_of(tmp_path, **more)
     trainer = Trainer(config)
     try:
@@ -163,6 +164,7 @@ def test_a_program_by_rl4syss_names_with_dqn(tmp_path):
         with Agent(client_settings(read(config))):
             until(lambda: trainer.learners())
         assert trainer.end() == 0
+        assert PolicyStore(tmp_path / "run/one/policies").current() is not None
     finally:
         trainer.kill()
 

@@ -175,6 +175,18 @@ def test_rows_of_a_memory_begin_with_what_was_remembered():
         np.testing.assert_allclose(rows[HIDDEN][first + 1], hidden.numpy(), atol=1e-5)
 
 
+def test_a_long_episode_is_of_several_samples():
+    """Each is followed by its updates, of which one large sample would have too few."""
+    config = policies.config("dqn")
+    with Lines(config, {"*": (SEEN, Discrete(3))}) as lines:
+        for _ in range(192):
+            lines.agent.act(np.zeros(4, np.float32)).reward(1.0)
+        lines.agent.end(terminated=True)
+        lines.agent.close()
+        samples = [lines.runner.sample() for _ in range(3)]
+    assert [rows.env_steps() for (rows,) in samples] == [64, 64, 64]
+
+
 def test_who_leaves_is_inactive_from_then_on():
     config = policies.config("dqn", sequence_length=2)
     config.env_runners(num_envs_per_env_runner=1, rollout_fragment_length=3)

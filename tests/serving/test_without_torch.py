@@ -61,3 +61,35 @@ def test_it_answers(tmp_path):
     done = subprocess.run(code, cwd=tmp_path, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2\n"
+
+
+CLIENT = """
+import sys
+
+FEW = {"numpy", "grpc", "google", "gymnasium", "farama_notifications", "pettingzoo", "yaml"}
+FEW |= {"safetensors", "numba", "llvmlite", "cloudpickle", "typing_extensions", "marlserve"}
+
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if "." not in name and name not in FEW | sys.stdlib_module_names and path is None:
+            raise ImportError(name + " is out of reach")
+
+
+sys.meta_path.insert(0, Refused())
+from marlserve.serving.client.agent import Agent
+from marlserve.serving.client.rl4sys import RL4SysAgent
+from marlserve.serving.client.settings import ClientSettings
+
+with Agent(ClientSettings(address="127.0.0.1:1", fallback_action=3)) as agent:
+    print(agent.act([0.0]).action)
+    agent.close(0.0)
+"""
+
+
+def test_a_client_stands_on_few_libraries(tmp_path):
+    """Those that docs/external_training.md names."""
+    code = [sys.executable, "-c", CLIENT]
+    done = subprocess.run(code, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "3\n"

@@ -10,7 +10,7 @@ namespace marlserve {
 namespace {
 
 constexpr double report_s = 2.0;                    // without anything to send
-constexpr double call_s = 30.0;                     // a push waits that long for room in the queue, then it is tried again
+constexpr double push_s = 30.0;                     // a push waits that long for room in the queue, then it is tried again
 constexpr double least_s = 0.1;
 constexpr std::size_t push_bytes = 4 * 1024 * 1024; // unless a single fragment has more
 
@@ -83,7 +83,7 @@ void Sender::push(pb::PushRequest &request) {
     report(books_, outbox_, request.mutable_report());
     pb::Receipt receipt;
     try {
-        receipt = wire_.push(request, std::min(call_s, std::max(patience_.left_s(), least_s)));
+        receipt = wire_.push(request, std::min(push_s, std::max(patience_.left_s(), least_s)));
     } catch (const CallFailed &failed) {
         if (failed.code == grpc::StatusCode::FAILED_PRECONDITION) { // the trainer was started anew
             session_.forget();

@@ -7,7 +7,7 @@ namespace marlserve {
 namespace {
 
 constexpr std::uint32_t protocol = 1;
-constexpr double call_s = 30.0;
+constexpr double hello_s = 30.0;
 
 /* Another one each time that the program starts. */
 std::string new_id() {
@@ -34,7 +34,7 @@ void Session::hello() {
     request.set_client_id(client_id);
     request.set_session(id);
     request.set_policy(policy);
-    const pb::Welcome welcome = wire_.hello(request, call_s);
+    const pb::Welcome welcome = wire_.hello(request, hello_s);
     std::shared_ptr<const Contract> told;
     try {
         told = std::make_shared<const Contract>(contract_of(welcome.contract()));

@@ -16,7 +16,7 @@ namespace {
 const std::set<std::string> others = {
     "algorithm_name", "algorithm_parameters", "act_limit",  "type",        "observation_space", "action_space", "action_masks", "agents",
     "policies",       "state_size",           "certificate", "key",        "folder",            "save_every_s", "idle_after_s", "evaluator",
-    "spill_folder",
+    "spill_folder",   "learners",             "most_learners",
 };
 
 void require(bool is_good, const std::string &field, const std::string &value, const std::string &allowed) {
@@ -80,6 +80,7 @@ Take number(double ClientSettings::*field) {
 
 const std::map<std::string, Take> ours = {
     {"client_id", text(&ClientSettings::policy)},
+    {"client_name", text(&ClientSettings::client_id)},
     {"train_server_address", text(&ClientSettings::address)},
     {"token", text(&ClientSettings::token)},
     {"ca", text(&ClientSettings::ca)},
