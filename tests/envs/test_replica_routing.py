@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from routing_episodes import SHORT, played
 
 from marlserve.envs import replica_routing
 from marlserve.envs.replica_routing import (
@@ -18,27 +19,7 @@ from marlserve.envs.replica_routing import (
     rules,
     traffic,
 )
-from marlserve.envs.replica_routing.observation import estimates, features
-from marlserve.envs.sims.replica_arrays import REJECTED
-from marlserve.envs.sims.replica_roofline import GPUS, MEASURED
-from marlserve.envs.sims.replica_timing import pass_ns
-
-SHORT = {"episode_s": 20.0, "warm_up_s": 10.0}
-
-
-def played(config, policy="least_requests", num_envs=8, seed=0):
-    """A problem that a rule played to the end, and the sums of its rewards, [B]."""
-    problem = replica_routing.Problem(config, num_envs)
-    observations = problem.reset(range(seed, seed + num_envs))
-    act, total, over = BASELINES[policy].policy(problem), np.zeros(num_envs), np.zeros(num_envs) > 0
-    while not over.all():
-        seen = {agent: observations[:, i] for i, agent in enumerate(problem.agents)}
-        actions = np.stack(list(act(seen).values()), axis=1)
-        problem._running[:] = True  # those that are over stay as they are
-        observations, rewards, _, truncated = problem.step(actions)
-        total += rewards.sum(axis=1) * ~over
-        over |= truncated
-    return problem, total
+from marlserve.envs.replica_routing.observation import features
 
 
 def test_credit_at_once_adds_up_to_credit_as_time_goes_by():
@@ -250,40 +231,6 @@ def test_what_cannot_be_played_is_named(fields, message):
         replica_routing.Problem(Config(**fields)).reset([0])
 
 
-FLEET = Config(**SHORT, gpus=("h100", "a100", "a100", "l4"), load=(0.2, 0.2))
-
-
-def test_replicas_on_gpus_take_what_their_data_sheets_say():
-    """Alone on each: a long prompt as long as computing it, and further tokens as reading takes."""
-    problem = replica_routing.Problem(FLEET)
-    problem.reset([0])
-    tokens = 8_000
-    for gpu, one, speed in zip(FLEET.gpus, FLEET.engines, problem.speeds[0], strict=True):
-        row = one.timing.row()
-        prompt_ns = pass_ns(row, 1.0 / speed, tokens, 0, 0, 0)
-        computed_s = 2 * 6.98e9 * tokens / (MEASURED.layers * GPUS[gpu].flops_per_s)
-        assert prompt_ns / 1e9 == pytest.approx(computed_s, rel=1e-3)
-        read_s = 15.01e9 / (MEASURED.bandwidth * GPUS[gpu].bytes_per_s)
-        assert pass_ns(row, 1.0 / speed, 0, 0, 1, 0) / 1e9 == pytest.approx(read_s, rel=1e-3)
-    blocks = [one.num_blocks for one in FLEET.engines]
-    assert blocks[0] == blocks[1] > 8 * blocks[3]
-    np.testing.assert_allclose(problem.state()[0, 2:20:5], 0.0, atol=0.2)  # of the cache in use
-
-
-def test_gateways_know_what_a_gpu_takes():
-    """What they estimate of an empty replica is, for a long prompt, about what its engine takes."""
-    nothing, tokens = np.zeros(4), 8_000
-    seen = Measured(*[nothing] * len(Measured._fields))._replace(
-        speed=np.array(FLEET.rates), request_prompt_tokens=np.array(tokens)
-    )
-    about = estimates(seen, FLEET)
-    for i, one in enumerate(FLEET.engines):
-        taken_s = pass_ns(one.timing.row(), 1.0 / FLEET.rates[i], tokens, 0, 0, 0) / 1e9
-        assert about.wait_s[i] == pytest.approx(taken_s, rel=0.1)
-        next_s = pass_ns(one.timing.row(), 1.0 / FLEET.rates[i], 0, 0, 1, tokens) / 1e9
-        assert about.token_s[i] == pytest.approx(next_s, rel=1e-3)
-
-
 @pytest.mark.parametrize("rule", ["marginal_cost", "adaptive_marginal_cost"])
 def test_the_view_of_costs_shows_what_the_formula_makes_of_each_replica(rule):
     """The cheapest has 0; where no speed is told, by the speeds that the formula estimates."""
@@ -298,33 +245,3 @@ def test_the_view_of_costs_shows_what_the_formula_makes_of_each_replica(rule):
         assert ((seen >= 0) & (seen < 1)).all()
         np.testing.assert_array_equal(np.take_along_axis(seen[:, 0], chosen[:, None], 1), 0)
         observations, *_ = problem.step(chosen[:, None])
-
-
-def test_gpus_are_named_for_each_replica():
-    with pytest.raises(ValueError, match=r"gpus is \('h100', 'b200'.*'a100', 'h100', 'l4'"):
-        Config(gpus=("h100", "b200", "l4", "l4"))
-    with pytest.raises(ValueError, match="for each of the 4 speeds"):
-        Config(gpus=("h100",))
-    with pytest.raises(ValueError, match="told_speeds is False"):
-        replace(FLEET, told_speeds=False)
-
-
-def test_on_gpus_the_marginal_cost_is_ahead_of_counting_requests_over_speeds():
-    by_cost, by_count = (
-        played(FLEET, rule, num_envs=4)[0].metrics() for rule in ("marginal_cost", "least_requests")
-    )
-    assert by_cost["completed"].sum() > 0
-    assert by_cost["mean_e2e_s"].mean() < by_count["mean_e2e_s"].mean()
-
-
-def test_a_prompt_goes_where_the_cache_can_hold_it():
-    """To none of the smallest caches, whose rule would have it there by turns."""
-    problem, _ = played(FLEET, "round_robin", num_envs=4)
-    requests, warm_ns = problem.gateways.replicas.requests, problem.gateways.copies["warm_ns"]
-    sent = (requests["status"] > 0) & (requests["arrival_ns"] >= warm_ns[:, None])
-    least, *_, most = sorted(one.num_blocks * one.block_tokens for one in FLEET.engines)
-    long = sent & (requests["prompt_tokens"] > least)
-    assert long.any()
-    assert (requests["prompt_tokens"][long] < most).all()
-    assert set(requests["replica"][long]) == {0, 1, 2}
-    assert not (requests["status"][sent] == REJECTED).any()
