@@ -247,7 +247,8 @@ class Cluster:
 
 def _fit(array: np.ndarray, width: int) -> np.ndarray:
     """The array [B, W] with W at least `width`, filled with the last entry of each row."""
-    return np.pad(array, [(0, 0), (0, max(width - array.shape[1], 0))], mode="edge")
+    missing = width - array.shape[1]
+    return np.pad(array, [(0, 0), (0, missing)], mode="edge") if missing > 0 else array
 
 
 def _require(condition: bool | np.bool, message: str) -> None:

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, field, fields, make_dataclass
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -94,8 +94,16 @@ def comments(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if base is not object and "__dataclass_fields__" in vars(base):
-            found |= dict(_COMMENTED.findall(_source(base)))
+            found |= _own_comments(base)
     return found
+
+
+@cache  # all commands of a study ask for those of its Config
+def _own_comments(cls: type) -> dict[str, str]:
+    try:
+        return dict(_COMMENTED.findall(inspect.getsource(cls)))
+    except (OSError, TypeError):  # made at run time
+        return {}
 
 
 def words(values: Mapping[str, Any]) -> list[str]:
@@ -105,10 +113,3 @@ def words(values: Mapping[str, Any]) -> list[str]:
         several = value if isinstance(value, list | tuple) else [value]
         line += [f"--{name.replace('_', '-')}", *map(str, several)]
     return line
-
-
-def _source(cls: type) -> str:
-    try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError):  # made at run time
-        return ""

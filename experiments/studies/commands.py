@@ -6,6 +6,7 @@ sys.exit(main(STUDY, __doc__))
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from marlserve import envs
@@ -71,9 +72,13 @@ def of(study: Study, name: str, command: type) -> type:
     defaults = {name: value for name, value in usual.items() if name in empty}
     if name in COMMANDS:
         defaults["episodes"] = study.episodes
-    config = envs.module(study.problem).Config
-    groups: dict[str, type] = {"problem": changes_of(config, study.choices)}
+    groups = {"problem": _changes(study)}
     source = study.source_flags.get(name, SourceFlags)
     if fields(source):
         groups["source"] = source
     return with_choices(command, choices, study.aliases, groups, defaults)
+
+
+@cache  # the same in all commands of a study
+def _changes(study: Study) -> type:
+    return changes_of(envs.module(study.problem).Config, study.choices)

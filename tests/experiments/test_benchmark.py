@@ -101,7 +101,7 @@ def test_the_plain_qmix_learns():
     torch.manual_seed(0)
     random.seed(0)
     reference = PlainQMIX(TwoStep(), config)
-    reference.play(3_000)
+    reference.play(1_000)
     reference.epsilon = 0.0
     reference.play(5)
     assert sum(reference.replay[-1]["rewards"]) == 4.0

@@ -1,6 +1,7 @@
 """Trainings side by side, one writer a folder, and what is left when processes end."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def test_a_folder_is_free_after_its_writer(tmp_path):
 
 
 SIDE_BY_SIDE = """
-import sys
+import os, sys
 from dataclasses import replace
 from pathlib import Path
 from tiny_runs import TINY
@@ -124,27 +125,36 @@ def train(experiment, out, **how):  # waits for its end as a training does, with
 jobs.train = train  # in the processes that are spawned, too: they import this
 
 if __name__ == "__main__":
-    jobs.train_all([replace(TINY, seed=seed) for seed in range(2)], Path(sys.argv[1]), jobs=2)
+    experiments = [replace(TINY, seed=seed) for seed in range(2)]
+    for out in sys.argv[1:]:  # a parent of two trainings each
+        if not (parent := os.fork()):
+            jobs.train_all(experiments, Path(out), jobs=2)
+        print(parent, flush=True)
+    os.wait()
+    os.wait()
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_trainings_end_with_their_parent(number, tmp_path):
-    script, out = tmp_path / "side_by_side.py", tmp_path / "runs"
+def test_trainings_end_with_their_parent(tmp_path):
+    """That is told to end, and that is killed."""
+    script, outs = tmp_path / "side_by_side.py", [tmp_path / "told", tmp_path / "killed"]
     script.write_text(SIDE_BY_SIDE)
-    folders = [out / replace(TINY, seed=seed).folder for seed in range(2)]
-    with subprocess.Popen([sys.executable, str(script), str(out)]) as process:
+    folders = [out / replace(TINY, seed=seed).folder for out in outs for seed in range(2)]
+    command = [sys.executable, str(script), *map(str, outs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        parents = [int(process.stdout.readline()) for _ in outs]
         try:
             begun = [folder / "experiment.json" for folder in folders]
             wait_for(lambda: all(file.exists() for file in begun), process)
-            process.send_signal(number)
+            os.kill(parents[0], signal.SIGTERM)
+            os.kill(parents[1], signal.SIGKILL)
             process.wait(timeout=120.0)
         finally:
             process.kill()
     wait_for(lambda: all((folder / "checkpoint").exists() for folder in folders))
-    wait_for(lambda: not list(out.rglob(".seed_*.writer")))
+    wait_for(lambda: not list(tmp_path.rglob(".seed_*.writer")))
 
 
 def wait_for(condition, process=None, seconds=250.0):

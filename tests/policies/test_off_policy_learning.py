@@ -1,6 +1,7 @@
 """DQN, SAC and TD3 learn the identity in every space they play."""
 
 import pytest
+from learning import learned
 
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
@@ -18,23 +19,6 @@ def identity(algorithm, space):
     )
 
 
-def learned(config, env_steps, num_episodes=30):
-    """The mean return of greedy play after so many steps."""
-    config.evaluation(
-        evaluation_interval=10**9,  # on demand only
-        evaluation_duration=num_episodes,
-        evaluation_num_env_runners=0,
-        evaluation_config={"explore": False, "num_envs_per_env_runner": 30},
-    )
-    algorithm = config.build_algo()
-    per_iteration = config.num_envs_per_env_runner * config.get_rollout_fragment_length()
-    for _ in range(env_steps // per_iteration):
-        algorithm.training_step()
-    result = algorithm.evaluate()["env_runners"]["episode_return_mean"]
-    algorithm.stop()
-    return result
-
-
 @pytest.mark.parametrize(
     ("algorithm", "space", "least"),
     [
@@ -46,4 +30,4 @@ def learned(config, env_steps, num_episodes=30):
 )
 def test_identity(algorithm, space, least):
     """One step; 1 for the action that is seen. By chance 1/3, and about -1 in the box."""
-    assert learned(identity(algorithm, space), 2_500, 300) > least
+    assert learned(identity(algorithm, space), 2_500, least, 300) > least

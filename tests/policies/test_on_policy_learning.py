@@ -1,33 +1,13 @@
 """PPO and A2C learn: the identity in every action space, and PPO to swing up a pendulum."""
 
 import pytest
+from learning import learned
 
 from marlserve import policies
 from marlserve.policies.sampling.gymnasium_env import GymnasiumEnv
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
-
-
-def evaluated(config, num_episodes):
-    """The same config, whose algorithm's `evaluate()` plays greedily."""
-    return config.evaluation(
-        evaluation_interval=10**9,  # on demand only
-        evaluation_duration=num_episodes,
-        evaluation_num_env_runners=0,
-        evaluation_config={"explore": False, "num_envs_per_env_runner": min(num_episodes, 30)},
-    )
-
-
-def learned(config, env_steps, num_episodes):
-    """The mean return of greedy play after so many steps."""
-    algorithm = evaluated(config, num_episodes).build_algo()
-    per_iteration = config.num_envs_per_env_runner * config.get_rollout_fragment_length()
-    for _ in range(env_steps // per_iteration):
-        algorithm.training_step()
-    result = algorithm.evaluate()["env_runners"]["episode_return_mean"]
-    algorithm.stop()
-    return result
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "a2c"])
@@ -44,7 +24,7 @@ def test_identity(algorithm, space, least):
         .env_runners(num_envs_per_env_runner=32, rollout_fragment_length=8)
         .debugging(seed=0)
     )
-    assert learned(config, 20_000, 300) > least
+    assert learned(config, 20_000, least, 300) > least
 
 
 def test_pendulum():
@@ -54,4 +34,4 @@ def test_pendulum():
         .environment(GymnasiumEnv, env_config={"id": "Pendulum-v1"})
         .debugging(seed=0)
     )
-    assert learned(config, 66_000, 30) > -300
+    assert learned(config, 66_000, -300, 30) > -300

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from learning import learned
 
 from marlserve import policies
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
@@ -20,28 +21,11 @@ def config_of(name, maker, mapping=None, training=None, **kwargs):
         policies.config(name, **settings)
         .environment(PettingZooEnv, env_config={"maker": maker, "kwargs": kwargs})
         .env_runners(rollout_fragment_length=4)
-        .evaluation(
-            evaluation_interval=10**9,  # on demand only
-            evaluation_duration=120,
-            evaluation_num_env_runners=0,
-            evaluation_config={"explore": False, "num_envs_per_env_runner": 30},
-        )
         .debugging(seed=0)
     )
     if mapping is not None:
         config.multi_agent(policies={"of_a0", "of_a1"}, policy_mapping_fn=mapping)
     return config
-
-
-def learned(name, maker, env_steps, *args, **kwargs):
-    """The mean return of greedy play after so many steps."""
-    config = config_of(name, maker, *args, **kwargs)
-    algorithm = config.build_algo()
-    for _ in range(env_steps // (config.num_envs_per_env_runner * 4)):
-        algorithm.training_step()
-    result = algorithm.evaluate()["env_runners"]["episode_return_mean"]
-    algorithm.stop()
-    return result
 
 
 def own_policy(agent_id, episode=None, **kwargs):
@@ -51,30 +35,30 @@ def own_policy(agent_id, episode=None, **kwargs):
 @pytest.mark.parametrize("space", ["discrete", "multi_discrete", "box"])
 def test_an_echo(space):
     """The first observation, repeated."""
-    assert learned("sac_gru", "toy_memory:Echo", 1_600, space=space) > 0.95
+    assert learned(config_of("sac_gru", "toy_memory:Echo", space=space), 1_600, 0.95) > 0.95
 
 
 def test_feed_forward_is_no_echo():
     """Without memory, 1 / 4 is the most that is earned."""
-    assert learned("sac", "toy_memory:Echo", 1_600, space="box") < 1 / 4 + 0.1
+    assert learned(config_of("sac", "toy_memory:Echo", space="box"), 1_600) < 1 / 4 + 0.1
 
 
 @pytest.mark.parametrize("mapping", [None, own_policy], ids=["shared", "own"])
 def test_recall(mapping):
     """Two agents; all but one action is illegal until each is asked for its cue: 2 at best."""
-    assert learned("sac_gru", "toys:Recall", 1_600, mapping) > 1.9
+    assert learned(config_of("sac_gru", "toys:Recall", mapping), 1_600, 1.9) > 1.9
 
 
 def test_feed_forward_does_not_recall():
-    assert learned("sac", "toys:Recall", 1_600) < 1.1
+    assert learned(config_of("sac", "toys:Recall"), 1_600) < 1.1
 
 
 @pytest.mark.parametrize(("space", "burn_in"), [("discrete", 1), ("box", 0)])
 def test_what_was_seen_two_rows_ago(space, burn_in):
     """Rows of 4 steps, episodes of 12: stored hidden states carry the cue, to critics too."""
     training = {"burn_in": burn_in}
-    result = learned("sac_gru", "toy_memory:Echo", 2_600, training=training, space=space, length=12)
-    assert result > 0.93
+    config = config_of("sac_gru", "toy_memory:Echo", training=training, space=space, length=12)
+    assert learned(config, 2_600, 0.93) > 0.93
 
 
 def test_two_learners_stay_alike():

@@ -8,11 +8,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from marlserve.envs.kv_compression import Config, table
 from marlserve.experiments.harness.experiment import RUNS
+from marlserve.experiments.studies.kv_compression import table_worker
 from marlserve.experiments.studies.kv_compression.settings import AUTO, table_folder, whole_table
 from marlserve.experiments.studies.options import NONE, SourceFlags, asked
 from marlserve.experiments.studies.study import Study
@@ -99,7 +99,7 @@ def make(
         for i, device in enumerate(devices):
             own = [(replace(part, device=device), first) for part, first in jobs[i :: len(devices)]]
             threads = max(1, (os.cpu_count() or 1) // len(devices))
-            workers.append(context.Process(target=_work, args=(folder, own, threads)))
+            workers.append(context.Process(target=table_worker.work, args=(folder, own, threads)))
         for worker in workers:
             worker.start()
         try:
@@ -113,10 +113,3 @@ def make(
                 worker.join()
     if any(worker.exitcode for worker in workers):
         raise ChildProcessError(f"a worker for {folder} failed; the same command goes on")
-
-
-def _work(folder: Path, jobs: list[tuple[Config, int]], threads: int) -> None:
-    """What one worker does."""
-    torch.set_num_threads(threads)
-    for problem, first in jobs:
-        table.build(folder, problem, first)
