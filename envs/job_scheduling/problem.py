@@ -49,10 +49,6 @@ class Problem(base.Problem):
         self._starts = np.zeros(num_envs, np.int64)
         self._size = np.full(num_envs, self.log.num_processors, float)
         self._rows = num_envs, slots, len(FEATURES)
-        copies, visible = self.cluster.copies, self.cluster.visible
-        self._shown = copies["shown"]
-        self._by_slot = tuple(visible[name] for name in BY_SLOT)
-        self._of_all = (copies["free"], copies["waiting"], copies["running"], self._size)
         self._proposed = np.full(num_envs, NONE)
         self._copies, self._slots = np.arange(num_envs), np.arange(slots)
 
@@ -90,8 +86,13 @@ class Problem(base.Problem):
         return (self.cluster.copies["shown"] > 0) & (rejections < self.config.max_rejections)
 
     def _look(self) -> None:
+        copies, visible = self.cluster.copies, self.cluster.visible
         self._seen = np.zeros(self._rows, np.float32)  # anew: what was given out stays as it is
-        observation.fill(self._seen, self._shown, self._by_slot, self._of_all)
+        observation.fill(
+            *(self._seen, copies["shown"]),
+            tuple(visible[name] for name in BY_SLOT),
+            (copies["free"], copies["waiting"], copies["running"], self._size),
+        )
         if self._inspects:
             self._proposed = first(RULES[self.config.base], self.measured())
 
