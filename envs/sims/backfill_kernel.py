@@ -59,11 +59,11 @@ def foresee(copies, order, rules, state, ahead, totals):
         ahead: arrays of one copy, to play on.
     """
     for b in copies:
-        ahead.copies[0], ahead.used[0] = state.copies[b], state.used[b]
+        ahead.copies[0] = state.copies[b]
         for i in range(state.jobs.shape[1]):
-            ahead.jobs[0, i] = state.jobs[b, i]
-        ahead.waiting[0], ahead.by_request[0] = state.waiting[b], state.by_request[b]
-        ahead.by_end[0], ahead.by_limit[0] = state.by_end[b], state.by_limit[b]
+            ahead.jobs[0, i], ahead.by_request[0, i] = state.jobs[b, i], state.by_request[b, i]
+            ahead.waiting[0, i], ahead.used[0, i] = state.waiting[b, i], state.used[b, i]
+            ahead.by_end[0, i], ahead.by_limit[0, i] = state.by_end[b, i], state.by_limit[b, i]
         _follow(order[b], rules, ahead)
         totals[b] = 0.0
         for job in ahead.jobs[0]:
