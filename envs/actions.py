@@ -38,7 +38,9 @@ def checked(
         bad = ~((actions >= space.low) & (actions <= space.high))  # NaN compares false
     else:
         low, count = _discrete_range(space)
-        bad = (actions < low) | (actions >= low + count) | (actions != np.floor(actions))
+        bad = (actions < low) | (actions >= low + count)
+        if actions.dtype.kind == "f":
+            bad |= actions != np.floor(actions)
     if bad.any():
         copy, agent = np.argwhere(bad)[0][:2]
         raise ValueError(

@@ -44,6 +44,7 @@ from marlserve.envs.sims.backfill_arrays import (
     Rules,
     State,
 )
+from marlserve.envs.sims.backfill_jobs import COLUMNS, first_bad, load
 from marlserve.envs.sims.backfill_visible import show
 
 __all__ = ["BACKFILL", "NONE", "SHORTEST_S", "Cluster"]
@@ -102,6 +103,11 @@ class Cluster:
         self.visible = np.zeros((num_envs, slots), SLOT)
         self.visible["job"] = NONE
         self.steps = np.zeros(num_envs, STEP)
+        self._columns = np.empty((len(COLUMNS), num_jobs))
+        self._allowed = (
+            *("sorted times", "more than 0 s", "more than 0 s"),
+            f"1 to {num_processors}, what the cluster has",
+        )
         self._rules = Rules(BACKFILL[backfill], float(wait_s))
         self._state = _state(self.copies, self.jobs, self.visible, self.steps)
         alone = (np.zeros_like(x[:1]) for x in (self.copies, self.jobs, self.visible, self.steps))
@@ -131,39 +137,22 @@ class Cluster:
                 not positive, and jobs of no processor or of more than there are; it names the first
                 bad value.
         """
-        given = {
-            **{"submit_s": submit_s, "run_s": run_s, "requested_s": requested_s},
-            "processors": processors,
-        }
-        jobs = self.jobs[copy]
-        for name, values in given.items():
-            if np.shape(values) != jobs.shape:
-                raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {jobs.shape}")
-        submit, run, requested, n = map(np.asarray, given.values())
-        positive, most = "more than 0 s", self.num_processors
-        for name, first, good, allowed in (
-            ("submit_s", 1, submit[1:] >= submit[:-1], "sorted times"),
-            ("run_s", 0, (run > 0) & (run < np.inf), positive),
-            ("requested_s", 0, (requested > 0) & (requested < np.inf), positive),
-            ("processors", 0, (n >= 1) & (n <= most), f"1 to {most}, what the cluster has"),
-        ):
-            if not good.all():
-                row = first + int(np.argmin(good))
-                raise ValueError(f"{name} of job {row} is {given[name][row]}; allowed is {allowed}")
-        for name in ("rejections", "backfilled", "end_s", "limit_s"):
-            jobs[name] = 0
-        for name, values in given.items():
-            jobs[name] = values
-        jobs["user"] = NONE
-        if user is not None and np.max(user) >= 0:  # the jobs of an episode have few of all users
-            _, numbers = np.unique(user, return_inverse=True)
-            jobs["user"] = np.where(np.asarray(user) < 0, NONE, numbers)
-        if self.kill:
-            jobs["run_s"] = np.minimum(jobs["run_s"], jobs["requested_s"])
-        jobs["per_s"] = 1.0 / np.maximum(jobs["run_s"], SHORTEST_S)
-        jobs["start_s"] = -1.0
+        given = (submit_s, run_s, requested_s, processors)
+        count = self.jobs.shape[1]
+        for name, values in zip(COLUMNS, given, strict=False):
+            if np.shape(values) != (count,):
+                raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {(count,)}")
+        for column, values in enumerate((*given, NONE if user is None else user)):
+            self._columns[column] = values
+        column, row = first_bad(self._columns, self.num_processors)
+        if column != NONE:
+            raise ValueError(
+                f"{COLUMNS[column]} of job {row} is {given[column][row]}; allowed is "
+                + self._allowed[column]
+            )
+        load(copy, self._columns, self.kill, self._state)
         shown = self.copies["shown"][copy]  # which are emptied as others are shown
-        self.copies[copy], self.steps[copy], self._state.used[copy] = 0, 0, 0
+        self.copies[copy], self.steps[copy] = 0, 0
         self.copies["free"][copy], self.copies["shown"][copy] = self.num_processors, shown
         kernel.begin(copy, self._state)
         show(copy, copy + 1, self._state)
@@ -211,7 +200,8 @@ def _state(copies: np.ndarray, jobs: np.ndarray, visible: np.ndarray, steps: np.
         jobs=jobs,
         visible=visible,
         steps=steps,
-        freed=np.zeros(jobs.shape[1] + 1, np.int64),
-        limit_s=np.zeros(jobs.shape[1] + 1),
+        freed=np.zeros(2 * jobs.shape[1] + 1, np.int32),
+        limit_s=np.zeros(2 * jobs.shape[1] + 1),
+        is_short=np.zeros(jobs.shape[1], bool),
         **{name: np.zeros(jobs.shape, np.int64) for name in orders},
     )

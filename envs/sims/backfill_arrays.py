@@ -45,5 +45,6 @@ class State(NamedTuple):
     used: np.ndarray  # processors of each user, [B, J]
     visible: np.ndarray  # SLOT, [B, V]
     steps: np.ndarray  # STEP, [B]
-    freed: np.ndarray  # of one copy at a time, [J + 1]: processors after so many limits,
+    freed: np.ndarray  # of one copy at a time, [2 J + 1]: processors after so many limits,
     limit_s: np.ndarray  # and seconds until then
+    is_short: np.ndarray  # likewise, [J]: whether a job is one of the shortest

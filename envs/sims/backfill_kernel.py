@@ -10,16 +10,18 @@ from marlserve.envs.sims.backfill_arrays import NONE, SHORTEST_S
 
 _EASY, _CONSERVATIVE = 1, 2
 
+compiled = njit(cache=True, _nrt=False)  # nothing is allocated: no references are counted
 
-@njit(cache=True)
+
+@compiled
 def begin(b, state):
     """Play an empty cluster until its first job is there."""
-    c, jobs = state.copies[b], state.jobs[b]
-    c.clock_s = c.first_s = c.step_s = jobs[0].submit_s
-    _arrive(c, jobs, state.waiting[b], state.by_request[b])
+    c = state.copies[b]
+    c.clock_s = c.first_s = c.step_s = state.jobs[b, 0].submit_s
+    _arrive(b, state)
 
 
-@njit(cache=True)
+@compiled
 def step(chosen, rules, state):
     """In each copy, start the job in a slot of those shown, or, for NONE, wait; then play until
     there is a job to choose. Copies that are over stay as they are.
@@ -37,17 +39,18 @@ def step(chosen, rules, state):
             continue
         s.bounded_slowdown = s.slowdown = s.wait_s = s.started_run_s = 0.0
         c.step_s = c.clock_s
-        if chosen[b] == NONE:
-            _wait(b, rules, state)
+        if chosen[b] == NONE:  # until something happens, or for the rule's time at most
+            _move(b, min(_next_s(b, state), c.clock_s + rules.wait_s), state)
         else:
             _start_chosen(b, visible[b, chosen[b]].job, rules, state)
         _until_one_waits(b, state)
-        for i in range(c.waiting):
-            _waited(c, state.jobs[b, state.waiting[b, i]], s)
+        if c.clock_s > c.step_s:
+            for i in range(c.waiting):
+                _waited(b, state.waiting[b, i], state)
     return NONE
 
 
-@njit(cache=True)
+@compiled
 def foresee(copies, order, rules, state, ahead, totals):
     """Of these copies, the sum of bounded slowdowns, totals [B], if from now on of those that wait
     the one with the lowest order [B, J] was always started, of tied ones the one that came first.
@@ -56,11 +59,11 @@ def foresee(copies, order, rules, state, ahead, totals):
         ahead: arrays of one copy, to play on.
     """
     for b in copies:
-        ahead.copies[0], ahead.used[0] = state.copies[b], state.used[b]
+        ahead.copies[0] = state.copies[b]
         for i in range(state.jobs.shape[1]):
-            ahead.jobs[0, i] = state.jobs[b, i]
-        ahead.waiting[0], ahead.by_request[0] = state.waiting[b], state.by_request[b]
-        ahead.by_end[0], ahead.by_limit[0] = state.by_end[b], state.by_limit[b]
+            ahead.jobs[0, i], ahead.by_request[0, i] = state.jobs[b, i], state.by_request[b, i]
+            ahead.waiting[0, i], ahead.used[0, i] = state.waiting[b, i], state.used[b, i]
+            ahead.by_end[0, i], ahead.by_limit[0, i] = state.by_end[b, i], state.by_limit[b, i]
         _follow(order[b], rules, ahead)
         totals[b] = 0.0
         for job in ahead.jobs[0]:
@@ -68,7 +71,7 @@ def foresee(copies, order, rules, state, ahead, totals):
             totals[b] += max((job.end_s - job.submit_s) / long_s, 1.0)
 
 
-@njit(cache=True)
+@compiled
 def _follow(order, rules, state):
     c, waiting = state.copies[0], state.waiting[0]
     while not c.over:
@@ -80,27 +83,26 @@ def _follow(order, rules, state):
         _until_one_waits(0, state)
 
 
-@njit(cache=True)
-def _wait(b, rules, state):
-    """Until something happens, or for the rule's time at most."""
-    next_s = min(_next_s(b, state), state.copies[b].clock_s + rules.wait_s)
-    _move(b, next_s, state)
-
-
-@njit(cache=True)
+@compiled
 def _start_chosen(b, q, rules, state):
-    copies, jobs = state.copies, state.jobs
-    c, n = copies[b], jobs[b, q].processors
+    c, n = state.copies[b], state.jobs[b, q].processors
+    refused, shadow_s, spare = 0, -np.inf, 0
     while c.free < n:
-        if rules.backfill == _EASY:
-            _easy(b, q, state)
+        if rules.backfill == _EASY and c.free > 0:
+            if c.clock_s > shadow_s:  # as jobs only come and are backfilled, a reservation stays
+                refused, (shadow_s, spare) = 0, _reservation(b, n, state)
+            spare = _beside(b, q, refused, shadow_s, spare, state)
+            refused = c.waiting
         elif rules.backfill == _CONSERVATIVE:
             _conservative(b, q, state)
+        free = c.free
         _move(b, _next_s(b, state), state)
+        if c.free > free:
+            shadow_s = -np.inf
     _start(b, q, False, state)
 
 
-@njit(cache=True)
+@compiled
 def _until_one_waits(b, state):
     c = state.copies[b]
     while c.waiting == 0 and c.next < state.jobs.shape[1]:
@@ -109,30 +111,29 @@ def _until_one_waits(b, state):
         c.over = 1
 
 
-@njit(cache=True)
+@compiled
 def _next_s(b, state):
     """When the next job arrives or ends."""
-    c, jobs, by_end = state.copies[b], state.jobs[b], state.by_end[b]
-    next_s = np.inf
-    if c.next < len(jobs):
-        next_s = jobs[c.next].submit_s
+    c, jobs, next_s = state.copies[b], state.jobs, np.inf
+    if c.next < jobs.shape[1]:
+        next_s = jobs[b, c.next].submit_s
     if c.running > 0:
-        next_s = min(next_s, jobs[by_end[c.running - 1]].end_s)
+        next_s = min(next_s, jobs[b, state.by_end[b, c.running - 1]].end_s)
     return next_s
 
 
-@njit(cache=True)
+@compiled
 def _move(b, to_s, state):
     """Let the clock go on to a time before which nothing happens, and let happen what does then."""
-    c = state.copies[b]
-    c.clock_s = to_s
+    state.copies[b].clock_s = to_s
     _end(b, state)
-    _arrive(c, state.jobs[b], state.waiting[b], state.by_request[b])
+    _arrive(b, state)
 
 
-@njit(cache=True)
-def _waited(c, job, s):
+@compiled
+def _waited(b, q, state):
     """Add to the sums that a job has waited in this step, until now."""
+    c, job, s = state.copies[b], state.jobs[b, q], state.steps[b]
     since_s = max(c.step_s, job.submit_s)
     gone_s = c.clock_s - since_s
     s.wait_s += gone_s
@@ -145,45 +146,42 @@ def _waited(c, job, s):
         s.slowdown += gone_s / job.run_s
 
 
-@njit(cache=True)
+@compiled
 def _end(b, state):
-    c, jobs, by_end, by_limit, used = (
-        state.copies[b],
-        state.jobs[b],
-        state.by_end[b],
-        state.by_limit[b],
-        state.used[b],
-    )
-    while c.running > 0 and jobs[by_end[c.running - 1]].end_s <= c.clock_s:
-        q = by_end[c.running - 1]
+    c, by_end = state.copies[b], state.by_end
+    while c.running > 0 and state.jobs[b, by_end[b, c.running - 1]].end_s <= c.clock_s:
         c.running -= 1
-        c.free += jobs[q].processors
-        if jobs[q].user != NONE:
-            used[jobs[q].user] -= jobs[q].processors
-        _remove(q, c.running, by_limit)
+        q = by_end[b, c.running]
+        job = state.jobs[b, q]
+        c.free += job.processors
+        if job.user != NONE:
+            state.used[b, job.user] -= job.processors
+        _remove(b, q, c.running, state.by_limit)
 
 
-@njit(cache=True)
-def _arrive(c, jobs, waiting, by_request):
-    while c.next < len(jobs) and jobs[c.next].submit_s <= c.clock_s:
-        waiting[c.waiting], i = c.next, c.waiting
-        while i > 0 and jobs[by_request[i - 1]].requested_s > jobs[c.next].requested_s:
-            by_request[i] = by_request[i - 1]
+@compiled
+def _arrive(b, state):
+    c, jobs, by_request = state.copies[b], state.jobs, state.by_request
+    while c.next < jobs.shape[1] and jobs[b, c.next].submit_s <= c.clock_s:
+        state.waiting[b, c.waiting], i = c.next, c.waiting
+        requested_s = jobs[b, c.next].requested_s
+        while i > 0 and jobs[b, by_request[b, i - 1]].requested_s > requested_s:
+            by_request[b, i] = by_request[b, i - 1]
             i -= 1
-        by_request[i] = c.next
+        by_request[b, i] = c.next
         c.waiting += 1
         c.next += 1
 
 
-@njit(cache=True)
+@compiled
 def _start(b, q, backfilled, state):
     """Job q, which waits, starts now."""
     c, jobs, by_end, by_limit = state.copies[b], state.jobs, state.by_end, state.by_limit
     job = jobs[b, q]
     c.waiting -= 1
-    _remove(q, c.waiting, state.waiting[b])
-    _remove(q, c.waiting, state.by_request[b])
-    _waited(c, job, state.steps[b])
+    _remove(b, q, c.waiting, state.waiting)
+    _remove(b, q, c.waiting, state.by_request)
+    _waited(b, q, state)
     job.start_s, job.backfilled = c.clock_s, backfilled
     job.end_s, job.limit_s = c.clock_s + job.run_s, c.clock_s + job.requested_s
     c.free -= job.processors
@@ -204,53 +202,60 @@ def _start(b, q, backfilled, state):
     c.running += 1
 
 
-@njit(cache=True)
-def _remove(q, left, among):
+@compiled
+def _remove(b, q, left, order):
     """Job q leaves an order in which so many others are left: those after it move up."""
     i = 0
-    while among[i] != q:
+    while order[b, i] != q:
         i += 1
     while i < left:
-        among[i] = among[i + 1]
+        order[b, i] = order[b, i + 1]
         i += 1
 
 
-@njit(cache=True)
-def _easy(b, q, state):
-    """Start those that keep the chosen job from nothing: by their limits they end before it could
-    start, or they leave it enough. First come, first served."""
-    c, jobs, waiting, by_limit = state.copies[b], state.jobs[b], state.waiting[b], state.by_limit[b]
-    if c.free == 0:
-        return
+@compiled
+def _reservation(b, n, state):
+    """When by their limits enough of those that run will have ended for a job of n processors; and
+    how many it leaves over then."""
+    c, jobs, by_limit = state.copies[b], state.jobs, state.by_limit
     freed, shadow_s = c.free, np.inf
     for i in range(c.running):
-        job = jobs[by_limit[i]]
+        job = jobs[b, by_limit[b, i]]
         if job.limit_s > shadow_s:
             break
         freed += job.processors
-        if freed >= jobs[q].processors:
+        if freed >= n:
             shadow_s = min(shadow_s, max(job.limit_s, c.clock_s))
-    spare, i = freed - jobs[q].processors, 0
+    return shadow_s, freed - n
+
+
+@compiled
+def _beside(b, q, refused, shadow_s, spare, state):
+    """Start those that keep the chosen job from nothing: by their limits they end before it could
+    start, or they take what is spare. First come, first served, after those that were refused
+    before, and will be until a job ends. What is spare then."""
+    c, jobs, waiting, i = state.copies[b], state.jobs, state.waiting, refused
     while i < c.waiting and c.free > 0:
-        job = jobs[waiting[i]]
+        job = jobs[b, waiting[b, i]]
         in_time = c.clock_s + job.requested_s <= shadow_s
-        if waiting[i] == q or job.processors > c.free or not (in_time or job.processors <= spare):
+        fits = job.processors <= c.free and (in_time or job.processors <= spare)
+        if waiting[b, i] == q or not fits:
             i += 1
             continue
         if not in_time:
             spare -= job.processors
-        _start(b, waiting[i], True, state)
+        _start(b, waiting[b, i], True, state)
+    return spare
 
 
-@njit(cache=True)
+@compiled
 def _conservative(b, q, state):
     """Plan all that wait by their limits, the chosen one first and then first come, first served,
     each as early as those before it allow; start those whose time is now."""
     c, jobs, waiting, by_limit = state.copies[b], state.jobs[b], state.waiting[b], state.by_limit[b]
     if c.free == 0:
         return
-    times = np.empty(c.running + 2 * c.waiting + 1)
-    free = np.empty(len(times), np.int64)
+    times, free = state.limit_s, state.freed
     times[0], free[0], count = c.clock_s, c.free, 1
     for i in range(c.running):
         job = jobs[by_limit[i]]
@@ -273,7 +278,7 @@ def _conservative(b, q, state):
             i += 1
 
 
-@njit(cache=True)
+@compiled
 def _plan(processors, requested_s, times, free, count):
     """When a job can start at the earliest, which takes its processors; and how many times there
     are then."""
