@@ -28,6 +28,7 @@ _WHOLE = {  # weeks: to train on, to test on
     "num_servers": (1, 100_000),
     "weeks": (2, 520),
     "data_seed": (0, float("inf")),
+    "price_shift_days": (-36_500, 36_500),
 }
 _PATHS = ("invocations_path", "price_path", "profile_path")
 _PRICE_INTERVAL_S = 300.0  # the shortest one that prices come in
@@ -60,6 +61,8 @@ class Config:
     invocations_path: str = ""  # a file of marlserve.traces.invocations; "": its synthetic twin
     price_path: str = ""  # of traces.energy_price, likewise
     profile_path: str = ""  # of traces.kv_profile, likewise
+    # Prices are played so many days later than they were recorded: beside demand of another year.
+    price_shift_days: int = 0
     weeks: int = 8  # of synthetic demand and prices
     data_seed: int = 0  # of what is synthetic
     request_scale: float = 1.0  # how often each recorded request counts
