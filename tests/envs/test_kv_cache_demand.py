@@ -224,6 +224,7 @@ BAD = [
         (name, -1e-9, "a number from 0 to 1e+06")
         for name in ("idle_w", "revenue_usd", "loss_penalty_usd", "denial_penalty_usd")
     ],
+    ("service_floor", 1.01, "a number from 0 to 1"),
     ("wait_penalty_usd_per_s", float("nan"), "a number from 0 to 1e+06"),
     ("enable_deny", 1, "a bool"),
     *[
