@@ -110,8 +110,8 @@ class Rollout:
         here = (self._copies, self.position)
         self._store(ACTIONS, here, actions)
         self._store(REWARDS, here, rewards)
-        if self._needs_costs:
-            self._store(COSTS, here, self.batch.costs())
+        if self._needs_costs and (costs := self.batch.costs()) is not None:
+            self._store(COSTS, here, costs)
         for name, values in kept.items():
             self._store(name, here, values)
         self.position += 1
