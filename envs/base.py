@@ -107,6 +107,11 @@ class Problem(ABC):
         """Whose part of the episode is not over, [B, N] bool: here everyone acts to its end."""
         return np.ones((self.num_envs, len(self.agents)), bool)
 
+    def costs(self) -> np.ndarray | None:
+        """What the last step cost of a constraint, [B, N]: to be at most 0 in the mean over steps.
+        None if there is none."""
+        return None
+
     def windows(self) -> np.ndarray | None:
         """Which part of a recording each copy plays, [B]; None if episodes share none.
 

@@ -8,7 +8,9 @@ Action       Discrete: a configuration of the KV cache, from the strongest compr
              seconds and joules, lowest quality) to the full cache; with enable_deny the last action
              turns requests away. With action="continuous", Box(-1, 1, (1,)): as many bins of equal
              width, in the same order.
-Reward       `REWARDS[config.reward]`: "profit" in dollars, or "source".
+Reward       `REWARDS[config.reward]`: "profit" in dollars, or "source". With service_floor there is
+             a constraint beside it: `costs` of a step are the requests that were not served, less
+             those that the floor allows.
 Episode      truncated after episode_hours; never terminated.
 Reference    Li et al.: SnapKV, NeurIPS 2024, https://arxiv.org/abs/2404.14469 (the compression);
              Patel et al.: Splitwise, ISCA 2024, https://arxiv.org/abs/2311.18677 (the requests)
@@ -17,8 +19,9 @@ Requests follow a recorded or synthetic demand, and cost what prompts of a measu
 seconds, joules and quality under each configuration. A request keeps the configuration of its
 arrival, so that an action still shows in what completes one to five steps later.
 
-Presets: SYNTHETIC needs no files. REALISTIC plays days of a recorded week, given by path, with a
-load that 200 servers can nearly carry. SOURCE_COMPATIBLE has the arrivals and the reward of the
+Presets: SYNTHETIC needs no files. REALISTIC plays eight-hour windows of a recorded week, given
+by path, with a load that 200 servers can nearly carry; in SERVICE_FLOOR 93 % of all requests are to
+be served. SOURCE_COMPATIBLE has the arrivals and the reward of the
 public system whose measured values the tests reproduce.
 """
 
@@ -29,6 +32,7 @@ from marlserve.envs.kv_cache.baselines import BASELINES
 from marlserve.envs.kv_cache.config import (
     PRESETS,
     REALISTIC,
+    SERVICE_FLOOR,
     SOURCE_COMPATIBLE,
     SYNTHETIC,
     Config,
@@ -43,6 +47,7 @@ __all__ = [
     "PRESETS",
     "REALISTIC",
     "REWARDS",
+    "SERVICE_FLOOR",
     "SOURCE_COMPATIBLE",
     "SYNTHETIC",
     "Config",

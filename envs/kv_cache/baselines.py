@@ -79,11 +79,14 @@ def load_aware(problem: Any, busy: float = _BUSY) -> np.ndarray:
     return np.where(full, 0, tuned_price(problem))
 
 
-def load_aware_deny(problem: Any) -> np.ndarray:
+def load_aware_deny(
+    problem: Any,
+    busy: float = _TUNED_BUSY,
+    waiting_per_server: float = _TUNED_WAITING_PER_SERVER,
+) -> np.ndarray:
     """`load_aware` with tuned thresholds, and denial while many wait."""
-    crowd = _TUNED_WAITING_PER_SERVER * problem.config.num_servers
-    crowded = problem.measured().waiting_requests > crowd
-    compressing = load_aware(problem, _TUNED_BUSY)
+    crowded = problem.measured().waiting_requests > waiting_per_server * problem.config.num_servers
+    compressing = load_aware(problem, busy)
     return np.where(crowded, problem.action_names.index("deny"), compressing)
 
 

@@ -1,6 +1,6 @@
 """The settings of the KV-cache problem, and the named ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from marlserve.envs import checks
 from marlserve.envs.kv_cache.rewards import REWARDS
@@ -19,6 +19,7 @@ _NUMBERS = {  # at least, at most
     "wait_penalty_usd_per_s": (0.0, 1e6),
     "loss_penalty_usd": (0.0, 1e6),
     "denial_penalty_usd": (0.0, 1e6),
+    "service_floor": (0.0, 1.0),
     "request_scale": (1e-6, 1e6),
     "split_hours": (0.001, 87_600.0),
     "episode_hours": (0.001, 87_600.0),
@@ -28,6 +29,7 @@ _WHOLE = {  # weeks: to train on, to test on
     "num_servers": (1, 100_000),
     "weeks": (2, 520),
     "data_seed": (0, float("inf")),
+    "price_shift_days": (-36_500, 36_500),
 }
 _PATHS = ("invocations_path", "price_path", "profile_path")
 _PRICE_INTERVAL_S = 300.0  # the shortest one that prices come in
@@ -56,10 +58,13 @@ class Config:
     wait_penalty_usd_per_s: float = 1e-5  # for every second that a request waits
     loss_penalty_usd: float = 1e-4  # for one that gives up or fails
     denial_penalty_usd: float = 5e-5  # for one that is denied
+    service_floor: float = 0.0  # share of all requests that is to be served, a constraint; 0: none
 
     invocations_path: str = ""  # a file of marlserve.traces.invocations; "": its synthetic twin
     price_path: str = ""  # of traces.energy_price, likewise
     profile_path: str = ""  # of traces.kv_profile, likewise
+    # Prices are played so many days later than they were recorded: beside demand of another year.
+    price_shift_days: int = 0
     weeks: int = 8  # of synthetic demand and prices
     data_seed: int = 0  # of what is synthetic
     request_scale: float = 1.0  # how often each recorded request counts
@@ -99,13 +104,17 @@ class Config:
 
 
 SYNTHETIC = Config()
-# The recorded demand of 2024 fills 900 servers; every other day is for training.
-REALISTIC = Config(request_scale=2 / 9, split_hours=24.0)
+# The recorded demand of 2024 fills 900 servers. Every other third of a day is for training, and as
+# days have three, both halves have all hours: ten windows of the week are played.
+REALISTIC = Config(request_scale=2 / 9, split_hours=8.0, episode_hours=8.0)
+# Profit alone denies more than a tenth of these requests, the strongest compression loses 3 %.
+SERVICE_FLOOR = replace(REALISTIC, service_floor=0.93)
 SOURCE_COMPATIBLE = Config(
     arrivals="thinned", reward="source", idle_w=0.0, split="all", enable_deny=False
 )
 PRESETS = {
     "synthetic": SYNTHETIC,
     "realistic": REALISTIC,
+    "service_floor": SERVICE_FLOOR,
     "source_compatible": SOURCE_COMPATIBLE,
 }

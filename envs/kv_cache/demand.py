@@ -14,7 +14,7 @@ from marlserve.envs.sims.arrivals import COUNTS, MOST_ARRIVALS, THINNED, TIMES, 
 from marlserve.traces import kv_profile, utc
 from marlserve.traces.kv_profile import KVProfile
 
-_TREND_S = 1800.0
+_TREND_S, _DAY_S = 1800.0, 86_400.0
 _ROUNDING_S = 1e-6  # of seconds since the epoch, at most
 
 
@@ -22,13 +22,16 @@ class Demand:
     """Arrivals and prices of B copies.
 
     Raises:
-        ValueError: for bad files, and if no stretch of the records holds an episode.
+        ValueError: for bad files, for demand and prices that share no time, and if no stretch of
+            the records holds an episode.
     """
 
     def __init__(self, config: Config, num_envs: int, num_prompts: int):
         self.config = config
         requests = invocations(config.invocations_path, config.weeks, config.data_seed)
-        self._prices = prices(config.price_path, config.weeks, config.data_seed)
+        self._prices = prices(
+            *(config.price_path, config.weeks, config.data_seed, config.price_shift_days)
+        )
         self.usd_per_mwh = self._prices["usd_per_mwh"]
         self.price_interval_s = float(self._prices.time_s[1] - self._prices.time_s[0])
         self.price_trend = trend_per_h(self.usd_per_mwh, self.price_interval_s)
@@ -79,8 +82,12 @@ def invocations(path: str, weeks: int, seed: int) -> traces.Trace:
 
 
 @lru_cache(maxsize=8)
-def prices(path: str, weeks: int, seed: int) -> traces.Trace:
-    """The recorded prices, or weeks of their twin."""
+def prices(path: str, weeks: int, seed: int, shift_days: int = 0) -> traces.Trace:
+    """The recorded prices, or weeks of their twin, so many days later than they were."""
+    if shift_days:
+        found, shift_s = prices(path, weeks, seed), shift_days * _DAY_S
+        columns = {**found.columns, "time_s": found.time_s + shift_s}
+        return traces.Trace(columns, found.end_s + shift_s, found.start_s + shift_s)
     if path:
         return traces.load("energy_price", path=path)
     return traces.load("energy_price", np.random.default_rng([seed, 1]), weeks=weeks)
@@ -109,6 +116,11 @@ def _starts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where episodes may begin: the first time in each stretch, and how many steps on."""
     from_s, to_s = max(requests.start_s, prices.start_s), min(requests.end_s, prices.end_s)
+    if from_s >= to_s:
+        raise ValueError(
+            f"price_shift_days is {config.price_shift_days}; demand covers {_span(requests)} and "
+            f"prices so shifted {_span(prices)}, which share no time"
+        )
     # On the grid of the prices, so that a price lasts for whole steps.
     step_s = config.step_s
     from_s = prices.start_s + step_s * np.ceil((from_s - prices.start_s) / step_s)
@@ -174,6 +186,10 @@ def _held(requests: traces.Trace) -> tuple[np.ndarray, float, float]:
         counts, begin_s = np.bincount(label - label[0]).astype(float), float(label[0] * bin_s)
     newest = np.maximum.accumulate(np.where(counts > 0, np.arange(len(counts)), 0))
     return counts[newest], begin_s, bin_s
+
+
+def _span(record: traces.Trace) -> str:
+    return f"{_utc(record.start_s)} to {_utc(record.end_s)} UTC"
 
 
 def _utc(time_s: float) -> str:

@@ -136,6 +136,12 @@ class Problem(base.Problem):
         """What the operator sees: there is one agent, and it sees the whole system."""
         return self._observations.copy()
 
+    def costs(self) -> np.ndarray | None:
+        """Requests that were not served beyond what `service_floor` allows, [B, 1]."""
+        if not self.config.service_floor:
+            return None
+        return rewards.unserved_beyond_floor(self, self.pool.step)[:, None]
+
     def windows(self) -> np.ndarray:
         """When each copy's episode begins, in seconds since the epoch."""
         return self.demand.start_s.copy()
@@ -153,6 +159,8 @@ class Problem(base.Problem):
         shares = self._taken / np.maximum(self._steps, 1)[:, None]
         return {
             "arrived": total["arrived"].copy(),
+            "completed": total["completed"].copy(),
+            "unserved_beyond_floor": rewards.unserved_beyond_floor(self, total),
             "success_rate": total["completed"] / arrived,
             "denial_rate": total["denied"] / arrived,
             "timeout_rate": total["timed_out"] / arrived,
@@ -168,6 +176,7 @@ class Problem(base.Problem):
             "revenue_usd": rewards.revenue_usd(self, total),
             "penalties_usd": rewards.penalties_usd(self, total),
             "profit_usd": rewards.profit_usd(self, total),
+            "profit_usd_per_day": rewards.profit_usd(self, total) * 86_400.0 / seconds,
             "mean_source_reward": self._source_reward / np.maximum(self._steps, 1),
             "utilisation": total["busy_s"] / config.num_servers / seconds,
             "share_deny": np.zeros(self.num_envs),  # unless it is among the actions

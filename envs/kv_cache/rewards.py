@@ -25,6 +25,12 @@ def penalties_usd(problem, flows: np.ndarray) -> np.ndarray:
     )
 
 
+def unserved_beyond_floor(problem, flows: np.ndarray) -> np.ndarray:
+    """Requests that gave up, failed or were denied, less those that `service_floor` allows."""
+    unserved = flows["timed_out"] + flows["failed"] + flows["denied"]
+    return unserved - (1.0 - problem.config.service_floor) * flows["arrived"]
+
+
 def profit_usd(problem, flows: np.ndarray) -> np.ndarray:
     """Revenue minus the cost of energy, idle servers' included, minus penalties."""
     return revenue_usd(problem, flows) - flows["cost_usd"] - penalties_usd(problem, flows)

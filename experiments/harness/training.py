@@ -145,6 +145,7 @@ def _row(result: dict, config, clock: _Clock) -> dict[str, Any]:
     values = {
         EPISODE_RETURN_MEAN: sampled.get(EPISODE_RETURN_MEAN, math.nan),
         **dict(sorted(sampled.get(PROBLEM, {}).items())),
+        **{f"multiplier_{name}": x for name, x in result.get("multiplier", {}).items()},
         "loss": sum(losses) if losses else math.nan,
     }
     if hasattr(config, "epsilon"):

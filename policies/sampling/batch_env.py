@@ -68,6 +68,9 @@ class BatchEnv(Protocol):
     def active(self) -> np.ndarray:
         """Whose part of the episode is not over, [B, N] bool."""
 
+    def costs(self) -> np.ndarray | None:
+        """What the last step cost of a constraint, [B, N]; None if there is none."""
+
     def metrics(self) -> dict[str, np.ndarray]:
         """Results of the episode so far, {name: [B]}."""
 

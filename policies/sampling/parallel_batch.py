@@ -181,6 +181,9 @@ class ParallelBatch:
         """Whose part of the episode is not over, [B, N] bool."""
         return self._active
 
+    def costs(self) -> None:
+        """There is no constraint."""
+
     def metrics(self) -> dict[str, np.ndarray]:
         """The metrics that copies reported in the last step of an episode; NaN where none."""
         names = {name for reported in self._metrics for name in reported}

@@ -16,6 +16,7 @@ from marlserve.policies.sampling.sequences import (
     ACTION_MASK,
     ACTIONS,
     ACTIVE,
+    COSTS,
     FIRST,
     HIDDEN,
     LENGTH,
@@ -48,6 +49,7 @@ class Rollout:
         actions: of the action spaces.
         initial_hidden: [N, *hidden] or None.
         needs_state: keep the global state.
+        needs_costs: keep the costs of the problem's constraint.
 
     Attributes:
         obs [B, N, *O], mask [B, N, H, A] or None, active [B, N]: what the agents see now
@@ -62,9 +64,10 @@ class Rollout:
         actions: ActionArrays | JointActions,
         initial_hidden: np.ndarray | None = None,
         needs_state: bool = False,
+        needs_costs: bool = False,
     ):
         self.batch, self._num_steps, self._actions = batch, num_steps, actions
-        self._needs_state = needs_state
+        self._needs_state, self._needs_costs = needs_state, needs_costs
         failed = getattr(batch, "failed", None)
         self._failed = np.zeros(batch.num_envs, bool) if failed is None else failed
         self._copies = np.arange(batch.num_envs)
@@ -107,6 +110,8 @@ class Rollout:
         here = (self._copies, self.position)
         self._store(ACTIONS, here, actions)
         self._store(REWARDS, here, rewards)
+        if self._needs_costs and (costs := self.batch.costs()) is not None:
+            self._store(COSTS, here, costs)
         for name, values in kept.items():
             self._store(name, here, values)
         self.position += 1

@@ -13,7 +13,8 @@ centralised training. Agents of different policies may have different spaces; se
 
 Settings, beside RLlib's own: the config attributes `sequence_length` (L, 16 if the config has
 none), `sequence_columns` (names of further module outputs to keep per step, none by default),
-`needs_state` (keep the global state, which the environment is else not asked for),
+`needs_state` (keep the global state, which the environment is else not asked for), `needs_costs`
+(keep what steps cost of the problem's constraint),
 `observe_agent_index` (see `agent_index`), `cut_rows` and `seeds_by_steps` (see below), which are
 False by default, and `teacher` (see there; "", none).
 
@@ -67,7 +68,7 @@ class VectorEnvRunner(ReportingEnvRunner):
     Raises:
         ValueError: for an environment that is none (see `environment.make_batch`), a policy
             mapping to unknown modules, agents of one policy whose spaces differ, or a config that
-            asks for connectors or `on_episode_step`.
+            asks for connectors or `on_episode_step`, or for costs that the environment has not.
     """
 
     env: Any  # a JointEnv; None before there is one
@@ -91,6 +92,11 @@ class VectorEnvRunner(ReportingEnvRunner):
         batch = make_batch(config, context)
         teacher = "" if config.in_evaluation else getattr(config, "teacher", "")
         self._teacher = Teacher(teacher, batch) if teacher else None
+        if getattr(config, "needs_costs", False) and batch.costs() is None:
+            raise ValueError(
+                f"multiplier_lr is {config.multiplier_lr}; {getattr(batch, 'name', batch)} has no "
+                "constraint, for which it must be 0"
+            )
         if getattr(config, "observe_agent_index", False):
             batch = IndexedBatch(batch)
         self.env, self.num_envs = JointEnv(batch), batch.num_envs
@@ -236,6 +242,7 @@ class VectorEnvRunner(ReportingEnvRunner):
             self._actions,
             None if actor is None else actor.initial_hidden,
             getattr(self.config, "needs_state", False),
+            getattr(self.config, "needs_costs", False),
         )
         self._ledger = Ledger(self.env.batch.agents, self.num_envs)
         seeds: list[int | None] | None = None

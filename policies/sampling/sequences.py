@@ -12,6 +12,7 @@ steps of one environment copy, N agents, observations of shape O, actions of sha
     ACTIONS      [R, L, N, *C]       as the module chose them: indices from 0 if discrete, before
                                      unsquashing if continuous; 0 for an inactive agent
     REWARDS      [R, L, N]
+    COSTS        [R, L, N]           of the problem's constraint; absent unless asked for
     TERMINATED   [R]                 bool, the row's last step ended the episode; a truncated
                                      episode did not end here and is bootstrapped
     LENGTH       [R]                 int, the number of valid steps, 1 to L
@@ -41,6 +42,7 @@ ACTION_MASK = "action_mask"
 ACTIVE = "active"
 ACTIONS = "actions"
 REWARDS = "rewards"
+COSTS = "costs"
 TERMINATED = "terminated"
 LENGTH = "length"
 FIRST = "first"

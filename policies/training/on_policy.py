@@ -5,6 +5,8 @@ env runners hand out rows at the end of each sample, full or not (`cut_rows`), s
 the next iteration; and the new weights are sent to all of them, and awaited, before the next one.
 """
 
+from typing import Any
+
 import numpy as np
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -18,17 +20,25 @@ from ray.rllib.utils.metrics import (
 from marlserve.policies.sampling.sequences import Sequences
 from marlserve.policies.training.base import PolicyAlgorithm
 from marlserve.policies.training.independent import batch_by_policy
+from marlserve.policies.training.multiplier import Multiplier
 from marlserve.policies.training.on_policy_config import OnPolicyConfig
+
+_MULTIPLIER = "multiplier"
 
 
 class OnPolicy(PolicyAlgorithm):
-    """Each policy learns by itself from what its agents did."""
+    """Each policy learns by itself from what its agents did.
+
+    Attributes:
+        multiplier: of the problem's constraint; saved with a checkpoint
+    """
 
     config: OnPolicyConfig
 
     def setup(self, config: OnPolicyConfig) -> None:
         super().setup(config)
         self._generator = np.random.default_rng(self.config.seed)
+        self.multiplier = Multiplier(self.config.multiplier_lr)
 
     def training_step(self) -> None:
         metrics = self.metrics
@@ -52,4 +62,22 @@ class OnPolicy(PolicyAlgorithm):
         if self.config.standardize_rewards:
             self.reward_standardizer.observe(sequences)
             sequences = self.reward_standardizer.apply(sequences)
+        if self.config.needs_costs:
+            self.multiplier.observe(sequences)
+            sequences = self.multiplier.apply(sequences)
+            for name in ("price", "mean_cost"):
+                self.metrics.log_value(
+                    (_MULTIPLIER, name), getattr(self.multiplier, name), reduce="mean", window=1
+                )
         return sequences
+
+    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_MULTIPLIER, components, not_components):
+            state[_MULTIPLIER] = self.multiplier.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if _MULTIPLIER in state:
+            self.multiplier.set_state(state[_MULTIPLIER])

@@ -43,6 +43,7 @@ class OnPolicyConfig(PolicyConfig):
         self.entropy_coeff = 0.0
         self.teacher = ""
         self.teacher_coeff = 1.0
+        self.multiplier_lr = 0.0
         self.vf_loss_coeff = 0.5
         self.normalize_advantages = True
         self.normalize_values = True
@@ -62,6 +63,7 @@ class OnPolicyConfig(PolicyConfig):
         entropy_coeff: float | list = NotProvided,
         teacher: str = NotProvided,
         teacher_coeff: float | list = NotProvided,
+        multiplier_lr: float = NotProvided,
         vf_loss_coeff: float = NotProvided,
         normalize_advantages: bool = NotProvided,
         normalize_values: bool = NotProvided,
@@ -82,6 +84,8 @@ class OnPolicyConfig(PolicyConfig):
                 well; "": none. See `sampling.teacher`.
             teacher_coeff: weight of the cross entropy of these, a number or [[env_steps, value],
                 ...], which should end at 0.
+            multiplier_lr: how fast the price of the problem's constraint follows what samples
+                cost; 0: the constraint is not looked at. See `multiplier`.
             vf_loss_coeff: weight of the value loss.
             normalize_advantages: to mean 0 and deviation 1 over each iteration.
             normalize_values: the critic learns returns of mean 0 and deviation 1, whatever the
@@ -108,8 +112,9 @@ class OnPolicyConfig(PolicyConfig):
         for name in ("gamma", "lambda_"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 self._value_error(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
-        if self.vf_loss_coeff < 0:
-            self._value_error(f"vf_loss_coeff is {self.vf_loss_coeff}; it must be at least 0")
+        for name in ("vf_loss_coeff", "multiplier_lr"):
+            if not getattr(self, name) >= 0:
+                self._value_error(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in SCHEDULED:
             Scheduler.validate(
                 fixed_value_or_schedule=getattr(self, name),
@@ -141,6 +146,10 @@ class OnPolicyConfig(PolicyConfig):
                     f"{max(1, self.num_learners)} learner(s); leave it out, or set the fragment "
                     "length to 'auto'"
                 )
+
+    @property
+    def needs_costs(self) -> bool:
+        return self.multiplier_lr > 0
 
     @property
     def sequence_length(self) -> int:

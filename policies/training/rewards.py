@@ -18,7 +18,7 @@ class RewardStandardizer:
 
     def observe(self, sequences: Sequences) -> None:
         """Take the rewards of new sequences into account."""
-        rewards = sequences[REWARDS][_acted(sequences)].astype(np.float64)
+        rewards = sequences[REWARDS][acted(sequences)].astype(np.float64)
         if not rewards.size:
             return
         difference, total = rewards.mean() - self._mean, self._count + rewards.size
@@ -31,7 +31,7 @@ class RewardStandardizer:
         """The same sequences with standardised rewards; zero where nobody acted."""
         mean, deviation = self.moments()
         rewards = (sequences[REWARDS] - mean) / deviation
-        rewards = np.where(_acted(sequences), rewards, 0.0).astype(np.float32)
+        rewards = np.where(acted(sequences), rewards, 0.0).astype(np.float32)
         return Sequences({**sequences.columns, REWARDS: rewards})
 
     def moments(self) -> tuple[float, float]:
@@ -46,6 +46,6 @@ class RewardStandardizer:
         vars(self).update(state)
 
 
-def _acted(sequences: Sequences) -> np.ndarray:
+def acted(sequences: Sequences) -> np.ndarray:
     """Which agents acted when, [R, L, N] bool."""
     return sequences[ACTIVE][:, :-1] & sequences.valid()[..., None]

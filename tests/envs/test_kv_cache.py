@@ -158,6 +158,21 @@ def test_metrics_agree_with_each_other():
     assert set(problem.metrics()) == set(Problem(CROWDED).metrics())
 
 
+def test_costs_are_the_requests_that_the_floor_wants_served():
+    problem, actions = crowded(service_floor=0.9)
+    problem.reset(range(COPIES))
+    costs = np.zeros((COPIES, 1))
+    for action in actions:
+        problem.step(action[:, None])
+        costs += problem.costs()
+    m = problem.metrics()
+    lost = (m["denial_rate"] + m["timeout_rate"] + m["failure_rate"] - 0.1) * m["arrived"]
+    np.testing.assert_allclose(costs[:, 0], lost, rtol=1e-9)
+    np.testing.assert_allclose(m["unserved_beyond_floor"], lost, rtol=1e-9)
+    assert (lost > 0.0).all()
+    assert crowded()[0].costs() is None
+
+
 def test_before_anything_happened_all_metrics_are_numbers():
     problem = Problem(replace(CROWDED, enable_deny=False))
     problem.reset([0])

@@ -98,10 +98,26 @@ def test_records_that_hold_no_episode(tmp_path):
         Problem(replace(config, episode_hours=2.0))
     with pytest.raises(ValueError, match="no stretch of split='test' with split_hours=1.0"):
         Problem(replace(config, split="test", split_hours=1.0))
-    apart = prices_csv(tmp_path / "later.csv", range(12), start_s=START_S + 7200.0)
-    for split in ("train", "test", "all"):
-        with pytest.raises(ValueError, match="no stretch of split"):
-            Problem(replace(config, split=split, price_path=apart))
+
+
+def test_prices_of_another_year_are_played(tmp_path):
+    """A leap year's day apart, and on the same hours of the day; else they share no time."""
+    there = hour(tmp_path)
+    other = prices_csv(tmp_path / "other.csv", range(12), start_s=START_S - 366 * 86_400.0)
+    with pytest.raises(
+        ValueError,
+        match="price_shift_days is 0; demand covers 2024-05-10 00:00:00 to 2024-05-10 01:00:00 UTC "
+        "and prices so shifted 2023-05-10 00:00:00 to 2023-05-10 01:00:00 UTC, which share no time",
+    ):
+        Problem(replace(there, price_path=other))
+    shifted = Problem(replace(there, price_path=other, price_shift_days=366))
+    plain = Problem(there)
+    for problem in (shifted, plain):
+        problem.reset([0])
+    np.testing.assert_array_equal(shifted.demand.prices(0), plain.demand.prices(0))
+    np.testing.assert_array_equal(shifted.observations(), plain.observations())
+    with pytest.raises(ValueError, match="share no time"):
+        Problem(replace(there, price_shift_days=1))
 
 
 # Prices ------------------------------------------------------------------------------------------
@@ -191,6 +207,7 @@ BAD = [
     *[("max_waiting", bad, "None, or whole, at least 0, at most 1000000") for bad in (-1, 1.5)],
     ("weeks", 1, "whole, at least 2, at most 520"),
     ("data_seed", -1, "whole, at least 0"),
+    ("price_shift_days", 0.5, "whole, at least -36500, at most 36500"),
     *[
         (name, bad, f"a number from {low} to {high}")
         for name, low, high in (
@@ -207,6 +224,7 @@ BAD = [
         (name, -1e-9, "a number from 0 to 1e+06")
         for name in ("idle_w", "revenue_usd", "loss_penalty_usd", "denial_penalty_usd")
     ],
+    ("service_floor", 1.01, "a number from 0 to 1"),
     ("wait_penalty_usd_per_s", float("nan"), "a number from 0 to 1e+06"),
     ("enable_deny", 1, "a bool"),
     *[

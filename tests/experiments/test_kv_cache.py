@@ -6,15 +6,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from marlserve.envs.kv_cache import BASELINES
+from marlserve.envs.kv_cache import BASELINES, Config
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_experiment, read_progress
 from marlserve.experiments.kv_cache import main
 from marlserve.experiments.studies.kv_cache import settings
 from marlserve.experiments.studies.kv_cache.settings import DATA
 from marlserve.experiments.studies.kv_cache.study import STUDY
+from marlserve.experiments.studies.kv_cache.tuning import loss_under_floor
 
 TINY = ["--num-servers=20", "--request-scale=0.1", "--episode-hours=0.04", "--weeks=2"]
 LABEL = "synthetic,num_servers=20,weeks=2,request_scale=0.1,episode_hours=0.04"
@@ -114,6 +116,42 @@ def test_continuous_policies_keep_their_way_of_acting():
     assert experiment.env_config["action"] == "continuous"
     assert experiment.preset == "synthetic"
     assert "action" in STUDY.interface
+
+
+def test_a_floor_has_a_price_and_no_best_return():
+    """The highest return on the way may be of a policy that serves less."""
+    for candidate, priced in (("ppo", True), ("a2c", True), ("dqn", False)):
+        experiment = STUDY.experiment("service_floor", candidate)
+        assert experiment.settings.get("multiplier_lr", 0.0) == 0.2 * priced
+        assert experiment.evaluate_every == 0
+    assert "multiplier_lr" not in STUDY.experiment("realistic", "ppo").settings
+
+
+def test_a_trial_that_meets_the_floor_is_better_than_all_that_do_not():
+    def loss(profit_usd_per_day: list[float], unserved_beyond_floor: list[float]) -> float:
+        rows = {
+            "profit_usd_per_day": profit_usd_per_day,
+            "unserved_beyond_floor": unserved_beyond_floor,
+        }
+        return loss_under_floor(pd.DataFrame(rows), Config(service_floor=0.9))
+
+    order = [([9.0, 11.0], [-5.0, 4.0]), ([3.0, 3.0], [-9.0, 0.0])]  # in the mean over episodes
+    order += [([-500.0, 0.0], [0.0, 0.0]), ([90.0, 90.0], [2.0, 0.0]), ([99.0, 99.0], [9.0, 9.0])]
+    losses = [loss(*rows) for rows in order]
+    assert losses == sorted(losses)
+    assert losses[0] == -10.0
+
+
+def test_rules_are_tuned_for_profit_and_for_the_floor(tmp_path):
+    given = ["tune", *TINY, "--request-scale=0.4", "--trials=3", "--service-floor=1.0"]
+    given += ["--training-episodes=4", "--episodes=2", "--out", str(tmp_path)]
+    assert main(given) == 0
+    (folder,) = (tmp_path / "kv_cache").iterdir()
+    trials = pd.read_csv(folder / "trials.csv")
+    assert trials.groupby("rule").size().to_dict() == {"load_aware": 3, "load_aware_deny": 3}
+    assert (trials["the floor"] > 1e9).any(), "denials are none that a floor of all allows"
+    played = " ".join(set(read_results(folder / "results.csv")["policy"]))
+    assert all(aim in played for aim in ("profit", "the floor", "load_aware_deny, best of 3"))
 
 
 def test_recorded_files_are_asked_for(monkeypatch, tmp_path, capsys):

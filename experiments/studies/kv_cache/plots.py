@@ -14,7 +14,7 @@ from marlserve.experiments.reports.table import best
 from marlserve.experiments.reports.timeline import ACTION, record, timeline
 from marlserve.experiments.studies.study import Study
 
-COMPARED = ("profit_usd", "success_rate", "mean_score", "energy_cost_usd")
+COMPARED = ("profit_usd_per_day", "success_rate", "mean_score", "energy_cost_usd")
 # Of all requests that arrived: what was lost or denied cost no energy, and has no quality.
 COST, VALUE = "energy_usd_per_1000_requests", "score_per_request"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from marlserve.envs.kv_cache import (
     REALISTIC,
+    SERVICE_FLOOR,
     SOURCE_COMPATIBLE,
     SYNTHETIC,
     Config,
@@ -24,17 +25,20 @@ CODE_2023 = Config(split_hours=0.25, episode_hours=0.2)
 PRESETS = {
     "synthetic": SYNTHETIC,
     "realistic": REALISTIC,
+    "service_floor": SERVICE_FLOOR,
     "code_2023": CODE_2023,
     "source_compatible": replace(SOURCE_COMPATIBLE, split="train"),
 }
 # Where the files of a preset are, below DATA.
 _PROFILE = "kv_profiles/gov_report"
+_WEEK = {
+    "invocations_path": "azure_llm_2024/invocations_ten_second_Coding.csv",
+    "price_path": "caiso/CAISO_20240509_20240521.csv",
+    "profile_path": _PROFILE,
+}
 FILES = {
-    "realistic": {
-        "invocations_path": "azure_llm_2024/invocations_ten_second_Coding.csv",
-        "price_path": "caiso/CAISO_20240509_20240521.csv",
-        "profile_path": _PROFILE,
-    },
+    "realistic": _WEEK,
+    "service_floor": _WEEK,
     "code_2023": {
         "invocations_path": "azure_llm_2023/code.csv",
         "price_path": "caiso/CAISO_20231115_20231117.csv",
@@ -67,9 +71,12 @@ TRAINING_HOURS = 2.0
 ENV_STEPS = {
     "synthetic": 400_000,
     "realistic": 400_000,
+    "service_floor": 400_000,
     "code_2023": 100_000,
     "source_compatible": 400_000,
 }
+CAN_MEET_A_FLOOR = ("ppo", "a2c")  # others have no price for a constraint
+MULTIPLIER_LR = 0.2
 EVALUATIONS, EVALUATION_EPISODES, EVALUATION_HOURS = 10, 16, 6.0  # in the course of a training
 
 
@@ -103,14 +110,20 @@ def check_files(preset: str, problem: Config) -> None:
 def settings(preset: str, candidate: str, problem: Config, env_steps: int | None) -> Settings:
     """How a candidate is trained on a preset: in short episodes, with evaluations on the way."""
     steps = ENV_STEPS[preset] if env_steps is None else env_steps
-    return Settings(
-        steps,
-        training=in_steps(_ALL | TRAINING[candidate], steps),
-        env_runners=ENV_RUNNERS[candidate],
-        evaluation={
+    training, evaluation = _ALL | TRAINING[candidate], dict[str, Any]()
+    if problem.service_floor:  # the highest return on the way may be of a policy that serves less
+        if candidate in CAN_MEET_A_FLOOR:
+            training |= {"multiplier_lr": MULTIPLIER_LR}
+    else:
+        evaluation = {
             "evaluate_every": max(1, steps // EVALUATIONS),
             "evaluation_episodes": EVALUATION_EPISODES,
             "evaluation_config": {"episode_hours": min(EVALUATION_HOURS, problem.episode_hours)},
-        },
+        }
+    return Settings(
+        steps,
+        training=in_steps(training, steps),
+        env_runners=ENV_RUNNERS[candidate],
+        evaluation=evaluation,
         fields={"episode_hours": min(TRAINING_HOURS, problem.episode_hours)},
     )

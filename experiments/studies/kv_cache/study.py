@@ -11,6 +11,8 @@ from marlserve.experiments.studies.kv_cache import settings
 from marlserve.experiments.studies.kv_cache.plots import draw
 from marlserve.experiments.studies.study import Candidate, Settings, Study
 
+_OF_FLOOR = ("unserved_beyond_floor", "completed", "arrived")  # requests per episode
+
 
 class KVCache(Study):
     """Training is in shorter episodes than those that are played."""
@@ -24,7 +26,7 @@ class KVCache(Study):
         "td3": Candidate("td3", fields={"action": "continuous"}),
     }
     metrics = (
-        "profit_usd",
+        "profit_usd_per_day",
         "mean_source_reward",
         "success_rate",
         "timeout_rate",
@@ -50,6 +52,9 @@ class KVCache(Study):
     @property
     def presets(self) -> Mapping[str, Any]:  # type: ignore[override]
         return settings.presets()
+
+    def shown(self, problem: Any) -> tuple[str, ...]:
+        return (*self.metrics, *_OF_FLOOR) if problem.service_floor else self.metrics
 
     def settings(
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
