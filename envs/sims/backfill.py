@@ -142,8 +142,8 @@ class Cluster:
         for name, values in zip(COLUMNS, given, strict=False):
             if np.shape(values) != (count,):
                 raise ValueError(f"{name} has shape {np.shape(values)}; allowed is {(count,)}")
-        for column, values in enumerate((*given, NONE if user is None else user)):
-            self._columns[column] = values
+        for column, given_values in enumerate((*given, NONE if user is None else user)):
+            self._columns[column] = given_values
         column, row = first_bad(self._columns, self.num_processors)
         if column != NONE:
             raise ValueError(

@@ -1,8 +1,12 @@
-"""What the arrays of `marlserve.envs.sims.backfill` hold, for it and for its compiled kernel."""
+"""What the arrays of `marlserve.envs.sims.backfill` hold, for it and for its compiled kernels, and how these are compiled."""
 
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
+
+# Kernels that allocate nothing need not count references to arrays, which was half of their time.
+compiled = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
 
 COPY = np.dtype(
     [(name, "i8") for name in ("next", "waiting", "running", "free", "started", "shown", "over")]

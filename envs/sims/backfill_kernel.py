@@ -4,13 +4,10 @@ At one moment jobs end before others arrive, and the chosen one starts before an
 """
 
 import numpy as np
-from numba import njit
 
-from marlserve.envs.sims.backfill_arrays import NONE, SHORTEST_S
+from marlserve.envs.sims.backfill_arrays import NONE, SHORTEST_S, compiled
 
 _EASY, _CONSERVATIVE = 1, 2
-
-compiled = njit(cache=True, _nrt=False)  # nothing is allocated: no references are counted
 
 
 @compiled

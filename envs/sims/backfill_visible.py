@@ -1,10 +1,6 @@
 """What is shown of a cluster of `backfill`: jobs that may be chosen, and what is known of them."""
 
-from numba import njit
-
-from marlserve.envs.sims.backfill_arrays import NONE
-
-compiled = njit(cache=True, _nrt=False)  # as in `backfill_kernel`
+from marlserve.envs.sims.backfill_arrays import NONE, compiled
 
 
 @compiled
