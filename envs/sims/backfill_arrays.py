@@ -1,4 +1,4 @@
-"""What the arrays of `marlserve.envs.sims.backfill` hold, for it and for its compiled kernels, and how these are compiled."""
+"""What the arrays of `marlserve.envs.sims.backfill` hold, and how its kernels are compiled."""
 
 from typing import NamedTuple
 
