@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from marlserve.envs.checks import is_whole
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SWITCH_S = 5e-4  # that a request waits for at most while another thread has the interpreter
 _MOST_AT_ONCE = 2_048  # connections; who comes then is told so, 503
 
 
@@ -77,6 +78,7 @@ async def listen(
 def run(service: Coroutine[Any, Any, None]) -> None:
     """The process: on uvloop, with a log of its own."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    sys.setswitchinterval(_SWITCH_S)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises it again as it ends: what runs beside it must end in order, too.
         signal.signal(number, lambda *_: sys.exit(0))
