@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
@@ -157,6 +158,8 @@ def run(seconds: float = 30.0) -> None:
     """
     if not 0.0 < seconds <= 36_000.0:
         raise ValueError(f"seconds is {seconds}; allowed is a positive number, at most 36000")
+    if find_spec("msgpack_numpy") is None:  # without it, RLlib's server waits for ever
+        raise ValueError("there is no msgpack_numpy, which RLlib needs: pip install msgpack-numpy")
     torch.set_num_threads(1)
     session.start(1)
     rows = [
