@@ -78,6 +78,10 @@ def external_team(
     if isinstance(config, PolicyConfig):
         config.validate()
         _check_steps(config, limits)
+        if getattr(config, "needs_costs", False):
+            raise ValueError(
+                f"multiplier_lr is {config.multiplier_lr}; programs tell no costs: allowed is 0"
+            )
         seats = _of_ours(config, seats, state_size)
         config.env_runners(env_runner_cls=SequenceRunner)
     else:

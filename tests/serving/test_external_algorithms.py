@@ -50,3 +50,8 @@ def test_what_rl4sys_calls_by_other_names():
 def test_what_is_wrong_is_said(name, parameters, more, what):
     with pytest.raises(ValueError, match=what):
         config_of(program(name, parameters, **more))
+
+
+def test_a_constraint_that_programs_do_not_tell_of_is_refused():
+    with pytest.raises(ValueError, match="multiplier_lr is 0.1; programs tell no costs"):
+        configured(program("ppo", {"multiplier_lr": 0.1}), NOWHERE)
