@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from marlserve.experiments.harness.command_line import carry_out
 from marlserve.experiments.harness.experiment import RUNS
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.reports.markdown import markdown_lines
+from marlserve.experiments.testbed.balancer import free_port
 from marlserve.policies import export
 from marlserve.policies.export.numpy_policy import NumpyPolicy
 
@@ -129,15 +129,12 @@ def _followed(command: Sequence[str]) -> str:
 
 def program_file(folder: Path, algorithm: str, seed: int) -> Path:
     """What the program and the trainer both read."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
     parameters = {"input_size": 8, "act_dim": 4, "seed": seed, **SETTINGS[algorithm]}
     said = {
         "client_id": "lander",
         "algorithm_name": algorithm,
         "algorithm_parameters": parameters,
-        "train_server_address": f"127.0.0.1:{port}",
+        "train_server_address": f"127.0.0.1:{free_port()}",
         "folder": str(folder / "run"),
         "when_full": "wait",
         "buffer_steps": 1_000,

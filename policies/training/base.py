@@ -222,6 +222,7 @@ class PolicyAlgorithm(Algorithm):
         groups: {module_id: indices of its agents}
         own_spaces: {module_id: spaces of its agents}; None if all agents have the same
         reward_standardizer: saved with a checkpoint
+        saved: {name: what has get_state and set_state}, saved with a checkpoint
     """
 
     def setup(self, config: PolicyConfig) -> None:
@@ -234,6 +235,7 @@ class PolicyAlgorithm(Algorithm):
         if not (_alike(observations.values()) and _alike(actions.values())):
             self.own_spaces = own_spaces(self.groups, agents, observations, actions)
         self.reward_standardizer = RewardStandardizer()
+        self.saved: dict[str, Any] = {_REWARDS: self.reward_standardizer}
 
     def sampled(self) -> list[Sequences]:
         """The rows of one sample of each env runner; none if no env runner is left."""
@@ -250,14 +252,16 @@ class PolicyAlgorithm(Algorithm):
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(_REWARDS, components, not_components):
-            state[_REWARDS] = self.reward_standardizer.get_state()
+        for name, part in self.saved.items():
+            if self._check_component(name, components, not_components):
+                state[name] = part.get_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        if _REWARDS in state:
-            self.reward_standardizer.set_state(state[_REWARDS])
+        for name, part in self.saved.items():
+            if name in state:
+                part.set_state(state[name])
 
     def restore_from_path(self, path, *args, **kwargs) -> None:
         super().restore_from_path(path, *args, **kwargs)

@@ -5,8 +5,6 @@ env runners hand out rows at the end of each sample, full or not (`cut_rows`), s
 the next iteration; and the new weights are sent to all of them, and awaited, before the next one.
 """
 
-from typing import Any
-
 import numpy as np
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -38,7 +36,7 @@ class OnPolicy(PolicyAlgorithm):
     def setup(self, config: OnPolicyConfig) -> None:
         super().setup(config)
         self._generator = np.random.default_rng(self.config.seed)
-        self.multiplier = Multiplier(self.config.multiplier_lr)
+        self.multiplier = self.saved[_MULTIPLIER] = Multiplier(self.config.multiplier_lr)
 
     def training_step(self) -> None:
         metrics = self.metrics
@@ -70,14 +68,3 @@ class OnPolicy(PolicyAlgorithm):
                     (_MULTIPLIER, name), getattr(self.multiplier, name), reduce="mean", window=1
                 )
         return sequences
-
-    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(_MULTIPLIER, components, not_components):
-            state[_MULTIPLIER] = self.multiplier.get_state()
-        return state
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        if _MULTIPLIER in state:
-            self.multiplier.set_state(state[_MULTIPLIER])
