@@ -221,8 +221,7 @@ class PolicyAlgorithm(Algorithm):
     Attributes:
         groups: {module_id: indices of its agents}
         own_spaces: {module_id: spaces of its agents}; None if all agents have the same
-        reward_standardizer: saved with a checkpoint
-        saved: {name: what has get_state and set_state}, saved with a checkpoint
+        saved: {name: what has get_state and set_state}, with a checkpoint; reward_standardizer is
     """
 
     def setup(self, config: PolicyConfig) -> None:
@@ -252,16 +251,13 @@ class PolicyAlgorithm(Algorithm):
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)
-        for name, part in self.saved.items():
-            if self._check_component(name, components, not_components):
-                state[name] = part.get_state()
-        return state
+        asked = [x for x in self.saved if self._check_component(x, components, not_components)]
+        return state | {name: self.saved[name].get_state() for name in asked}
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        for name, part in self.saved.items():
-            if name in state:
-                part.set_state(state[name])
+        for name in self.saved.keys() & state.keys():
+            self.saved[name].set_state(state[name])
 
     def restore_from_path(self, path, *args, **kwargs) -> None:
         super().restore_from_path(path, *args, **kwargs)
