@@ -93,7 +93,7 @@ lint: .venv/installed-test  ## check style and format
 	$(bin)/ruff format --check .
 
 types: .venv/installed-test typed  ## check types
-	cd build/typed && $(abspath $(bin))/mypy --config-file $(CURDIR)/setup.cfg
+	cd build/typed && $(abspath $(bin))/mypy --num-workers 2 --config-file $(CURDIR)/setup.cfg
 
 # Readers of source find marlserve.envs at marlserve/envs: a folder of links lays the package out so.
 typed:

@@ -43,12 +43,14 @@ def test_compare_leaves_curves_a_table_and_a_plot(compared):
     assert (compared / "plots" / "regret.png").exists()
 
 
+@pytest.mark.slow
 def test_two_hundred_rounds_teach_something(compared):
     result, _ = regret.final(regret.read(compared / "regret.csv"))
     means = dict(zip(result["policy"], result["regret"], strict=True))
     assert means["neural_ucb"] < 0.7 * min(means["random"], means["linucb"])
 
 
+@pytest.mark.slow
 def test_each_seed_is_an_instance_of_its_own(compared):
     for algorithm in TRAINED:
         for seed in (0, 1):
@@ -57,6 +59,7 @@ def test_each_seed_is_an_instance_of_its_own(compared):
             assert run["env_steps"] == 200
 
 
+@pytest.mark.slow
 def test_a_run_has_a_row_for_every_update(compared):
     rows = read_progress(compared / "neural_ucb" / "seed_0")
     assert rows["env_steps"].tolist() == list(range(20, 201, 20))

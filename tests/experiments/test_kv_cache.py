@@ -61,6 +61,7 @@ def test_a_run_leaves_models_logs_and_a_summary(trained):
         assert "| profit_usd |" in text
 
 
+@pytest.mark.slow
 def test_the_command_of_the_summary_evaluates_the_run(trained, tmp_path, capsys):
     run = trained / "kv_cache" / LABEL / f"{TRAINED[0]},lr=0.002" / "seed_0"
     line = (run / "summary.md").read_text().strip().splitlines()[-1]

@@ -83,6 +83,7 @@ def test_all_else_works_without_them(tmp_path):
     run(EVERYTHING_ELSE, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_needs_one_says_how_to_install_it(tmp_path):
     errors = run(f"CODES = {list(NEEDS)}{EACH}", tmp_path).splitlines()
     for (code, extra), error in zip(NEEDS.items(), errors, strict=True):

@@ -161,6 +161,7 @@ def test_the_wheel_holds_every_module_all_data_and_nothing_else(wheel):
     assert "marlserve/envs/sims/kv_compression/small_llama/model.safetensors" in names
 
 
+@pytest.mark.slow
 def test_a_release_is_the_same_everywhere(sdist, wheel):
     version = marlserve.__version__
     assert sdist.name == f"marlserve-{version}.tar.gz"

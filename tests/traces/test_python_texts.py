@@ -39,6 +39,7 @@ def test_a_seed_says_what_is_asked(samples):
     assert python_texts.samples(seed=3) == samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", sorted(python_texts.MAKERS.keys() - {"gov_report"}))
 def test_the_right_answer_has_the_full_score(samples, dataset):
     for sample in of(samples, dataset)[:40]:
@@ -48,6 +49,7 @@ def test_the_right_answer_has_the_full_score(samples, dataset):
         assert context_text(sample) + question_text(sample)
 
 
+@pytest.mark.slow
 def test_answers_follow_from_the_context(samples):
     for sample in of(samples, "multifieldqa_en")[:40]:
         blank = re.search('missing in "(.*)"', sample.input)[1]
@@ -68,6 +70,7 @@ def test_answers_follow_from_the_context(samples):
         assert sample.answers[0].strip()
 
 
+@pytest.mark.slow
 def test_no_text_is_both_learned_from_and_played(samples):
     """Paragraphs, characters and lines of code of the splits are others."""
     seen = {}
