@@ -7,9 +7,11 @@
 `make` carries out the commands that `list` shows, which takes hours for all tables, and copies
 tables, means, plots and policy files to experiments/results/. It goes on where it was stopped.
 `check` plays the published policy files and the heuristics on the same held-out episodes, which
-takes minutes, and says how far their means are from the published ones.
+takes minutes, and says how far their means are from the published ones. Tables of recorded files
+need MARLSERVE_DATA.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +33,8 @@ class List:
     def run(self, _: object) -> None:
         for table in TABLES:
             print(f"{table.name}: {table.cpu_minutes} CPU-minutes, {table.episodes} episodes")
-            for command in table.commands:
-                print(f"    python experiments/{table.problem}.py {command}")
+            for line in table.lines(RUNS):
+                print(f"    python experiments/{table.problem}.py {shlex.join(line)}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ class Check:
 
 
 def _named(names: Sequence[str]) -> list[Table]:
-    return [table for table in TABLES if not names or table.name in names]
+    """What is wrong with any of them is told before the work."""
+    found = [table for table in TABLES if not names or table.name in names]
+    for table in found:
+        table.prepare()
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ class Table:
 
     problem: str
     preset: str
-    commands: tuple[str, ...]  # of experiments/<problem>.py, in order; each goes on if stopped
+    commands: tuple[str, ...]  # of experiments/<problem>.py, in order; {out} is where runs are
     cpu_minutes: int  # that they take, about
     episodes: int  # that each policy plays
     plots: tuple[str, ...] = ()  # that are published
@@ -51,18 +51,33 @@ class Table:
     def folder(self) -> Path:
         return RESULTS / self.problem / self.preset
 
+    def lines(self, out: Path) -> list[list[str]]:
+        """The words of the commands; one that was stopped goes on."""
+        split = [shlex.split(command.format(out=out)) for command in self.commands]
+        return [[*words, "--out", str(out)] for words in split]
+
+    def prepare(self) -> None:
+        """Look whether the recorded files that it plays are there.
+
+        Raises:
+            ValueError: if not.
+        """
+        try:
+            self.study.check(self.preset, self.study.presets[self.preset], "compare")
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+
     def make(self, out: Path) -> None:
         """Carry out the commands, and publish what they leave.
 
         Raises:
             ValueError: if one fails.
         """
-        for command in self.commands:
-            line = [*shlex.split(command), "--out", str(out)]
+        for line in self.lines(out):
             script = f"marlserve.experiments.{self.problem}"
             print(f"$ python experiments/{self.problem}.py {shlex.join(line)}", flush=True)
             if status := subprocess.run([sys.executable, "-m", script, *line]).returncode:
-                raise ValueError(f"{self.name}: {command!r} ended with status {status}")
+                raise ValueError(f"{self.name}: {shlex.join(line)} ended with status {status}")
         self.publish(out)
 
     def publish(self, out: Path) -> None:
@@ -128,7 +143,7 @@ class Table:
 
     def _means(self, rows: pd.DataFrame, config: Any) -> pd.DataFrame:
         """[policies and seeds, metrics]; the seed of a heuristic is -1."""
-        metrics = list(dict.fromkeys([self.study.ranks_by(config), *self.study.metrics]))
+        metrics = list(dict.fromkeys([self.study.ranks_by(config), *self.study.shown(config)]))
         rows = rows.assign(training_seed=rows["training_seed"].fillna(-1).astype(int))
         return rows.groupby(KEYS, sort=True)[metrics].mean().astype(float)
 
@@ -172,6 +187,21 @@ _LUBLIN = Table(
     episodes=100,
     shipped=("ppo", "ppo_backfill", "inspector"),
 )
+_SERVICE_FLOOR = Table(
+    "kv_cache",
+    "service_floor",
+    (
+        "train --preset service_floor --algorithms ppo --settings multiplier_lr=0.0 "
+        "--seeds 0 1 2 3 4",
+        "compare --presets service_floor --algorithms ppo --episodes 60",
+        "tune --preset service_floor --episodes 60",
+        "evaluate --preset service_floor --episodes 60 --models-dir {out}/kv_cache/service_floor",
+    ),
+    cpu_minutes=30,
+    episodes=60,
+    plots=("pareto",),
+    shipped=("ppo",),
+)
 TABLES = (
     _load_balance("moderate", 25),
     _load_balance("degraded", 25),
@@ -181,4 +211,5 @@ TABLES = (
     _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
+    _SERVICE_FLOOR,
 )

@@ -1,5 +1,6 @@
 """Which decisions wait for their outcome, and which have it: each gets one, and that is quick."""
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 
@@ -20,8 +21,9 @@ class Outcomes:
     def __init__(self, most: int = 100_000):
         self.forgotten = 0
         self._most = most
-        self._waiting: dict[str, Waiting] = {}
-        self._done: dict[str, None] = {}
+        # Of a dict, the oldest is behind all that was taken out before it, which is thousands.
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._done: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         """Decisions that wait."""
@@ -30,7 +32,7 @@ class Outcomes:
     def expect(self, identity: str, waiting: Waiting) -> None:
         """A decision was made."""
         if len(self._waiting) >= self._most:
-            del self._waiting[next(iter(self._waiting))]
+            self._waiting.popitem(last=False)
             self.forgotten += 1
         self._waiting[identity] = waiting
 
@@ -58,5 +60,5 @@ class Outcomes:
     def done(self, identity: str) -> None:
         """The outcome is there."""
         if len(self._done) >= self._most:
-            del self._done[next(iter(self._done))]
+            self._done.popitem(last=False)
         self._done[identity] = None

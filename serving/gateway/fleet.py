@@ -8,6 +8,7 @@ The order of replicas is that of actions. One that is removed drains first: it g
 and goes once nothing is under way there.
 """
 
+from collections import OrderedDict
 from operator import attrgetter
 
 import numpy as np
@@ -51,7 +52,7 @@ class Fleet:
         self.replicas: list[Replica] = []
         self._cache_tokens = cache_tokens
         self._gateway, self._num_gateways = gateway, num_gateways
-        self._homes: dict[str, Replica] = {}
+        self._homes: OrderedDict[str, Replica] = OrderedDict()  # the oldest first
         for name, speed in zip(names, speeds or (0.0,) * len(names), strict=True):
             self.add(name, speed)
 
@@ -132,5 +133,5 @@ class Fleet:
             self._homes.pop(session, None)
             self._homes[session] = replica
             if len(self._homes) > _MOST_SESSIONS:
-                del self._homes[next(iter(self._homes))]
+                self._homes.popitem(last=False)
         return flight

@@ -2,6 +2,8 @@
 
 import shlex
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -51,7 +53,14 @@ def test_the_commands_of_a_table_are_commands(table):
     assert table.preset in study.presets
     assert set(table.shipped) <= set(study.candidates)
     assert table.commands
-    for command in table.commands:
-        name, *flags = shlex.split(command)
+    for name, *flags in table.lines(Path("runs")):
         assert table.preset in flags
         assert name in commands.COMMANDS or name == "tune"
+
+
+def test_recorded_files_are_asked_for_before_the_work(monkeypatch, capsys):
+    monkeypatch.delenv("MARLSERVE_DATA", raising=False)
+    assert evidence.main(["make", "--tables", "load_balance/moderate", "kv_cache/service_floor"]) == 2
+    said = capsys.readouterr()
+    assert "kv_cache/service_floor: preset service_floor plays recorded files" in said.err
+    assert "$ python" not in said.out
