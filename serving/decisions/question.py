@@ -60,7 +60,8 @@ def measured(requests: ArrayLike, **known: ArrayLike) -> Measured:
         expected = () if name in _SINGLE else array.shape
         if values.shape != expected:
             raise ValueError(f"{name} has shape {values.shape}; expected is {expected}")
-    return _at_rest(array.size)._replace(requests=array, **given)
+    rest = _at_rest(array.size)
+    return rest._replace(requests=array, **given) if given else Measured(array, *rest[1:])
 
 
 def routed(seen: Measured, config: Config, session: str = "", deadline_s: float = inf) -> Question:

@@ -4,8 +4,9 @@
     log.put(Event(decision.id, DECISION, {...}))    # never waits
     log.close()                                      # writes what is left
 
-Whoever is killed loses at most what came within the last `flush_s`, and what the disk took longer
-for. The file has the newest `most_events`. What was lost is counted in `dropped`, by why:
+What waits is written after `flush_s`, and before if it is much: little by little, a busy service is
+never held up for long. Whoever is killed loses at most what came since, and what the disk took
+longer for. The file has the newest `most_events`. What was lost is counted in `dropped`, by why:
 `queue_full`, since the file could not be written for long; `undelivered`, since it was full before
 a `stream` had taken them.
 """
@@ -54,7 +55,7 @@ class ExperienceLog:
         self.path, self.dropped, self.written = Path(path), Counter[str](), 0
         self._is_delivered = is_delivered
         self._waiting: deque[Event] = deque()
-        self._closing = threading.Event()
+        self._is_due, self._closing = threading.Event(), threading.Event()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _sound(self.path).close()
@@ -74,11 +75,14 @@ class ExperienceLog:
             self.dropped["queue_full"] += 1
             return False
         self._waiting.append(event)
+        if len(self._waiting) >= _AT_ONCE and not self._is_due.is_set():
+            self._is_due.set()
         return True
 
     def close(self) -> None:
         """Write what is left, if the file can be written, and end."""
         self._closing.set()
+        self._is_due.set()
         self._thread.join()
         if self._waiting:
             self.dropped["queue_full"] += len(self._waiting)
@@ -86,7 +90,9 @@ class ExperienceLog:
     def _write(self) -> None:
         connection = None
         while True:
-            is_last = self._closing.wait(self.flush_s)
+            self._is_due.wait(self.flush_s)
+            self._is_due.clear()
+            is_last = self._closing.is_set()
             try:
                 if connection is not None and not self.path.exists():  # somebody took it away
                     connection.close()
@@ -100,6 +106,7 @@ class ExperienceLog:
                 if connection is not None:
                     connection.close()
                 connection = None
+                self._closing.wait(self.flush_s)  # however much waits
             if is_last:
                 break
         if connection is not None:

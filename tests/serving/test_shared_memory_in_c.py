@@ -129,3 +129,15 @@ def test_sanitizers_find_nothing(name, tmp_path):
         (FOLDER / name).write_bytes(file)
         done = subprocess.run([program, name, "write", "1"], text=True, capture_output=True)
         assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.slow
+def test_threads_race_for_nothing_but_atomics(name, tmp_path):
+    """By ThreadSanitizer, in one process: across two it sees nothing. It does not model fences, so
+    whether messages are whole is looked at as elsewhere."""
+    flags = ("-g", "-O1", "-fsanitize=thread", "-Wno-tsan", "-pthread")
+    program = compiled("peer", tmp_path, *flags)
+    with SharedMemoryRegion.create(name, 7, crc=True):
+        whole, torn, _, _ = map(float, run(program, name, "share", 10**9, 3).split())
+    assert torn == 0
+    assert whole > 100
