@@ -1,7 +1,6 @@
 """What is published is made by commands, and played again it gives the same means."""
 
 import shlex
-
 from pathlib import Path
 
 import pandas as pd
