@@ -21,12 +21,7 @@ sys.path.insert(0, _SUPPORT)
 gc.disable()  # as long as modules are imported, of which nothing is garbage
 
 import pytest
-import torch
 from hypothesis import settings
-
-from marlserve.policies import session
-
-torch.set_num_threads(1)
 
 # RLlib asks for the whole stack when it makes a connector. With the source lines of each frame, and
 # as many modules as a test run has loaded, that takes a tenth of a second for each of them.
@@ -45,6 +40,8 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session")
 def ray_session():
     """A running Ray with room for two env runners and two learners."""
+    from marlserve.policies import session  # whoever only hands out tests needs no Ray
+
     session.start(num_cpus=4)
     yield
     session.stop()
