@@ -99,6 +99,19 @@ def test_a_full_queue_loses_and_counts(tmp_path):
     assert len(identities(path)) == 10
 
 
+def test_much_is_written_before_it_is_time(tmp_path):
+    path = tmp_path / "log.sqlite"
+    log = ExperienceLog(path, flush_s=60.0)
+    for i in range(1000):
+        log.put(decided(i))
+    end_s = time.monotonic() + 30.0
+    while len(identities(path)) < 900:  # a few may wait
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    log.close()
+    assert len(identities(path)) == 1000
+
+
 def test_events_wait_while_the_file_cannot_be_written(tmp_path):
     """Somebody else holds the file; the queue keeps what comes."""
     path = tmp_path / "log.sqlite"
