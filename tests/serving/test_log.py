@@ -105,7 +105,7 @@ def test_much_is_written_before_it_is_time(tmp_path):
     for i in range(1000):
         log.put(decided(i))
     end_s = time.monotonic() + 30.0
-    while len(identities(path)) < 900:  # a few may wait
+    while len(identities(path)) < 800:  # the last ones may wait
         assert time.monotonic() < end_s
         time.sleep(0.01)
     log.close()
