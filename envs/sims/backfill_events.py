@@ -1,4 +1,4 @@
-"""What happens in a cluster of `backfill`: jobs end, arrive and start, and their waits are added up.
+"""What happens in a cluster of `backfill`: jobs end, arrive and start, and their waits add up.
 
 At one moment jobs end before others arrive. Which job starts is decided in `backfill_kernel`.
 """

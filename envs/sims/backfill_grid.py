@@ -19,8 +19,8 @@ the order of clusters. A job that is sent is there transfer_s later, behind thos
 It goes to clusters that are large enough for it, to none where it has been, and max_migrations
 times at most; so nothing wanders for ever.
 
-Action a, with V slots: the job in slot a % V is started, if a // V is 0, or sent to the cluster that
-is so many further, after the last one comes the first.
+Action a, with V slots: the job in slot a % V is started, if a // V is 0, or sent to the cluster
+that is so many further; after the last one comes the first.
 
 Reference: Shan, Oliker, Biswas: Job superscheduler architecture and performance in computational
 grid environments, SC 2003 (schedulers that hand jobs over).
@@ -35,8 +35,8 @@ from marlserve.envs.sims.backfill import Cluster
 from marlserve.envs.sims.backfill_jobs import COLUMNS, load
 from marlserve.envs.sims.backfill_visible import show
 
-__all__ = ["Grid"]
-_MOST_CLUSTERS = 16
+__all__ = ["MOST_CLUSTERS", "Grid"]
+MOST_CLUSTERS = 16
 
 
 class Grid:
@@ -75,8 +75,8 @@ class Grid:
         transfer_s: float = 60.0,
         max_migrations: int = 1,
     ):
-        if not (1 <= len(sizes) <= _MOST_CLUSTERS and min(sizes) >= 1):
-            allowed = f"1 to {_MOST_CLUSTERS} clusters of at least 1 processor"
+        if not (1 <= len(sizes) <= MOST_CLUSTERS and min(sizes) >= 1):
+            allowed = f"1 to {MOST_CLUSTERS} clusters of at least 1 processor"
             raise ValueError(f"sizes is {sizes}; allowed are {allowed}")
         if not 0.0 <= transfer_s < np.inf:
             raise ValueError(f"transfer_s is {transfer_s}; allowed is at least 0, and finite")

@@ -132,7 +132,7 @@ def _play(b, grid, rules, state):
 
 @compiled
 def _happen(b, k, grid, rules, state):
-    """What happens in a cluster now: the chosen job starts, or others beside it; who came is there."""
+    """What happens in a cluster now: jobs end and come; the chosen one starts, or some beside."""
     row, member = b * len(grid.sizes) + k, grid.members[b, k]
     c = state.copies[row]
     came = c.next

@@ -60,9 +60,7 @@ def test_the_commands_of_a_table_are_commands(table):
 
 def test_recorded_files_are_asked_for_before_the_work(monkeypatch, capsys):
     monkeypatch.delenv("MARLSERVE_DATA", raising=False)
-    assert (
-        evidence.main(["make", "--tables", "load_balance/moderate", "kv_cache/service_floor"]) == 2
-    )
+    assert evidence.main(["make", "--tables", "load_balance/moderate", "kv_cache/service_floor"]) == 2
     said = capsys.readouterr()
     assert "kv_cache/service_floor: preset service_floor plays recorded files" in said.err
     assert "$ python" not in said.out
