@@ -82,9 +82,10 @@ class Problem(base.Problem):
         self.cluster.step(chosen)
         self._look()
         rewards = REWARDS[self.config.reward](self).reshape(self.num_envs, -1)
-        if self.config.reward_scope == "team":
-            rewards = rewards.sum(axis=1, keepdims=True)
-        rewards = np.repeat(rewards, len(self.agents) // rewards.shape[1], axis=1)
+        if len(self.agents) > 1:
+            if self.config.reward_scope == "team":
+                rewards = rewards.sum(axis=1, keepdims=True)
+            rewards = np.repeat(rewards, len(self.agents) // rewards.shape[1], axis=1)
         return rewards.astype(np.float32), self.cluster.over, np.zeros(self.num_envs, bool)
 
     def _legal(self, actions: np.ndarray) -> np.ndarray:
