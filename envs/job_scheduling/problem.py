@@ -131,15 +131,15 @@ class Problem(base.Problem):
             running_jobs=self._by_agent(copies["running"]),
             num_processors=self._by_agent(self._size),
             proposed=self._by_agent(self._proposed),
-            grid=self._grid() if isinstance(self.cluster, Grid) else None,
+            grid=self._known(self.cluster) if isinstance(self.cluster, Grid) else None,
         )
 
     def _by_agent(self, rows: np.ndarray) -> np.ndarray:
         return rows.reshape(*self._leading, *rows.shape[1:]).copy()
 
-    def _grid(self) -> grid.Grid:
-        copies, members = self.cluster.copies, self.cluster.members
-        jobs, shown = self.cluster.jobs, self.cluster.visible["job"]
+    def _known(self, clusters: Grid) -> grid.Grid:
+        copies, members = clusters.copies, clusters.members
+        jobs, shown = clusters.jobs, clusters.visible["job"]
         k = np.arange(len(self.sizes))
         order = (k[:, None] + k) % len(k)  # [K, K]: first its own, then those after it
 
@@ -155,7 +155,7 @@ class Problem(base.Problem):
             asked=members["asked"] > 0,
             keeps=members["kept"] != NONE,
             from_elsewhere=self._by_agent((shown != NONE) & (came_s > submit_s)),
-            may=self.cluster.legal.copy(),
+            may=clusters.legal.copy(),
             num_processors=of_each(self._size),
             free_processors=of_each(copies["free"]),
             waiting_jobs=of_each(copies["waiting"]),
@@ -163,9 +163,9 @@ class Problem(base.Problem):
         )
 
     def observations(self) -> np.ndarray:
-        if self.config.clusters:
-            measured = self.measured()
-            more = grid.beside(measured.grid, measured.shown_jobs)
+        if isinstance(self.cluster, Grid):
+            shown = self._by_agent(self.cluster.copies["shown"])
+            more = grid.beside(self._known(self.cluster), shown)
             return np.concatenate((self._seen.reshape(*more.shape[:3], -1), more), axis=-1)
         if self._inspects:
             return observation.inspected(self.measured(), self._seen, self.config)[:, None]
