@@ -1,6 +1,7 @@
 """A scheduler of a cluster chooses which of the jobs that wait is started next.
 
-Agents       scheduler. It decides as often as a job is to be started.
+Agents       scheduler. It decides as often as a job is to be started. With `clusters`
+             scheduler_0 ... scheduler_{K-1}, one of each cluster; see below.
 Observation  [V, 19] float32 in [0, 1]: for each of the V = max_visible jobs that are shown, by
              arrival, what is known of it and of the cluster, by `FEATURES`; `observe` makes it of
              what is `Measured`. Slots without a job are 0. Not the true run time, and nothing of
@@ -19,18 +20,38 @@ Reference    Zhang et al.: RLScheduler: an automated HPC batch job scheduler usi
              learning, SC 2020, https://arxiv.org/abs/1910.08925; Zhang et al.: SchedInspector: a
              batch job scheduling inspector using reinforcement learning, HPDC 2022
 
+With several clusters jobs are submitted to each of them. Its scheduler starts them as a lone one
+does, or sends one that waits to another cluster: of Discrete(K V) the first V start the job of a
+slot, the next V send it to the next cluster, and so on. It is there transfer_s later. Masked are
+clusters that are too small for it or where it was before, and more than max_migrations of one job;
+what is masked stands for the first action that is not. A scheduler is also asked when a job comes
+while its cluster is kept for the chosen one: then it may send others, or choose the chosen one
+again, and all stay. All clusters are simulated in one order of time, see sims.backfill_grid, and a
+step is a round: who has to decide at that time does so on what is known as it begins; the others
+act too, to no effect, with one action that is not masked. Observations are [V, 23 + 5 K], with
+`grid.features`: what all clusters have to do, and which is the scheduler's own. The reward is that
+of all jobs, or with reward_scope="agent" of those in its own cluster; who sends a job is charged at
+once for its way.
+
 When more than V jobs wait, half of the slots show the oldest and half the shortest of the others.
 Logs are drawn by trace "lublin", or read by trace "swf".
 
 Presets: LUBLIN has exact requested times; in ESTIMATED users request up to 5 times what they need;
-INSPECTED has the inspector's action.
+INSPECTED has the inspector's action; GRID is three clusters, one of which has more than it can do.
 """
 
 from functools import partial
 
 from marlserve.envs import parallel
 from marlserve.envs.job_scheduling.baselines import BASELINES
-from marlserve.envs.job_scheduling.config import ESTIMATED, INSPECTED, LUBLIN, PRESETS, Config
+from marlserve.envs.job_scheduling.config import (
+    ESTIMATED,
+    GRID,
+    INSPECTED,
+    LUBLIN,
+    PRESETS,
+    Config,
+)
 from marlserve.envs.job_scheduling.observation import FEATURES, Measured, observe
 from marlserve.envs.job_scheduling.problem import Problem
 from marlserve.envs.job_scheduling.rewards import REWARDS
@@ -39,6 +60,7 @@ __all__ = [
     "BASELINES",
     "ESTIMATED",
     "FEATURES",
+    "GRID",
     "INSPECTED",
     "LUBLIN",
     "PRESETS",

@@ -2,7 +2,8 @@
 
 They choose jobs, also where a learned policy inspects; but for area_reserving, an inspector by rule
 of area_backfill. Backfilling is EASY, unless the Config has another kind. The oracles order by true
-run times what others order by requested ones.
+run times what others order by requested ones. Of several clusters' schedulers those in
+ACROSS_CLUSTERS send jobs to others, with backfilling, and the others send none.
 """
 
 from collections.abc import Callable
@@ -15,15 +16,17 @@ from marlserve.envs.base import Baseline, Policy
 from marlserve.envs.job_scheduling.config import Config
 from marlserve.envs.job_scheduling.observation import Measured
 from marlserve.envs.job_scheduling.rules import RULES, Rule, first
+from marlserve.envs.job_scheduling.sending import sending
 
 ByAgent = dict[str, np.ndarray]
 
 
 def ruled(rule: Rule, problem) -> Policy:
-    """What chooses by a rule."""
+    """What chooses by a rule, and sends no job to another cluster."""
 
     def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
-        return {"scheduler": first(rule, problem.measured())}
+        chosen = first(rule, problem.measured()).reshape(problem.num_envs, -1)
+        return {agent: chosen[:, i] for i, agent in enumerate(problem.agents)}
 
     return act
 
@@ -40,7 +43,8 @@ def foreseeing(rule: Rule, problem) -> Policy:
     def told(seen: Measured) -> np.ndarray:
         job = problem.cluster.visible["job"]
         run_s = np.take_along_axis(problem.cluster.jobs["run_s"], np.maximum(job, 0), axis=1)
-        return rule(seen._replace(requested_s=np.where(job >= 0, run_s, 0.0)))
+        told_s = np.where(job >= 0, run_s, 0.0).reshape(np.shape(seen.requested_s))
+        return rule(seen._replace(requested_s=told_s))
 
     return ruled(told, problem)
 
@@ -86,9 +90,16 @@ _POLICIES: dict[str, Callable[..., Policy]] = {
 BASELINES = {
     **{name: Baseline(policy, without_backfilling) for name, policy in _POLICIES.items()},
     **{f"{name}_backfill": Baseline(x, with_backfilling) for name, x in _POLICIES.items()},
+    **{
+        f"{name}_{way}": Baseline(partial(sending, RULES[name], at_submission), with_backfilling)
+        for way, at_submission in (("sender_initiated", True), ("reallocating", False))
+        for name in ("fcfs", "sjf", "area")
+    },
     "area_reserving": Baseline(reserving, inspecting),
     **{
         f"oracle_{name}": Baseline(partial(foreseeing, RULES[name]), with_backfilling, oracle=True)
         for name in ("sjf", "f1")
     },
 }
+ACROSS_CLUSTERS = tuple(x for x in BASELINES if x.endswith(("_sender_initiated", "_reallocating")))
+ONE_CLUSTER = ("area_reserving",)  # that cannot play with several

@@ -2,6 +2,8 @@
 
     observe(measured, config)  # [..., V, F] float32 in [0, 1]; [..., F + 2] with action="inspect"
 
+With several clusters there is more, see `grid`.
+
 `Measured` holds plain numbers in physical units, which a simulated cluster and one in service both
 have: nothing here knows the simulator. Times, work and counts x are shown as x / (x + scale): of
 times from seconds to days, several scales together tell about the logarithm.
@@ -11,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from marlserve.envs.job_scheduling.grid import Grid, beside
 
 FEATURES = (
     "waits",  # 1 in slots with a job
@@ -56,6 +60,7 @@ class Measured(NamedTuple):
     running_jobs: np.ndarray  # [...]
     num_processors: np.ndarray  # of the cluster, [...]
     proposed: np.ndarray  # the slot that the rule proposes with action="inspect"; -1, [...]
+    grid: Grid | None = None  # with several clusters
 
 
 OF_ALL = ("free_processors", "waiting_jobs", "running_jobs", "num_processors")
@@ -71,6 +76,8 @@ def observe(measured: Measured, config) -> np.ndarray:
     by_slot = tuple(_array(measured, name).reshape(-1, slots) for name in BY_SLOT)
     of_all = tuple(_array(measured, name).reshape(-1) for name in OF_ALL)
     fill(rows, shown, by_slot, of_all)
+    if measured.grid is not None:
+        return np.concatenate((seen, beside(measured.grid, measured.shown_jobs)), axis=-1)
     return inspected(measured, seen, config) if config.action == "inspect" else seen
 
 

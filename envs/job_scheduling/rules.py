@@ -90,7 +90,9 @@ LASTING = tuple(name for name in RULES if name not in ("wfp3", "unicef"))  # ord
 
 
 def first(rule: Rule, seen: Measured) -> np.ndarray:
-    """The slot that a rule chooses, [...]; of tied ones the one that came first."""
+    """The slot that a rule chooses, [...], of those that may be started; of tied ones the one that
+    came first."""
     slots = np.arange(np.shape(seen.wait_s)[-1])
     waits = slots < np.asarray(seen.shown_jobs)[..., None]
-    return np.where(waits, rule(seen), np.inf).argmin(axis=-1)
+    may = waits if seen.grid is None else np.asarray(seen.grid.may)[..., 0, :]
+    return np.where(may, rule(seen), np.inf).argmin(axis=-1)

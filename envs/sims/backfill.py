@@ -108,8 +108,8 @@ class Cluster:
             *("sorted times", "more than 0 s", "more than 0 s"),
             f"1 to {num_processors}, what the cluster has",
         )
-        self._rules = Rules(BACKFILL[backfill], float(wait_s))
-        self._state = _state(self.copies, self.jobs, self.visible, self.steps)
+        self.rules = Rules(BACKFILL[backfill], float(wait_s))
+        self.state = _state(self.copies, self.jobs, self.visible, self.steps)
         alone = (np.zeros_like(x[:1]) for x in (self.copies, self.jobs, self.visible, self.steps))
         self._ahead = _state(*alone)
 
@@ -150,12 +150,12 @@ class Cluster:
                 f"{COLUMNS[column]} of job {row} is {given[column][row]}; allowed is "
                 + self._allowed[column]
             )
-        load(copy, self._columns, self.kill, self._state)
+        load(copy, self._columns, self.kill, self.state)
         shown = self.copies["shown"][copy]  # which are emptied as others are shown
         self.copies[copy], self.steps[copy] = 0, 0
         self.copies["free"][copy], self.copies["shown"][copy] = self.num_processors, shown
-        kernel.begin(copy, self._state)
-        show(copy, copy + 1, self._state)
+        kernel.begin(copy, self.state)
+        show(copy, copy + 1, self.state)
 
     def step(self, chosen: np.ndarray | Sequence[int]) -> None:
         """In each copy, [B], start the job in this slot, or, for NONE, wait for what happens next.
@@ -168,12 +168,12 @@ class Cluster:
         slots = np.asarray(chosen, np.int64)
         if slots.shape != self.copies.shape:
             raise ValueError(f"chosen has shape {slots.shape}; allowed is {self.copies.shape}")
-        if (copy := kernel.step(slots, self._rules, self._state)) != NONE:
+        if (copy := kernel.step(slots, self.rules, self.state)) != NONE:
             raise ValueError(
                 f"copy {copy} was to start slot {slots[copy]}; allowed is {NONE}, to wait, and "
                 f"below {self.copies['shown'][copy]}, the jobs that are shown"
             )
-        show(0, len(slots), self._state)
+        show(0, len(slots), self.state)
 
     def foreseen(self, order: np.ndarray, copies: np.ndarray | Sequence[int]) -> np.ndarray:
         """Of these copies, the sum of bounded slowdowns of all jobs at the end, if from now on the
@@ -183,7 +183,7 @@ class Cluster:
         They are played on beside the copies, which stay as they are.
         """
         indices, totals = np.asarray(copies, np.int64), np.zeros(len(self.copies))
-        kernel.foresee(indices, order, self._rules, self._state, self._ahead, totals)
+        kernel.foresee(indices, order, self.rules, self.state, self._ahead, totals)
         return totals[indices]
 
     @property

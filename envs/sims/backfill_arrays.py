@@ -15,7 +15,9 @@ COPY = np.dtype(
 JOB = np.dtype(  # what is read of those that wait comes first, and is small
     [(name, "f8") for name in ("submit_s", "run_s", "requested_s", "per_s")]
     + [(name, "i4") for name in ("processors", "user", "rejections", "backfilled")]
+    + [("came_s", "f8")]  # to this cluster: as it was submitted, or from another one
     + [(name, "f8") for name in ("start_s", "end_s", "limit_s")]
+    + [(name, "i4") for name in ("number", "been")]  # in an episode, and where, see `backfill_grid`
 )
 SLOT = np.dtype(  # a place in the queue that is shown; all but the job's number as floats
     [("job", "i8")]

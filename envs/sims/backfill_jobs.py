@@ -37,7 +37,8 @@ def load(b, columns, kill, state):
         job.per_s = 1.0 / max(job.run_s, SHORTEST_S)
         job.processors, job.user = columns[3, q], NONE
         job.rejections = job.backfilled = 0
-        job.start_s, job.end_s, job.limit_s = -1.0, 0.0, 0.0
+        job.came_s, job.start_s, job.end_s, job.limit_s = job.submit_s, -1.0, 0.0, 0.0
+        job.number, job.been = q, 0
         if columns[4, q] >= 0:
             first = 0  # of the same user
             while columns[4, first] != columns[4, q]:

@@ -6,6 +6,7 @@ At one moment jobs end before others arrive, and the chosen one starts before an
 import numpy as np
 
 from marlserve.envs.sims.backfill_arrays import NONE, SHORTEST_S, compiled
+from marlserve.envs.sims.backfill_events import add_wait, move, next_s_of, start
 
 _EASY, _CONSERVATIVE = 1, 2
 
@@ -14,8 +15,8 @@ _EASY, _CONSERVATIVE = 1, 2
 def begin(b, state):
     """Play an empty cluster until its first job is there."""
     c = state.copies[b]
-    c.clock_s = c.first_s = c.step_s = state.jobs[b, 0].submit_s
-    _arrive(b, state)
+    c.first_s = c.step_s = state.jobs[b, 0].submit_s
+    move(b, c.first_s, state)
 
 
 @compiled
@@ -37,13 +38,13 @@ def step(chosen, rules, state):
         s.bounded_slowdown = s.slowdown = s.wait_s = s.started_run_s = 0.0
         c.step_s = c.clock_s
         if chosen[b] == NONE:  # until something happens, or for the rule's time at most
-            _move(b, min(_next_s(b, state), c.clock_s + rules.wait_s), state)
+            move(b, min(next_s_of(b, state), c.clock_s + rules.wait_s), state)
         else:
             _start_chosen(b, visible[b, chosen[b]].job, rules, state)
         _until_one_waits(b, state)
         if c.clock_s > c.step_s:
             for i in range(c.waiting):
-                _waited(b, state.waiting[b, i], state)
+                add_wait(b, state.waiting[b, i], state)
     return NONE
 
 
@@ -93,121 +94,30 @@ def _start_chosen(b, q, rules, state):
         elif rules.backfill == _CONSERVATIVE:
             _conservative(b, q, state)
         free = c.free
-        _move(b, _next_s(b, state), state)
+        move(b, next_s_of(b, state), state)
         if c.free > free:
             shadow_s = -np.inf
-    _start(b, q, False, state)
+    start(b, q, False, state)
+
+
+@compiled
+def backfill(b, q, rules, state):
+    """Start those that may while the cluster is kept for job q, which cannot start yet; in one go
+    what `_start_chosen` does from event to event."""
+    if rules.backfill == _EASY and state.copies[b].free > 0:
+        shadow_s, spare = _reservation(b, state.jobs[b, q].processors, state)
+        _beside(b, q, 0, shadow_s, spare, state)
+    elif rules.backfill == _CONSERVATIVE:
+        _conservative(b, q, state)
 
 
 @compiled
 def _until_one_waits(b, state):
     c = state.copies[b]
     while c.waiting == 0 and c.next < state.jobs.shape[1]:
-        _move(b, _next_s(b, state), state)
+        move(b, next_s_of(b, state), state)
     if c.waiting == 0:
         c.over = 1
-
-
-@compiled
-def _next_s(b, state):
-    """When the next job arrives or ends."""
-    c, jobs, next_s = state.copies[b], state.jobs, np.inf
-    if c.next < jobs.shape[1]:
-        next_s = jobs[b, c.next].submit_s
-    if c.running > 0:
-        next_s = min(next_s, jobs[b, state.by_end[b, c.running - 1]].end_s)
-    return next_s
-
-
-@compiled
-def _move(b, to_s, state):
-    """Let the clock go on to a time before which nothing happens, and let happen what does then."""
-    state.copies[b].clock_s = to_s
-    _end(b, state)
-    _arrive(b, state)
-
-
-@compiled
-def _waited(b, q, state):
-    """Add to the sums that a job has waited in this step, until now."""
-    c, job, s = state.copies[b], state.jobs[b, q], state.steps[b]
-    since_s = max(c.step_s, job.submit_s)
-    gone_s = c.clock_s - since_s
-    s.wait_s += gone_s
-    if job.run_s >= SHORTEST_S:
-        s.bounded_slowdown += gone_s * job.per_s
-        s.slowdown += gone_s * job.per_s
-    else:  # its bounded slowdown counts once it has been there for so long
-        before_s = since_s - job.submit_s + job.run_s - SHORTEST_S
-        s.bounded_slowdown += (max(gone_s + before_s, 0.0) - max(before_s, 0.0)) * job.per_s
-        s.slowdown += gone_s / job.run_s
-
-
-@compiled
-def _end(b, state):
-    c, by_end = state.copies[b], state.by_end
-    while c.running > 0 and state.jobs[b, by_end[b, c.running - 1]].end_s <= c.clock_s:
-        c.running -= 1
-        q = by_end[b, c.running]
-        job = state.jobs[b, q]
-        c.free += job.processors
-        if job.user != NONE:
-            state.used[b, job.user] -= job.processors
-        _remove(b, q, c.running, state.by_limit)
-
-
-@compiled
-def _arrive(b, state):
-    c, jobs, by_request = state.copies[b], state.jobs, state.by_request
-    while c.next < jobs.shape[1] and jobs[b, c.next].submit_s <= c.clock_s:
-        state.waiting[b, c.waiting], i = c.next, c.waiting
-        requested_s = jobs[b, c.next].requested_s
-        while i > 0 and jobs[b, by_request[b, i - 1]].requested_s > requested_s:
-            by_request[b, i] = by_request[b, i - 1]
-            i -= 1
-        by_request[b, i] = c.next
-        c.waiting += 1
-        c.next += 1
-
-
-@compiled
-def _start(b, q, backfilled, state):
-    """Job q, which waits, starts now."""
-    c, jobs, by_end, by_limit = state.copies[b], state.jobs, state.by_end, state.by_limit
-    job = jobs[b, q]
-    c.waiting -= 1
-    _remove(b, q, c.waiting, state.waiting)
-    _remove(b, q, c.waiting, state.by_request)
-    _waited(b, q, state)
-    job.start_s, job.backfilled = c.clock_s, backfilled
-    job.end_s, job.limit_s = c.clock_s + job.run_s, c.clock_s + job.requested_s
-    c.free -= job.processors
-    c.started += 1
-    if job.user != NONE:
-        state.used[b, job.user] += job.processors
-    state.steps[b].started_run_s += job.run_s
-    i = c.running  # by_end begins with the last one to end, by_limit with the first
-    while i > 0 and jobs[b, by_end[b, i - 1]].end_s < job.end_s:
-        by_end[b, i] = by_end[b, i - 1]
-        i -= 1
-    by_end[b, i] = q
-    i = c.running
-    while i > 0 and jobs[b, by_limit[b, i - 1]].limit_s > job.limit_s:
-        by_limit[b, i] = by_limit[b, i - 1]
-        i -= 1
-    by_limit[b, i] = q
-    c.running += 1
-
-
-@compiled
-def _remove(b, q, left, order):
-    """Job q leaves an order in which so many others are left: those after it move up."""
-    i = 0
-    while order[b, i] != q:
-        i += 1
-    while i < left:
-        order[b, i] = order[b, i + 1]
-        i += 1
 
 
 @compiled
@@ -241,7 +151,7 @@ def _beside(b, q, refused, shadow_s, spare, state):
             continue
         if not in_time:
             spare -= job.processors
-        _start(b, waiting[b, i], True, state)
+        start(b, waiting[b, i], True, state)
     return spare
 
 
@@ -270,7 +180,7 @@ def _conservative(b, q, state):
         job = jobs[waiting[i]]
         start_s, count = _plan(job.processors, job.requested_s, times, free, count)
         if start_s == c.clock_s:
-            _start(b, waiting[i], True, state)
+            start(b, waiting[i], True, state)
         else:
             i += 1
 

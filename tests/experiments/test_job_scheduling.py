@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from marlserve.envs.job_scheduling import BASELINES
+from marlserve.envs.job_scheduling.baselines import ACROSS_CLUSTERS
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.job_scheduling import main
@@ -28,6 +29,18 @@ def test_a_preset_has_its_log_where_the_data_are(monkeypatch, tmp_path, capsys):
     assert "there is no such file" in capsys.readouterr().err
 
 
+def test_who_sends_jobs_plays_with_several_clusters_alone():
+    names = {
+        preset: {x.name for x in STUDY.baselines(STUDY.presets[preset], [0])}
+        for preset in ("lublin", "grid")
+    }
+    assert names["lublin"] == set(BASELINES) - {*ACROSS_CLUSTERS}
+    assert names["grid"] == set(BASELINES) - {"area_reserving"}
+    assert len(STUDY.features(STUDY.presets["grid"])) == 19 + 4 + 5 * 3
+    with pytest.raises(ValueError, match="action is 'inspect'; allowed is 'choose' with clusters="):
+        STUDY.experiment("grid", "inspector").problem_config()
+
+
 @pytest.mark.slow
 def test_who_chooses_and_who_inspects_are_compared_in_one_table(ray_session, tmp_path, monkeypatch):
     """Each with its own backfilling, whatever the preset has."""
@@ -39,7 +52,7 @@ def test_who_chooses_and_who_inspects_are_compared_in_one_table(ray_session, tmp
     assert main(["compare", *line]) == 0
     folder = Path(tmp_path, "job_scheduling", LABEL)
     results = read_results(folder / "results.csv")
-    assert set(results["policy"]) == {*names, *BASELINES}
+    assert set(results["policy"]) == {*names, *BASELINES} - {*ACROSS_CLUSTERS}
     assert (results["started"] == 30).all()
     mean = results.groupby("policy")["backfilled_share"].max()
     assert mean["ppo"] == mean["sjf"] == 0.0

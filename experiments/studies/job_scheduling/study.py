@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marlserve.envs.job_scheduling import BASELINES
+from marlserve.envs.job_scheduling import BASELINES, grid
+from marlserve.envs.job_scheduling.baselines import ACROSS_CLUSTERS, ONE_CLUSTER
 from marlserve.envs.job_scheduling.config import CHOICES
 from marlserve.envs.job_scheduling.observation import FEATURES, INSPECTOR_FEATURES
+from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.reports import plot
 from marlserve.experiments.studies.job_scheduling import settings
 from marlserve.experiments.studies.study import Candidate, Settings, Study
@@ -54,9 +56,17 @@ class JobScheduling(Study):
     ) -> Settings:
         return settings.settings(candidate, problem, env_steps)
 
+    def baselines(self, problem: Any, seeds: Sequence[int]) -> list[Contestant]:
+        left_out = ONE_CLUSTER if problem.clusters else ACROSS_CLUSTERS
+        known = {name: x for name, x in BASELINES.items() if name not in left_out}
+        return [
+            Contestant(name, x.policy, x.configure(problem), oracle=x.oracle)
+            for name, x in known.items()
+        ]
+
     def features(self, problem: Any) -> Mapping[str, str]:
-        inspects = problem.action == "inspect"
-        return dict.fromkeys((*FEATURES, *(INSPECTOR_FEATURES if inspects else ())), "1")
+        more = INSPECTOR_FEATURES if problem.action == "inspect" else ()
+        return dict.fromkeys((*FEATURES, *more, *grid.features(len(problem.clusters))), "1")
 
     def check(self, preset: str, problem: Any, command: str) -> None:
         settings.check_files(preset, problem)
