@@ -37,6 +37,7 @@ from marlserve.serving.trainer.two_rates import VF_LR, TwoRates
 from marlserve.serving.wire.program import TYPES, Program
 
 _REPLAY = {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 50_000, "alpha": 0.6, "beta": 0.4}
+_TEAM_REPLAY = "MultiAgentPrioritizedEpisodeReplayBuffer"
 CONFIGS: dict[str, tuple[type[AlgorithmConfig], dict[str, Any]]] = {
     "PPO": (
         PPOConfig,
@@ -125,6 +126,11 @@ def config_of(program: Program) -> AlgorithmConfig:
     training = {**defaults, **{k: v for k, v in given.items() if k not in _OURS}}
     if program.algorithm_name == "PPO":
         training = _translated(training, config)
+    if program.agents is not None:
+        roles = house_algorithms.Roles(program.agents)
+        config.multi_agent(policies={*program.agents.values()}, policy_mapping_fn=roles)
+        if "replay_buffer_config" in defaults and "replay_buffer_config" not in given:
+            training["replay_buffer_config"] = _REPLAY | {"type": _TEAM_REPLAY}
     try:
         return config.training(**training)
     except (TypeError, ValueError) as error:
