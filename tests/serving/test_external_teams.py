@@ -29,7 +29,12 @@ ROLES = Roles({"left": "one", "right": "other"})
 LENGTH = 10  # steps of an episode, in which a team can earn 2 each
 SMALL = {
     "PPO": {"train_batch_size_per_learner": 400, "minibatch_size": 100, "lr": 3e-3, "gamma": 0.5},
-    "DQN": {"num_steps_sampled_before_learning_starts": 100, "lr": 2e-3, "gamma": 0.5},
+    "DQN": {
+        "num_steps_sampled_before_learning_starts": 100,
+        "epsilon": [[0, 1.0], [1_500, 0.05]],
+        "lr": 2e-3,
+        "gamma": 0.5,
+    },
     "APPO": {"train_batch_size_per_learner": 50},
     "SAC": {"num_steps_sampled_before_learning_starts": 64, "train_batch_size_per_learner": 16},
 }
