@@ -19,6 +19,9 @@ and, for PPO, what RL4Sys calls by other names:
     train_pi_iters          epochs; train_v_iters is the same     num_epochs
     ent_coef, vf_coef       weights in the loss                   entropy_coeff, vf_loss_coeff
     target_kl               null, since no epoch ends early
+
+`agents` of the file are as `house_algorithms` says; DQN and SAC have a replay of several agents
+then.
 """
 
 from inspect import Parameter, signature
