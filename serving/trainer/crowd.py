@@ -38,7 +38,7 @@ class Row(NamedTuple):
     """
 
     when_full: str
-    count: int
+    clients: int
     made_per_s: float
     taken_per_s: float
     queued_mean: float
@@ -122,7 +122,7 @@ def run(seconds: float) -> None:
     for row in rows:
         lost = ", ".join(f"{reason} {100.0 * share:.1f}" for reason, share in row.lost.items())
         print(
-            f"| {row.when_full} | {row.count} | {row.made_per_s:,.0f} | {row.taken_per_s:,.0f} "
+            f"| {row.when_full} | {row.clients} | {row.made_per_s:,.0f} | {row.taken_per_s:,.0f} "
             f"| {row.queued_mean:,.0f} | {row.queued_most:,} | {100.0 * row.learned:.1f} "
             f"| {100.0 * row.on_its_way:.1f} | {lost or '-'} | {row.uncounted} "
             f"| {row.p99_us:,.0f} |",

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from typing import Any
 
 from marlserve.serving.trainer.programs import POLICY, Running, trainer
 
@@ -18,7 +19,7 @@ def run(seconds: float) -> None:
     print("| --- | ---: | ---: | ---: |")
     with trainer() as learning:
         given = {"address": learning.address, "policy": POLICY}
-        sides = {
+        sides: dict[str, tuple[str, dict[str, Any]]] = {
             "no policy": ("bare", {}),
             "client": ("held", given),
             "client, numpy": ("held", given | {"evaluator": "numpy"}),

@@ -12,7 +12,12 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-import psutil
+try:
+    import psutil
+except ImportError as error:
+    raise ImportError(
+        f'memory is measured by psutil; pip install "marlserve[serve]" ({error})'
+    ) from error
 
 from marlserve.serving.client.bare import READY
 from marlserve.serving.trainer.front import ENVIRONMENT, Front, FrontSettings

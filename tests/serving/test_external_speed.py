@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.mark.parametrize("when_full", ["drop", "wait"])
 def test_no_step_of_many_clients_is_lost_uncounted(when_full):
     row = crowd.of_clients(6, when_full, 3.0)
-    assert row.count == 6
+    assert row.clients == 6
     assert row.uncounted == 0
     assert row.learned + row.on_its_way + sum(row.lost.values()) >= 1.0 - 1e-9
     assert 0 < row.queued_most <= row.capacity
