@@ -12,16 +12,10 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-try:
-    import psutil
-except ImportError as error:
-    raise ImportError(
-        f'memory is measured by psutil; pip install "marlserve[serve]" ({error})'
-    ) from error
-
 from marlserve.serving.client.bare import READY
 from marlserve.serving.trainer.front import ENVIRONMENT, Front, FrontSettings
 from marlserve.serving.trainer.intake import Intake
+from marlserve.serving.trainer.metrics import resident_bytes
 
 POLICY = "cartpole"
 _PROGRAM = {"client_id": POLICY, "algorithm_parameters": {"input_size": 4, "act_dim": 2, "seed": 0}}
@@ -96,7 +90,7 @@ class Running:
 
     def resident_mb(self) -> float:
         """Of its memory."""
-        return psutil.Process(self._process.pid).memory_info().rss / 1e6
+        return resident_bytes(self._process.pid) / 1e6
 
     def stop(self) -> None:
         """Let it end."""
