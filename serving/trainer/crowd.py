@@ -10,7 +10,7 @@ handed to the learner, what it dropped and what it still has.
 import time
 from collections import Counter
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -111,15 +111,13 @@ def run(seconds: float) -> None:
     Args:
         seconds: for each row.
     """
-    rows = [
-        of_clients(count, when_full, seconds) for when_full in ("wait", "drop") for count in COUNTS
-    ]
     print(
         "\n| when_full | clients | steps made per s | learner took per s | queue: mean | most "
         "| trained on, % | on its way at the end, % | lost, % | uncounted | decision us: p99 |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
-    for row in rows:
+    for when_full, count in product(("wait", "drop"), COUNTS):
+        row = of_clients(count, when_full, seconds)
         lost = ", ".join(f"{reason} {100.0 * share:.1f}" for reason, share in row.lost.items())
         print(
             f"| {row.when_full} | {row.clients} | {row.made_per_s:,.0f} | {row.taken_per_s:,.0f} "
@@ -128,4 +126,4 @@ def run(seconds: float) -> None:
             f"| {row.p99_us:,.0f} |",
             flush=True,
         )
-    print(f"\nThe queue holds {rows[0].capacity:,} steps.")
+    print(f"\nThe queue holds {row.capacity:,} steps.")
