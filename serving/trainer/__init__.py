@@ -11,9 +11,11 @@
 - `learner`: a process that learns, saves itself and goes on; `learning`: whose it is, and when it
   begins and ends; `process`: all of them, and the front
 - `external`: a config that learns from programs under control, which are an `env_runner` to it
-- `episode_runner`, `episodes`: what RLlib's algorithms sample; `sequence_runner`, `rows`, `joint`:
-  what ours do
-- `metrics`: what is told to Prometheus; `speed`: how much is learned from
+- `episode_runner`, `episodes`: what RLlib's algorithms sample of one agent, `team_runner`,
+  `team_episodes` of several, both by `chunks`; `sequence_runner`, `rows`: what ours do; `joint`,
+  `team_counts`: who plays for whom, and how much
+- `metrics`: what is told to Prometheus
+- `speed`: what is measured of all this: `learning_speed`, `memory` and `crowd`, with `programs`
 
 The process needs what `pip install "marlserve[serve]"` installs.
 """

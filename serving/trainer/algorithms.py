@@ -19,6 +19,9 @@ and, for PPO, what RL4Sys calls by other names:
     train_pi_iters          epochs; train_v_iters is the same     num_epochs
     ent_coef, vf_coef       weights in the loss                   entropy_coeff, vf_loss_coeff
     target_kl               null, since no epoch ends early
+
+`agents` of the file are as `house_algorithms` says; DQN and SAC have a replay of several agents
+then.
 """
 
 from inspect import Parameter, signature
@@ -37,6 +40,7 @@ from marlserve.serving.trainer.two_rates import VF_LR, TwoRates
 from marlserve.serving.wire.program import TYPES, Program
 
 _REPLAY = {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 50_000, "alpha": 0.6, "beta": 0.4}
+_TEAM_REPLAY = "MultiAgentPrioritizedEpisodeReplayBuffer"
 CONFIGS: dict[str, tuple[type[AlgorithmConfig], dict[str, Any]]] = {
     "PPO": (
         PPOConfig,
@@ -125,6 +129,11 @@ def config_of(program: Program) -> AlgorithmConfig:
     training = {**defaults, **{k: v for k, v in given.items() if k not in _OURS}}
     if program.algorithm_name == "PPO":
         training = _translated(training, config)
+    if program.agents is not None:
+        roles = house_algorithms.Roles(program.agents)
+        config.multi_agent(policies={*program.agents.values()}, policy_mapping_fn=roles)
+        if "replay_buffer_config" in defaults and "replay_buffer_config" not in given:
+            training["replay_buffer_config"] = _REPLAY | {"type": _TEAM_REPLAY}
     try:
         return config.training(**training)
     except (TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from marlserve.policies.export import rllib_modules  # noqa: F401  teaches `expo
 from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import ANYONE, Network, PolicyFile
 from marlserve.policies.export.noise import Noise
+from marlserve.serving.trainer.chunks import Chunks
 from marlserve.serving.trainer.env_runner import ExternalEnvRunner
 from marlserve.serving.trainer.episodes import Episodes
 from marlserve.serving.wire.steps import Steps
@@ -41,39 +42,46 @@ class EpisodeRunner(ExternalEnvRunner):
             Ended, ConnectionError: as `received`.
         """
         self.begin(random_actions)
-        sampled = [self._episodes.episode(steps) for steps in self._taken()]
+        fragments = taken(self, self._episodes)
+        sampled = [self._episodes.episode(steps) for steps in fragments]
         count = sum(map(len, sampled))
         done = sum(episode.is_done for episode in sampled)
         SingleAgentEnvRunner._increase_sampled_metrics(self, count, done)
         self.num_env_steps_sampled_lifetime += count * max(1, self.config.num_env_runners)
         return sampled
 
-    def _taken(self) -> list[Steps]:
-        episodes = self._episodes
-        behind = self.connected().newest_version - episodes.left_version
-        stale = episodes.forget() if behind > self.contract.most_staleness else 0
-        self.metrics.log_value(NUM_STEPS_LEFT_STALE, stale, reduce="lifetime_sum")
-        wanted = self.config.get_rollout_fragment_length(self.worker_index or 0)
-        steps = episodes.cut(self.received(wanted - episodes.left_steps), wanted)
-        self.note_ends(steps)
-        return steps
-
     def policies(self, training: dict[str, Any]) -> tuple[PolicyFile, dict[str, Noise]]:
         network = _exported(self.module, self.config)
         return PolicyFile({DEFAULT_MODULE_ID: network}, {ANYONE: DEFAULT_MODULE_ID}, training), {}
 
     def epsilon(self) -> float:
-        schedule = getattr(self.module, "epsilon_schedule", None)
-        if schedule is None:
-            return 0.0
-        schedule.update(self.num_env_steps_sampled_lifetime)
-        return float(schedule.get_current_value())
+        return epsilon_of(self.module, self.num_env_steps_sampled_lifetime)
 
     def set_weights_of(self, weights: Mapping[str, Any]) -> None:
         self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
 
     def get_spaces(self) -> dict[str, tuple[Space, Space]]:
         return _spaces(self.config)
+
+
+def taken(runner: ExternalEnvRunner, chunks: Chunks) -> list[Steps]:
+    """Fragments of exactly so many steps as the config says, or of what there is."""
+    behind = runner.connected().newest_version - chunks.left_version
+    stale = chunks.forget() if behind > runner.contract.most_staleness else 0
+    runner.metrics.log_value(NUM_STEPS_LEFT_STALE, stale, reduce="lifetime_sum")
+    wanted = runner.config.get_rollout_fragment_length(runner.worker_index or 0)
+    steps = chunks.cut(runner.received(wanted - chunks.left_steps), wanted)
+    runner.note_ends(steps)
+    return steps
+
+
+def epsilon_of(module: RLModule, steps: int) -> float:
+    """How many actions RLlib's module draws from all alike after so many steps."""
+    schedule = getattr(module, "epsilon_schedule", None)
+    if schedule is None:
+        return 0.0
+    schedule.update(steps)
+    return float(schedule.get_current_value())
 
 
 def exported_alone(config: AlgorithmConfig) -> Network:

@@ -26,8 +26,11 @@ from marlserve.serving.trainer.episode_runner import EpisodeRunner, exported_alo
 from marlserve.serving.trainer.joint import Joint
 from marlserve.serving.trainer.limits import Limits, sample_steps
 from marlserve.serving.trainer.sequence_runner import SequenceRunner
+from marlserve.serving.trainer.team_runner import TeamRunner
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.seats import Seat
+
+BUFFERS = ("MultiAgentEpisodeReplayBuffer", "MultiAgentPrioritizedEpisodeReplayBuffer")
 
 
 def external(
@@ -85,10 +88,7 @@ def external_team(
         seats = _of_ours(config, seats, state_size)
         config.env_runners(env_runner_cls=SequenceRunner)
     else:
-        seat = _of_rllib(config, seats, state_size)
-        config.environment(observation_space=seat.observation_space, action_space=seat.action_space)
-        config.env_runners(env_runner_cls=EpisodeRunner)
-        exported_alone(config)
+        _of_rllib(config, seats, state_size)
         if limits.fragment_steps:
             config.env_runners(rollout_fragment_length=limits.fragment_steps)
     contract: Contract = limits.contract(policy, seats, state_size)
@@ -126,13 +126,45 @@ def _of_ours(config: PolicyConfig, seats: dict[str, Seat], state_size: int) -> d
     }
 
 
-def _of_rllib(config: AlgorithmConfig, seats: dict[str, Seat], state_size: int) -> Seat:
+def _of_rllib(config: AlgorithmConfig, seats: dict[str, Seat], state_size: int) -> None:
     name, ours = config.algo_class.__name__, "those of marlserve.policies do"
-    if list(seats) != [ANYONE] or config.is_multi_agent or state_size:
-        raise ValueError(f"RLlib's {name} learns here for one agent at a time; {ours} for several")
-    seat = seats[ANYONE]
-    if seat.masked:
-        raise ValueError(f"RLlib's {name} knows no action masks; {ours}")
-    if isinstance(seat.actions, Choices) and seat.actions.start.any():
-        raise ValueError(f"RLlib's {name} plays choices from 0 on, not {seat.action_space}; {ours}")
-    return seat
+    if state_size:
+        raise ValueError(f"state_size is {state_size}; RLlib's {name} learns from no state")
+    for seat in seats.values():
+        if seat.masked:
+            raise ValueError(f"RLlib's {name} knows no action masks; {ours}")
+        if isinstance(seat.actions, Choices) and seat.actions.start.any():
+            raise ValueError(
+                f"RLlib's {name} plays choices from 0 on, not {seat.action_space}; {ours}"
+            )
+    if ANYONE in seats:
+        if config.is_multi_agent:
+            raise ValueError(
+                f"RLlib's {name} has policies {sorted(config.policies)}, and no agents are named"
+            )
+        seat = seats[ANYONE]
+        config.environment(observation_space=seat.observation_space, action_space=seat.action_space)
+        config.env_runners(env_runner_cls=EpisodeRunner)
+        exported_alone(config)
+        return
+    _check_team(config, name)
+    joint = Joint(config, seats, 0)
+    joint.policies(joint.module(), {})  # or it says why it cannot be played
+    config.env_runners(env_runner_cls=TeamRunner)
+
+
+def _check_team(config: AlgorithmConfig, name: str) -> None:
+    """What RLlib would stop at once it has begun."""
+    if not config.is_multi_agent:
+        raise ValueError(
+            f"RLlib's {name} has one policy, and agents are named; give it policies and a "
+            "policy_mapping_fn with .multi_agent(...)"
+        )
+    buffer = getattr(config, "replay_buffer_config", None)
+    if buffer is not None and not str(buffer["type"]).startswith("MultiAgent"):
+        raise ValueError(
+            f"the replay buffer is {buffer['type']}; of several agents it must be one of {BUFFERS}"
+        )
+    for module_id, own in config.algorithm_config_overrides_per_module.items():
+        if "epsilon" in own:
+            raise ValueError(f"{module_id} has an epsilon of its own; clients explore with one")

@@ -1,4 +1,4 @@
-"""The agents of a contract as the algorithms of `marlserve.policies` know them, and their policies.
+"""The agents of a contract as algorithms of several agents know them, and their policies.
 
 Which policy plays for which agent, says the config's `policy_mapping_fn`; where the contract has a
 seat for anyone, whoever lives through an episode is one agent, "agent".
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
@@ -43,13 +44,13 @@ class Joint:
             an index where agents are not named, or do not observe alike.
     """
 
-    def __init__(self, config: PolicyConfig, seats: Mapping[str, Seat], state_size: int):
+    def __init__(self, config: AlgorithmConfig, seats: Mapping[str, Seat], state_size: int):
         self._config, self._state_size = config, state_size
         self.is_for_anyone = ANYONE in seats
         named = {_ANY_AGENT if name == ANYONE else name: seat for name, seat in seats.items()}
         self.seats, self.agents = tuple(named.values()), tuple(named)
         self.observation_spaces = {name: seat.observation_space for name, seat in named.items()}
-        self.has_index = config.observe_agent_index
+        self.has_index = getattr(config, "observe_agent_index", False)  # of ours
         if self.has_index:
             self._add_index()
         action_spaces: dict[str, Space] = {name: x.action_space for name, x in named.items()}
@@ -77,10 +78,11 @@ class Joint:
             for spaces in (self.observation_spaces, self._action_spaces)
         )
         state = Box(-np.inf, np.inf, (self._state_size,), np.float32) if self._state_size else None
+        mixer = {MIXER: (state, None)} if isinstance(self._config, PolicyConfig) else {}
         return {
             INPUT_ENV_SPACES: (seen, played),
             INPUT_ENV_SINGLE_SPACES: (seen, played),
-            MIXER: (state, None),
+            **mixer,
             **{name: (x.observation_space, x.action_space) for name, x in self.own.items()},
         }
 

@@ -102,6 +102,11 @@ class SystemMetrics(Collector):
         )
 
 
+def resident_bytes(process: int) -> int:
+    """Of memory, that a process of this id has."""
+    return psutil.Process(process).memory_info().rss
+
+
 def text(front: Front) -> str:
     """All metrics, as Prometheus reads them."""
     return generate_latest(_registry(front)).decode()

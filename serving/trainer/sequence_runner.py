@@ -7,24 +7,18 @@ has more; the next sample has so many less. No fragment has more than a sample.
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
-from ray.rllib.utils.metrics import EPISODE_AGENT_RETURN_MEAN, EPISODE_MODULE_RETURN_MEAN
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.noise import Noise
-from marlserve.policies.sampling.counts import Counts
-from marlserve.policies.sampling.episodes import Episode
-from marlserve.policies.sampling.sequences import ACTIVE, Sequences
+from marlserve.policies.sampling.sequences import Sequences
 from marlserve.serving.trainer.env_runner import ExternalEnvRunner
 from marlserve.serving.trainer.joint import Joint
 from marlserve.serving.trainer.limits import sample_steps
 from marlserve.serving.trainer.rows import Rows
-from marlserve.serving.wire.steps import Steps
-
-_WINDOW = 100  # episodes that means are of
+from marlserve.serving.trainer.team_counts import log
 
 
 class SequenceRunner(ExternalEnvRunner):
@@ -59,30 +53,10 @@ class SequenceRunner(ExternalEnvRunner):
         fragments = self.received(wanted)
         self._ahead += sum(map(len, fragments)) - sample_steps(config)
         self._ahead = max(self._ahead, 0)  # what nobody sent is not made up for
-        sampled = self._rows.sequences(fragments)
-        self._count(fragments, sampled)
-        return sampled
-
-    def _count(self, fragments: list[Steps], sampled: list[Sequences]) -> None:
-        agents, groups = self._joint.agents, self._joint.groups
-        counts = Counts(len(agents))
-        for sequences in sampled:
-            counts.record(sequences[ACTIVE][:, :-1][sequences.valid()])
-        ended = [steps for steps in fragments if steps.is_over]
-        counts.episodes = [Episode(agents) for _ in ended]
-        counts.log(self.metrics, agents, groups)
-        runners = max(1, self.config.num_env_runners)
-        self.num_env_steps_sampled_lifetime += counts.env_steps * runners
-        self.note_ends(ended)
-        for steps in ended:
-            earned = np.array([part.earned for part in steps.parts])
-            for agent, value in zip(agents, earned.tolist(), strict=True):
-                self._mean((EPISODE_AGENT_RETURN_MEAN, agent), value)
-            for name, index in groups.items():
-                self._mean((EPISODE_MODULE_RETURN_MEAN, name), float(earned[index].sum()))
-
-    def _mean(self, key: tuple[str, str], value: float) -> None:
-        self.metrics.log_value(key, value, reduce="mean", window=_WINDOW)
+        steps = log(self.metrics, self._joint, fragments)
+        self.num_env_steps_sampled_lifetime += steps * max(1, config.num_env_runners)
+        self.note_ends(fragments)
+        return self._rows.sequences(fragments)
 
     def policies(self, training: dict[str, Any]) -> tuple[PolicyFile, dict[str, Noise]]:
         return self._joint.policies(self.module, training)

@@ -244,5 +244,5 @@ def test_what_rllibs_own_cannot_is_said():
     ):
         with pytest.raises(ValueError, match=what):
             external(PPOConfig(), NOWHERE, "p", seen, played)
-    with pytest.raises(ValueError, match="one agent at a time"):
+    with pytest.raises(ValueError, match="has one policy, and agents are named"):
         external_team(PPOConfig(), NOWHERE, "p", {"a": (SEEN, Discrete(3))})

@@ -1,0 +1,64 @@
+"""A program under control that has no policy: CartPole's loop, beside which `held` is measured.
+
+    python -m marlserve.serving.client.bare          # until its standard input ends
+
+It prints `ready` once it lives, and at its end a line of JSON: how many steps it were.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+READY = "ready"
+
+
+class CartPole:
+    """An environment that begins anew by itself.
+
+    Attributes:
+        seen: [4], what is observed now.
+    """
+
+    def __init__(self, seed: int):
+        self._env = gymnasium.make("CartPole-v1")
+        self.seen: np.ndarray
+        self.seen, _ = self._env.reset(seed=seed)
+
+    def step(self, action: Any, end: Callable[[bool, bool, np.ndarray], object]) -> float:
+        """The reward; `end` is told how an episode ended, and with which observation."""
+        self.seen, reward, terminated, truncated, _ = self._env.step(action)
+        if terminated or truncated:
+            end(terminated, truncated and not terminated, self.seen)
+            self.seen, _ = self._env.reset()
+        return float(reward)
+
+
+def ended() -> threading.Event:
+    """Says `ready`, and is set when the standard input ends."""
+    event = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.read()
+        event.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    print(READY, flush=True)
+    return event
+
+
+def run() -> None:
+    """Go through the loop."""
+    env, steps, over = CartPole(0), 0, ended()
+    while not over.is_set():
+        env.step(0, lambda *_: None)
+        steps += 1
+    print(json.dumps({"steps": steps}))
+
+
+if __name__ == "__main__":
+    run()

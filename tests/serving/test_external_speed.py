@@ -1,0 +1,25 @@
+"""What is measured of many clients adds up."""
+
+import pytest
+
+from marlserve.serving.trainer import crowd
+from marlserve.serving.trainer.speed import run
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when_full", ["drop", "wait"])
+def test_no_step_of_many_clients_is_lost_uncounted(when_full):
+    row = crowd.of_clients(6, when_full, 3.0)
+    assert row.clients == 6
+    assert row.uncounted == 0
+    assert row.learned + row.on_its_way + sum(row.lost.values()) >= 1.0 - 1e-9
+    assert 0 < row.queued_most <= row.capacity
+    if when_full == "wait":
+        assert "full" not in row.lost
+
+
+def test_a_time_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="seconds is 0.0; allowed is a positive number"):
+        run(0.0)
