@@ -58,7 +58,7 @@ class Lander:
 
     algorithms: tuple[str, ...] = ("ppo", "dqn")
     seeds: tuple[int, ...] = (0,)
-    most_steps: int = 300_000  # of each program
+    most_steps: int = 600_000  # of each program
     minutes: float = 120.0  # at most, for each
     flights: int = 100  # that are measured
     out: Path = OUT
