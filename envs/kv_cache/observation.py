@@ -105,8 +105,19 @@ def site_of(config: Config) -> Site:
         timeout_s=config.timeout_s,
         full_score=float(profile.score[-1].mean()),
         service_s=float(profile.service_s[-1].mean()),
-        num_actions=len(profile.configs) + config.enable_deny,
+        num_actions=len(action_names(config)),
     )
+
+
+def action_names(config: Config) -> tuple[str, ...]:
+    """Of the actions in their order."""
+    configs = demand.profile(config.profile_path, config.data_seed).configs
+    return (*configs, *(("deny",) if config.enable_deny else ()))
+
+
+def features(config: Config) -> tuple[str, ...]:
+    """The F names of what is seen, in order."""
+    return STATE_FEATURES + tuple(f"last_action_{name}" for name in action_names(config))
 
 
 def most_waiting(config: Config) -> int:

@@ -12,6 +12,7 @@ from marlserve.envs.kv_cache.observation import (
     NUMBERS,
     STATE_FEATURES,
     Measured,
+    action_names,
     most_waiting,
     seen,
     site_of,
@@ -41,7 +42,7 @@ class Problem(base.Problem):
         super().__init__(config, num_envs)
         self.profile = profile = demand.profile(config.profile_path, config.data_seed)
         self.agents = ("operator",)
-        self.action_names = (*profile.configs, *(("deny",) if config.enable_deny else ()))
+        self.action_names = action_names(config)
         count = len(self.action_names)
         self.action_space = Discrete(count)
         if config.action == "continuous":

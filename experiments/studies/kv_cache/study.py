@@ -7,6 +7,7 @@ from typing import Any
 from marlserve.envs.kv_cache import BASELINES
 from marlserve.envs.kv_cache.baselines import CONSTANTS
 from marlserve.envs.kv_cache.config import CHOICES
+from marlserve.envs.kv_cache.observation import features
 from marlserve.experiments.studies.kv_cache import settings
 from marlserve.experiments.studies.kv_cache.plots import draw
 from marlserve.experiments.studies.study import Candidate, Settings, Study
@@ -55,6 +56,9 @@ class KVCache(Study):
 
     def shown(self, problem: Any) -> tuple[str, ...]:
         return (*self.metrics, *_OF_FLOOR) if problem.service_floor else self.metrics
+
+    def features(self, problem: Any) -> Mapping[str, str]:
+        return dict.fromkeys(features(problem), "1")
 
     def settings(
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None
