@@ -5,6 +5,7 @@ Config that was played, in a folder of its own if there are several, table.md, m
 policy got in the mean, by training seed) and plots.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.export import Export
 from marlserve.experiments.studies.study import Study
 
+DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of recorded files
 RESULTS = Path(__file__).parents[1] / "results"
 POLICIES, MEANS = "policies", "means.csv"
 
@@ -95,6 +97,7 @@ class Table:
                 shutil.rmtree(to, ignore_errors=True)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 Export(model=run, to=to).run(self.study)
+                _forget_folder(to / "policy.json")
 
     def _copy_plots(self, made: Path, folder: Path) -> None:
         for plot in self.plots:
@@ -146,6 +149,12 @@ class Table:
         metrics = list(dict.fromkeys([self.study.ranks_by(config), *self.study.shown(config)]))
         rows = rows.assign(training_seed=rows["training_seed"].fillna(-1).astype(int))
         return rows.groupby(KEYS, sort=True)[metrics].mean().astype(float)
+
+
+def _forget_folder(file: Path) -> None:
+    """Where the recorded files lay of what a policy was trained on is nobody else's."""
+    if folder := os.environ.get(DATA):
+        write(file, file.read_text().replace(folder, f"${DATA}"))
 
 
 def _load_balance(preset: str, cpu_minutes: int) -> Table:
