@@ -210,7 +210,8 @@ def test_policy_files_can_name_what_is_seen(problem):
         try:
             study.check(preset, config, "train")
         except ValueError as error:
-            assert "MARLSERVE_DATA" in str(error)
+            if "MARLSERVE_DATA" not in str(error):
+                raise
             continue
         shape = envs.module(problem).Problem(config).observation_space.shape
         assert len(study.features(config)) == shape[-1], preset
