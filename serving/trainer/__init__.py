@@ -13,7 +13,7 @@
 - `external`: a config that learns from programs under control, which are an `env_runner` to it
 - `episode_runner`, `episodes`: what RLlib's algorithms sample of one agent, `team_runner`,
   `team_episodes` of several, both by `chunks`; `sequence_runner`, `rows`: what ours do; `joint`,
-  `team_counts`: who plays for whom, and how much
+  `joint_runner`, `team_counts`: who plays for whom, and how much
 - `metrics`: what is told to Prometheus
 - `speed`: what is measured of all this: `learning_speed`, `memory` and `crowd`, with `programs`
 

@@ -4,34 +4,27 @@ A sample has as many steps as the config would have an environment sample, and a
 has more; the next sample has so many less. No fragment has more than a sample.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from marlserve.policies.export.network import PolicyFile
-from marlserve.policies.export.noise import Noise
 from marlserve.policies.sampling.sequences import Sequences
-from marlserve.serving.trainer.env_runner import ExternalEnvRunner
-from marlserve.serving.trainer.joint import Joint
+from marlserve.serving.trainer.joint_runner import JointRunner
 from marlserve.serving.trainer.limits import sample_steps
 from marlserve.serving.trainer.rows import Rows
-from marlserve.serving.trainer.team_counts import log
 
 
-class SequenceRunner(ExternalEnvRunner):
+class SequenceRunner(JointRunner):
     """See the module."""
 
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any):
         super().__init__(config=config, **kwargs)
         given: Any = self.config
-        self._joint = Joint(given, self.contract.seats, self.contract.state_size)
-        self.module = self._joint.module()
-        memory = self._joint.first_memory(self.module)
+        memory = self.joint.first_memory(self.module)
         self._rows = Rows(
-            self._joint,
+            self.joint,
             given.sequence_length,
             () if memory is None else memory.shape[1:],
             Columns.ACTION_LOGP in getattr(given, "sequence_columns", ()),
@@ -53,13 +46,9 @@ class SequenceRunner(ExternalEnvRunner):
         fragments = self.received(wanted)
         self._ahead += sum(map(len, fragments)) - sample_steps(config)
         self._ahead = max(self._ahead, 0)  # what nobody sent is not made up for
-        steps = log(self.metrics, self._joint, fragments)
-        self.num_env_steps_sampled_lifetime += steps * max(1, config.num_env_runners)
+        self.note_steps(fragments)
         self.note_ends(fragments)
         return self._rows.sequences(fragments)
-
-    def policies(self, training: dict[str, Any]) -> tuple[PolicyFile, dict[str, Noise]]:
-        return self._joint.policies(self.module, training)
 
     def epsilon(self) -> float:
         """Of a schedule of Q-learners; and 1 while TD3 begins with random actions."""
@@ -68,9 +57,3 @@ class SequenceRunner(ExternalEnvRunner):
             return 1.0
         schedule = getattr(self.config, "epsilon", None)
         return 0.0 if schedule is None else float(Scheduler(schedule).update(steps))
-
-    def set_weights_of(self, weights: Mapping[str, Any]) -> None:
-        self.module.set_state(weights)
-
-    def get_spaces(self) -> dict[str, Any]:
-        return self._joint.spaces()

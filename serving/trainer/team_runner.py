@@ -1,29 +1,22 @@
 """What RLlib's own algorithms sample from programs whose agents act together: episodes of several
 agents, exactly as many steps as they ask for, and a `MultiRLModule` that plays for all of them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from marlserve.policies.export import rllib_modules  # noqa: F401  teaches `exported`
-from marlserve.policies.export.network import PolicyFile
-from marlserve.policies.export.noise import Noise
-from marlserve.serving.trainer.env_runner import ExternalEnvRunner
 from marlserve.serving.trainer.episode_runner import epsilon_of, taken
-from marlserve.serving.trainer.joint import Joint
-from marlserve.serving.trainer.team_counts import log
+from marlserve.serving.trainer.joint_runner import JointRunner
 from marlserve.serving.trainer.team_episodes import TeamEpisodes
 
 
-class TeamRunner(ExternalEnvRunner):
+class TeamRunner(JointRunner):
     """See the module."""
 
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any):
         super().__init__(config=config, **kwargs)
-        self._joint = Joint(self.config, self.contract.seats, 0)
-        self.module = self._joint.module()
         self._episodes = TeamEpisodes(self.contract, self.config.policy_mapping_fn)
 
     def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[MultiAgentEpisode]:
@@ -37,20 +30,10 @@ class TeamRunner(ExternalEnvRunner):
         """
         self.begin(random_actions)
         fragments = taken(self, self._episodes)
-        steps = log(self.metrics, self._joint, fragments)
-        self.num_env_steps_sampled_lifetime += steps * max(1, self.config.num_env_runners)
+        self.note_steps(fragments)
         return [self._episodes.episode(each) for each in fragments]
-
-    def policies(self, training: dict[str, Any]) -> tuple[PolicyFile, dict[str, Noise]]:
-        return self._joint.policies(self.module, training)
 
     def epsilon(self) -> float:
         """Of all policies, which have one schedule."""
         steps = self.num_env_steps_sampled_lifetime
-        return max(epsilon_of(self.module[name], steps) for name in self._joint.groups)
-
-    def set_weights_of(self, weights: Mapping[str, Any]) -> None:
-        self.module.set_state(weights)
-
-    def get_spaces(self) -> dict[str, Any]:
-        return self._joint.spaces()
+        return max(epsilon_of(self.module[name], steps) for name in self.joint.groups)
