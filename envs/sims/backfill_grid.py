@@ -138,7 +138,7 @@ class Grid:
             self.members["count"][copy, k] = len(own)
         kernel.begin(copy, float(columns[0, 0]), self._grid, self._rules, self._state)
         show(copy * count, (copy + 1) * count, self._state)
-        kernel.look(copy, self._grid, self._state)
+        kernel.look(copy, copy + 1, self._grid, self._state)
 
     def _checked(self, given: tuple[np.ndarray, ...], home: np.ndarray) -> np.ndarray:
         """The columns but for users, [4, J]."""
@@ -186,8 +186,7 @@ class Grid:
             )
         kernel.step(chosen, self._grid, self._rules, self._state)
         show(0, len(self.copies), self._state)
-        for copy in range(len(chosen)):
-            kernel.look(copy, self._grid, self._state)
+        kernel.look(0, len(chosen), self._grid, self._state)
 
     @property
     def over(self) -> np.ndarray:

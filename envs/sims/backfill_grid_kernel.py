@@ -69,8 +69,14 @@ def step(actions, grid, rules, state):
 
 
 @compiled
-def look(b, grid, state):
-    """What may be done, and how much there is to do in each cluster."""
+def look(first, last, grid, state):
+    """What may be done and how much there is to do in each cluster, of copies first to last - 1."""
+    for b in range(first, last):
+        _look(b, grid, state)
+
+
+@compiled
+def _look(b, grid, state):
     grid.legal[b] = False
     for k in range(len(grid.sizes)):
         row, member = b * len(grid.sizes) + k, grid.members[b, k]
