@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 RUNS = Path("runs")
+DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of recorded files
 _LONGEST = 160  # of a label; file systems take names of 255 bytes
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import pandas as pd
 
 from marlserve.experiments.harness.evaluate import play_all
+from marlserve.experiments.harness.experiment import DATA
 from marlserve.experiments.harness.results import KEYS, read_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.export import Export
 from marlserve.experiments.studies.study import Study
 
-DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of recorded files
 RESULTS = Path(__file__).parents[1] / "results"
 POLICIES, MEANS = "policies", "means.csv"
 

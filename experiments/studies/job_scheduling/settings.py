@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from marlserve.envs.job_scheduling import ESTIMATED, GRID, LUBLIN, Config
+from marlserve.experiments.harness.experiment import DATA
 from marlserve.experiments.studies.schedule import Schedule, in_steps
 from marlserve.experiments.studies.study import Settings
 
-DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of recorded files
-FILES = {"lublin_256": "swf/lublin_256.swf"}  # where the logs of presets are, below it
+FILES = {"lublin_256": "swf/lublin_256.swf"}  # where the logs of presets are, below DATA
 PRESETS = {"lublin": LUBLIN, "lublin_256": Config(), "estimated": ESTIMATED, "grid": GRID}
 
 _PPO: dict[str, Any] = {

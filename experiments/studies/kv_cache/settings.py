@@ -15,10 +15,9 @@ from marlserve.envs.kv_cache import (
     SYNTHETIC,
     Config,
 )
+from marlserve.experiments.harness.experiment import DATA
 from marlserve.experiments.studies.schedule import Schedule, falling, in_steps
 from marlserve.experiments.studies.study import Settings
-
-DATA = "MARLSERVE_DATA"  # the environment variable that names the folder of the recorded files
 
 # A quarter of the hour lasts long enough to fill and empty the servers some twenty times.
 CODE_2023 = Config(split_hours=0.25, episode_hours=0.2)
