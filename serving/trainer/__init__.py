@@ -10,12 +10,9 @@
   `program_spaces`; `two_rates`: an optimizer of RL4Sys
 - `learner`: a process that learns, saves itself and goes on; `learning`: whose it is, and when it
   begins and ends; `process`: all of them, and the front
-- `external`: a config that learns from programs under control, which are an `env_runner` to it
-- `episode_runner`, `episodes`: what RLlib's algorithms sample of one agent, `team_runner`,
-  `team_episodes` of several, both by `chunks`; `sequence_runner`, `rows`: what ours do; `joint`,
-  `joint_runner`, `team_counts`: who plays for whom, and how much
+- `external`: a config that learns from programs under control; `runners`: what samples for it
 - `metrics`: what is told to Prometheus
-- `speed`: what is measured of all this: `learning_speed`, `memory` and `crowd`, with `programs`
+- `speed`: what is measured of all this
 
 The process needs what `pip install "marlserve[serve]"` installs.
 """

@@ -22,11 +22,11 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from marlserve.policies.export.network import ANYONE
 from marlserve.policies.export.spaces import Choices
 from marlserve.policies.training.base import PolicyConfig
-from marlserve.serving.trainer.episode_runner import EpisodeRunner, exported_alone
-from marlserve.serving.trainer.joint import Joint
 from marlserve.serving.trainer.limits import Limits, sample_steps
-from marlserve.serving.trainer.sequence_runner import SequenceRunner
-from marlserve.serving.trainer.team_runner import TeamRunner
+from marlserve.serving.trainer.runners.episode_runner import EpisodeRunner, exported_alone
+from marlserve.serving.trainer.runners.joint import Joint
+from marlserve.serving.trainer.runners.sequence_runner import SequenceRunner
+from marlserve.serving.trainer.runners.team_runner import TeamRunner
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.seats import Seat
 

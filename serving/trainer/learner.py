@@ -33,12 +33,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from marlserve.policies import session
 from marlserve.serving.policy_store import PolicyStore
-from marlserve.serving.trainer import env_runner
 from marlserve.serving.trainer.algorithms import config_of
-from marlserve.serving.trainer.env_runner import Ended, ExternalEnvRunner
 from marlserve.serving.trainer.external import external_team
 from marlserve.serving.trainer.front import ENVIRONMENT, UNFIT
 from marlserve.serving.trainer.program_spaces import spaces_of
+from marlserve.serving.trainer.runners import env_runner
+from marlserve.serving.trainer.runners.env_runner import Ended, ExternalEnvRunner
 from marlserve.serving.wire.program import Program, read
 
 _TELL_EVERY_S = 2.0

@@ -16,7 +16,6 @@ NEED_ONE = (
     *("serving.training.__main__", "serving.service", "serving.agent", "serving.gateway"),
     *("serving.trials", "serving.ray_router", "serving.controller"),
     *("serving.trainer.process", "serving.trainer.__main__", "serving.trainer.metrics"),
-    *("serving.trainer.programs", "serving.trainer.crowd", "serving.trainer.memory"),
     "serving.trainer.speed",
 )
 WITHOUT = f"""

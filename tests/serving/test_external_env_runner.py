@@ -22,12 +22,12 @@ from marlserve.policies.export import rllib_modules  # noqa: F401
 from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
-from marlserve.serving.trainer import env_runner
-from marlserve.serving.trainer.env_runner import Ended
-from marlserve.serving.trainer.episode_runner import EpisodeRunner
-from marlserve.serving.trainer.episodes import Episodes
 from marlserve.serving.trainer.external import external
 from marlserve.serving.trainer.limits import Limits
+from marlserve.serving.trainer.runners import env_runner
+from marlserve.serving.trainer.runners.env_runner import Ended
+from marlserve.serving.trainer.runners.episode_runner import EpisodeRunner
+from marlserve.serving.trainer.runners.episodes import Episodes
 from marlserve.serving.wire.contract import COLUMNS
 from marlserve.serving.wire.steps import TERMINATED, TRUNCATED
 

@@ -31,7 +31,7 @@ from marlserve.policies.sampling.sequences import (
 )
 from marlserve.serving.client.playing import Playing
 from marlserve.serving.trainer.external import external, external_team
-from marlserve.serving.trainer.joint import Joint
+from marlserve.serving.trainer.runners.joint import Joint
 from marlserve.serving.wire.policy_parts import Published
 from marlserve.serving.wire.seats import Seat
 

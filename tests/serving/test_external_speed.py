@@ -2,8 +2,8 @@
 
 import pytest
 
-from marlserve.serving.trainer import crowd
-from marlserve.serving.trainer.speed import run
+from marlserve.serving.trainer.speed import crowd
+from marlserve.serving.trainer.speed.__main__ import run
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -17,7 +17,7 @@ from marlserve.serving.client.rl4sys import client_settings
 from marlserve.serving.trainer.algorithms import config_of
 from marlserve.serving.trainer.external import external_team
 from marlserve.serving.trainer.house_algorithms import Roles
-from marlserve.serving.trainer.team_episodes import TeamEpisodes
+from marlserve.serving.trainer.runners.team_episodes import TeamEpisodes
 from marlserve.serving.wire.program import Program, read
 from marlserve.serving.wire.seats import Seat
 from marlserve.serving.wire.steps import GOES_ON, TERMINATED, Part

@@ -26,14 +26,14 @@ from pkgutil import walk_packages
 from marlserve import serving
 names = [module.name for module in walk_packages(serving.__path__, "marlserve.serving.")]
 learns = (
-    *("limits", "algorithms", "house_algorithms", "two_rates", "learner", "speed"),
-    *("external", "env_runner", "episode", "sequence_runner", "rows", "joint"),
+    *("limits", "algorithms", "house_algorithms", "two_rates", "learner", "external"),
+    *("runners", "speed"),
 )
 needs_them = (
-    *("marlserve.serving.training", "marlserve.serving.ray_router"),
-    *(f"marlserve.serving.trainer.{name}" for name in learns),
+    *("marlserve.serving.training.", "marlserve.serving.ray_router."),
+    *(f"marlserve.serving.trainer.{name}." for name in learns),
 )
-asked = [name for name in names if not name.startswith(needs_them)]
+asked = [name for name in names if not f"{name}.".startswith(needs_them)]
 assert len(asked) > 5 and "marlserve.serving.decisions.decider" in asked
 for name in asked:
     import_module(name)

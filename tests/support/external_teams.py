@@ -13,7 +13,7 @@ from marlserve.policies.sampling.episodes import Episode
 from marlserve.serving.client.agent import Agent
 from marlserve.serving.trainer.external import external_team
 from marlserve.serving.trainer.inlet import Inlet
-from marlserve.serving.trainer.sequence_runner import SequenceRunner
+from marlserve.serving.trainer.runners.sequence_runner import SequenceRunner
 
 
 def spaces_of(env, masks: bool = False) -> dict[str, tuple]:

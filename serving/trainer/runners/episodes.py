@@ -4,7 +4,7 @@ import numpy as np
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from marlserve.serving.trainer.chunks import Chunks, outputs_of
+from marlserve.serving.trainer.runners.chunks import Chunks, outputs_of
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.steps import TERMINATED, TRUNCATED, Steps
 

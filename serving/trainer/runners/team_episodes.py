@@ -11,7 +11,7 @@ from gymnasium.spaces import Dict
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from marlserve.serving.trainer.chunks import Chunks, outputs_of
+from marlserve.serving.trainer.runners.chunks import Chunks, outputs_of
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.steps import TERMINATED, TRUNCATED, Part, Steps
 

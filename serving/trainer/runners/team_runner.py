@@ -7,9 +7,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from marlserve.policies.export import rllib_modules  # noqa: F401  teaches `exported`
-from marlserve.serving.trainer.episode_runner import epsilon_of, taken
-from marlserve.serving.trainer.joint_runner import JointRunner
-from marlserve.serving.trainer.team_episodes import TeamEpisodes
+from marlserve.serving.trainer.runners.episode_runner import epsilon_of, taken
+from marlserve.serving.trainer.runners.joint_runner import JointRunner
+from marlserve.serving.trainer.runners.team_episodes import TeamEpisodes
 
 
 class TeamRunner(JointRunner):

@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from marlserve.serving.trainer.programs import POLICY, Running, trainer
+from marlserve.serving.trainer.speed.programs import POLICY, Running, trainer
 
 _EARLY_S = 2.0
 

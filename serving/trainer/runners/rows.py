@@ -22,7 +22,7 @@ from marlserve.policies.sampling.sequences import (
     TERMINATED,
     Sequences,
 )
-from marlserve.serving.trainer.joint import Joint
+from marlserve.serving.trainer.runners.joint import Joint
 from marlserve.serving.wire.steps import TERMINATED as IS_TERMINATED
 from marlserve.serving.wire.steps import Part, Steps
 

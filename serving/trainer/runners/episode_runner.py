@@ -16,9 +16,9 @@ from marlserve.policies.export import rllib_modules  # noqa: F401  teaches `expo
 from marlserve.policies.export.modules import exported
 from marlserve.policies.export.network import ANYONE, Network, PolicyFile
 from marlserve.policies.export.noise import Noise
-from marlserve.serving.trainer.chunks import Chunks
-from marlserve.serving.trainer.env_runner import ExternalEnvRunner
-from marlserve.serving.trainer.episodes import Episodes
+from marlserve.serving.trainer.runners.chunks import Chunks
+from marlserve.serving.trainer.runners.env_runner import ExternalEnvRunner
+from marlserve.serving.trainer.runners.episodes import Episodes
 from marlserve.serving.wire.steps import Steps
 
 NUM_STEPS_LEFT_STALE = "num_env_steps_left_stale"

@@ -8,9 +8,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.noise import Noise
-from marlserve.serving.trainer.env_runner import ExternalEnvRunner
-from marlserve.serving.trainer.joint import Joint
-from marlserve.serving.trainer.team_counts import log
+from marlserve.serving.trainer.runners.env_runner import ExternalEnvRunner
+from marlserve.serving.trainer.runners.joint import Joint
+from marlserve.serving.trainer.runners.team_counts import log
 from marlserve.serving.wire.steps import Steps
 
 

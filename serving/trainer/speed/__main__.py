@@ -3,7 +3,7 @@
 python -m marlserve.serving.trainer.speed                    # all of it, some 5 minutes
 python -m marlserve.serving.trainer.speed --parts queue --seconds 60
 
-learning     steps that PPO learns from, of clients and by what RLlib has: `learning_speed`
+learning     steps that PPO learns from, of clients and by what RLlib has: `learning`
 decisions    CPU and time that a client takes of a loop: `client.speed`
 memory       that a program has more with a client: `memory`
 queue        what becomes of the steps of 1 to 64 clients at once: `crowd`
@@ -15,7 +15,7 @@ from typing import Literal
 import tyro
 
 from marlserve.serving.client import speed as decisions
-from marlserve.serving.trainer import crowd, learning_speed, memory
+from marlserve.serving.trainer.speed import crowd, learning, memory
 
 Part = Literal["learning", "decisions", "memory", "queue"]
 _PARTS: tuple[Part, ...] = ("learning", "decisions", "memory", "queue")
@@ -32,7 +32,7 @@ def run(seconds: float = 20.0, parts: tuple[Part, ...] = _PARTS) -> None:
     if not 0.0 < seconds <= 36_000.0:
         raise ValueError(f"seconds is {seconds}; allowed is a positive number, at most 36000")
     measured = {
-        "learning": lambda: learning_speed.run(seconds),
+        "learning": lambda: learning.run(seconds),
         "decisions": lambda: decisions.run(2.0 * seconds),
         "memory": lambda: memory.run(0.5 * seconds),
         "queue": lambda: crowd.run(0.5 * seconds),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marlserve.serving.trainer.intake import Intake
-from marlserve.serving.trainer.programs import POLICY, Running, trainer
+from marlserve.serving.trainer.speed.programs import POLICY, Running, trainer
 
 COUNTS = (1, 4, 16, 64)
 _MOST_PROCESSES = 4

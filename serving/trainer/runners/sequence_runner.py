@@ -11,9 +11,9 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from marlserve.policies.sampling.sequences import Sequences
-from marlserve.serving.trainer.joint_runner import JointRunner
 from marlserve.serving.trainer.limits import sample_steps
-from marlserve.serving.trainer.rows import Rows
+from marlserve.serving.trainer.runners.joint_runner import JointRunner
+from marlserve.serving.trainer.runners.rows import Rows
 
 
 class SequenceRunner(JointRunner):

@@ -6,7 +6,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from marlserve.policies.sampling.counts import Counts
 from marlserve.policies.sampling.episodes import Episode
-from marlserve.serving.trainer.joint import Joint
+from marlserve.serving.trainer.runners.joint import Joint
 from marlserve.serving.wire.steps import Steps
 
 _WINDOW = 100  # episodes that means are of
