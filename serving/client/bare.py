@@ -25,17 +25,27 @@ class CartPole:
     """
 
     def __init__(self, seed: int):
-        self._env = gymnasium.make("CartPole-v1")
+        self._env = gymnasium.make("CartPole-v1", disable_env_checker=True)
         self.seen: np.ndarray
         self.seen, _ = self._env.reset(seed=seed)
 
-    def step(self, action: Any, end: Callable[[bool, bool, np.ndarray], object]) -> float:
-        """The reward; `end` is told how an episode ended, and with which observation."""
+    def step(
+        self,
+        action: Any,
+        tell: Callable[[float], object],
+        end: Callable[[bool, bool, np.ndarray], object],
+    ) -> None:
+        """One action: `tell` is told its reward and then, if the episode is over, `end` whether it
+        was terminated or truncated, and which observation it ended with."""
         self.seen, reward, terminated, truncated, _ = self._env.step(action)
+        tell(float(reward))
         if terminated or truncated:
             end(terminated, truncated and not terminated, self.seen)
             self.seen, _ = self._env.reset()
-        return float(reward)
+
+
+def nobody(*_: Any) -> None:
+    """Whom to tell what is not to be known."""
 
 
 def ended() -> threading.Event:
@@ -55,7 +65,7 @@ def run() -> None:
     """Go through the loop."""
     env, steps, over = CartPole(0), 0, ended()
     while not over.is_set():
-        env.step(0, lambda *_: None)
+        env.step(0, nobody, nobody)
         steps += 1
     print(json.dumps({"steps": steps}))
 

@@ -44,7 +44,7 @@ class Held:
         """Decide, and be told what came of it."""
         decision = self.agent.act(self._env.seen)
         self._has_begun = True
-        decision.reward(self._env.step(decision.action, self._end))
+        self._env.step(decision.action, decision.reward, self._end)
 
     def _end(self, terminated: bool, truncated: bool, seen: np.ndarray) -> None:
         self.agent.end(terminated, truncated, seen)

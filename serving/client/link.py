@@ -110,6 +110,7 @@ class Link:
                 self._refused(fragments, "refused", error.details())
                 return
             raise
+        self._outbox.share(receipt.share_steps)
         refusals = {refusal.number: refusal for refusal in receipt.refusals}
         for fragment in fragments:
             refusal = refusals.get(fragment.number)
@@ -164,6 +165,7 @@ class Link:
             welcome = self._stub.Hello(request, timeout=_CALL_S, metadata=self._metadata)
             self.contract, self._run = Contract.of(welcome.contract), welcome.run
             self._outbox.hold(self.contract)
+            self._outbox.share(welcome.share_steps)
 
     def _patiently(self, call: Callable[[], None], flushes: bool) -> bool:
         """Do it, again and again until it is done; false if there is no more time.

@@ -1,7 +1,8 @@
 """What waits to be sent: a bounded queue between the program and the network, and its losses.
 
-Fragments leave in the order in which they came, once their rewards are known or due. Why steps are
-never sent:
+Fragments leave in the order in which they came, once their rewards are known or due. A program
+that waits begins none before there is room for it in the share that the trainer gives it, so that
+the newest policy plays it, and it does not grow old here. Why steps are never sent:
 
     full        there was no room, or none on the disk either
     stale       too many versions behind to be learned from
@@ -14,7 +15,7 @@ never sent:
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 from math import inf
 from threading import Condition
 
@@ -48,6 +49,9 @@ class Outbox:
         self._changed = Condition()
         self._queue: deque[Recording] = deque()
         self._steps, self._most_steps, self._is_closed = 0, settings.buffer_steps, False
+        self._waits = settings.when_full == "wait"
+        # What the trainer allows, what it has not confirmed, and how many threads want to begin.
+        self._share, self._under_way, self._beginners = 0, 0, 0
         folder = settings.spill_folder
         self._spill = None if folder is None else Spill(folder, settings.spill_bytes)
 
@@ -55,7 +59,7 @@ class Outbox:
         """Queue a fragment that is closed; waits for room if the settings say so."""
         count = recording.count
         with self._changed:
-            if self._settings.when_full == "wait":
+            if self._waits:
                 self._changed.wait_for(lambda: not self._is_full(count) or self._is_closed)
             while self._is_full(count):
                 self._make_room()
@@ -66,18 +70,48 @@ class Outbox:
     def hold(self, contract: Contract) -> None:
         """Hold no more than the trainer can use: what waits for long is too old for some."""
         if contract.most_staleness < inf:
-            self._most_steps = min(self._most_steps, max(contract.capacity_steps // 2, 1))
+            most = contract.capacity_steps if self._waits else contract.capacity_steps // 2
+            self._most_steps = min(self._most_steps, max(most, 1))
+
+    def share(self, steps: int) -> None:
+        """So many may be in the making and on their way, as the trainer says; 0: any number."""
+        with self._changed:
+            self._share = steps
+            self._changed.notify_all()
+
+    def room(self, episodes: int) -> float:
+        """How many steps a fragment may have that begins now. Waits until half of the share is
+        free, if the settings say so; what waits for rewards takes nothing of it.
+
+        Args:
+            episodes: that are lived through side by side.
+        """
+        if not self._waits:
+            return inf
+        with self._changed:
+            self._beginners += 1
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._is_closed or self._on_its_way() <= self._share // 2 or not self._share
+            )
+            self._beginners -= 1
+            free = self._share - self._on_its_way()
+            return max(free // episodes, 1) if self._share else inf
 
     def take(self, timeout_s: float, contract: Contract) -> list[pb.Fragment]:
-        """What is to be sent next, without numbers; nothing if nothing is ready after this time."""
+        """What is to be sent next, without numbers; nothing if nothing is ready after this time.
+        Whoever asks has dealt with what was taken before."""
         until_s = time.monotonic() + timeout_s
         with self._changed:
+            self._under_way = 0
+            self._changed.notify_all()
             while not (count := self._ready()) and not self._has_spilled():
                 now_s = time.monotonic()
                 if now_s >= until_s or self._is_closed:
                     break
                 self._changed.wait(min(until_s, self._next_s(now_s)) - now_s)
             recordings = [self._popped() for _ in range(count)]
+            self._under_way = sum(recording.count for recording in recordings)
         if self._spill is not None and self._has_spilled():
             spilled, unreadable = self._spill.take(self._settings.most_steps, contract)
             if unreadable:
@@ -109,14 +143,25 @@ class Outbox:
 
     def _ready(self) -> int:
         """How many fragments may go now, from the first one on."""
-        now_s, count = time.monotonic(), 0
-        for recording in islice(self._queue, _MOST_FRAGMENTS):
-            if not (self._is_closed or recording.due_s <= now_s or recording.is_complete):
-                break
-            count += 1
+        now_s, count = time.monotonic(), len(self._known())
         if not count or self._is_closed or count >= self._settings.send_frequency:
             return count
-        return count if self._queue[0].closed_s + LINGER_S <= now_s else 0
+        is_awaited = self._beginners > 0
+        return count if is_awaited or self._queue[0].closed_s + LINGER_S <= now_s else 0
+
+    def _known(self) -> list[Recording]:
+        """Fragments whose rewards are known or due, from the first one on."""
+        now_s = time.monotonic()
+        return list(
+            takewhile(
+                lambda each: self._is_closed or each.due_s <= now_s or each.is_complete,
+                islice(self._queue, _MOST_FRAGMENTS),
+            )
+        )
+
+    def _on_its_way(self) -> int:
+        """Steps that nothing but the trainer keeps here."""
+        return self._under_way + sum(recording.count for recording in self._known())
 
     def _next_s(self, now_s: float) -> float:
         """When to look again, if nothing comes in the meantime."""

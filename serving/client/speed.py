@@ -29,11 +29,11 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import gymnasium
 import numpy as np
 import tyro
 
 from marlserve.serving.client.agent import Agent
+from marlserve.serving.client.bare import CartPole, nobody
 from marlserve.serving.client.playing import Playing
 from marlserve.serving.client.settings import ClientSettings
 
@@ -49,34 +49,29 @@ class Side:
 
     Attributes:
         act: what to do, and whom to tell the reward.
+        agent: whom to tell how episodes end.
         cpu_us: of the calling thread per step, one for each block.
         times_us: of decisions.
     """
 
     name: str
-    act: Callable[[np.ndarray], tuple[Any, Callable[[float], object] | None]]
+    act: Callable[[np.ndarray], tuple[Any, Callable[[float], object]]]
     agent: Agent | None = None
     cpu_us: list[float] = field(default_factory=list)
     times_us: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._env = gymnasium.make("CartPole-v1", disable_env_checker=True)
-        self._seen, _ = self._env.reset(seed=0)
+        self._env = CartPole(0)
+        self._end = nobody if self.agent is None else self.agent.end
 
     def block(self) -> None:
         """So many steps."""
         start_s = time.thread_time()
         for _ in range(_BLOCK):
             asked_s = time.perf_counter()
-            action, tell = self.act(self._seen)
+            action, tell = self.act(self._env.seen)
             self.times_us.append(1e6 * (time.perf_counter() - asked_s))
-            self._seen, reward, terminated, truncated, _ = self._env.step(action)
-            if tell is not None:
-                tell(float(reward))
-            if terminated or truncated:
-                if self.agent is not None:
-                    self.agent.end(terminated, truncated and not terminated, self._seen)
-                self._seen, _ = self._env.reset()
+            self._env.step(action, tell, self._end)
         self.cpu_us.append(1e6 * (time.thread_time() - start_s) / _BLOCK)
 
 
@@ -110,14 +105,14 @@ def asking(agent: Agent) -> Callable[[np.ndarray], tuple[Any, Callable[[float], 
     return act
 
 
-def inferring(agent: Agent) -> Callable[[np.ndarray], tuple[int, None]]:
+def inferring(agent: Agent) -> Callable[[np.ndarray], tuple[int, Callable[[float], object]]]:
     """By the policies that another client receives."""
     random = Random(0)
 
-    def act(seen: np.ndarray) -> tuple[int, None]:
+    def act(seen: np.ndarray) -> tuple[int, Callable[[float], object]]:
         newest = agent.link.newest
         assert isinstance(newest, Playing)
-        return newest.choose("agent", seen, None, None, random).told, None
+        return newest.choose("agent", seen, None, None, random).told, nobody
 
     return act
 
@@ -142,7 +137,7 @@ def run(seconds: float = 60.0) -> None:
             if not agent.wait_for_policy(_PATIENCE_S):
                 raise ValueError(f"there is no policy after {_PATIENCE_S:g} s")
         sides = [
-            Side("no policy", lambda seen: (0, None)),
+            Side("no policy", lambda seen: (0, nobody)),
             Side("inference alone", inferring(agents[1])),
             *(Side(f"client, send {n}", asking(agent), agent) for n, agent in agents.items()),
         ]

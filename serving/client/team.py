@@ -55,7 +55,8 @@ class Team:
         """What they do, given what each sees now.
 
         A newer policy is played at once. If it learns from its own steps only, the fragment before
-        ends here, so that none has two versions.
+        ends here, so that none has two versions. With `when_full` "wait" a fragment begins once
+        there is room for it, which is waited for here.
 
         Args:
             observations: {agent: [*O]}, or {agent: {"observation": [*O], "action_mask": mask}}.
@@ -73,19 +74,19 @@ class Team:
         if newest is None:
             return {agent: self._fallback(agent, start_s) for agent in observations}
         seen, legal, state = self._seen(observations, masks, state)
-        choices = {
-            agent: newest.choose(
-                agent, seen[agent], legal[agent], self._memories.get(agent), self._books.random
-            )
-            for agent in seen
-        }
+        choices = self._choices(newest, seen, legal)
         recording = self._recording
         if recording is not None and self._must_end(recording, newest):
             recording.see(seen, legal, state)
             self._close(GOES_ON)
             recording = None
         if recording is None:
-            recording = self._begun(newest)
+            teams = self._books.teams
+            room = self._outbox.room(len(teams) + (self not in teams))
+            latest = self._link.newest
+            if latest is not None and latest is not newest:  # it came while there was no room
+                newest, choices = latest, self._choices(latest, seen, legal)
+            recording = self._begun(newest, room)
         recording.see(seen, legal, state)
         index = recording.add(choices, newest.version)
         if len(seen) != len(self._here):
@@ -166,19 +167,27 @@ class Team:
             )
         return {self._alone: ANYONE} if self._alone else {name: name for name in contract.seats}
 
+    def _choices(self, newest: Playing, seen: Arrays, legal: Masks) -> dict[str, Choice]:
+        """What each of them does."""
+        random, memories = self._books.random, self._memories
+        return {
+            agent: newest.choose(agent, seen[agent], legal[agent], memories.get(agent), random)
+            for agent in seen
+        }
+
     def _must_end(self, recording: Recording, newest: Playing) -> bool:
         """Whether the next step belongs to another fragment."""
         if recording.count == recording.most_steps or recording.run != newest.run:
             return True
         return self._contract.on_policy and recording.version != newest.version
 
-    def _begun(self, newest: Playing) -> Recording:
+    def _begun(self, newest: Playing, room: float) -> Recording:
         contract = self._contract
         if self._life is None:
             self._life = Life(self._alone, self._seats(contract), self._books.new_episode())
             self._here = set(self._life.seats)
             self._books.teams.add(self)
-        most_steps = min(self._settings.most_steps, contract.most_steps)
+        most_steps = int(min(self._settings.most_steps, contract.most_steps, room))
         run, memories = newest.run, self._memories
         self._recording = Recording(contract, self._life, run, most_steps, memories)
         return self._recording

@@ -63,7 +63,9 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         self.sessions.setdefault(key, Client(policy)).policy = policy
         while len(self.sessions) > MOST_CLIENTS:
             self.sessions.popitem(last=False)
-        return pb.Welcome(contract=contract.message(), run=self._run)
+        intake.shares.note(key)
+        share_steps = intake.shares.steps
+        return pb.Welcome(contract=contract.message(), run=self._run, share_steps=share_steps)
 
     async def Push(self, request: pb.PushRequest, context: Any) -> pb.Receipt:
         await self._let_in(context)
@@ -74,13 +76,16 @@ class Clients(trainer_pb2_grpc.TrainerServicer):
         self.sessions.move_to_end(key)
         client.report, client.heard_s = request.report, time.monotonic()
         intake = await self._intake(client.policy, context)
+        if request.fragments:
+            intake.shares.note(key)
         refusals = []
         for fragment in request.fragments:
             fragment.session = f"{request.client_id}/{request.session}"
             refusal = await self._taken(client, intake, fragment)
             if refusal is not None:
                 refusals.append(refusal)
-        return pb.Receipt(through=client.through, refusals=refusals)
+        share_steps = intake.shares.steps
+        return pb.Receipt(through=client.through, refusals=refusals, share_steps=share_steps)
 
     async def _taken(
         self, client: Client, intake: Intake, fragment: pb.Fragment

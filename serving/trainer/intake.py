@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from marlserve.serving.trainer.shares import Shares
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
 from marlserve.serving.wire.policy_diff import difference
@@ -62,10 +63,12 @@ class Intake:
         newest: what was published last; None if nothing was.
         received, taken: steps that came in, and that were handed out.
         dropped: steps that were lost, by reason.
+        shares: how much each session may have on its way.
     """
 
     def __init__(self, contract: Contract, run: str):
         self.contract, self.run = contract, run
+        self.shares = Shares(contract)
         self.newest: Published | None = None
         self.received, self.taken = 0, 0
         self.dropped: Counter[str] = Counter()

@@ -108,12 +108,14 @@ class HelloRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., client_id: _Optional[str] = ..., session: _Optional[str] = ..., policy: _Optional[str] = ..., spaces_hash: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("contract", "run")
+    __slots__ = ("contract", "run", "share_steps")
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
+    SHARE_STEPS_FIELD_NUMBER: _ClassVar[int]
     contract: Contract
     run: str
-    def __init__(self, contract: _Optional[_Union[Contract, _Mapping]] = ..., run: _Optional[str] = ...) -> None: ...
+    share_steps: int
+    def __init__(self, contract: _Optional[_Union[Contract, _Mapping]] = ..., run: _Optional[str] = ..., share_steps: _Optional[int] = ...) -> None: ...
 
 class Contract(_message.Message):
     __slots__ = ("policy", "seats", "state_size", "on_policy", "most_staleness", "any_staleness", "most_steps", "capacity_steps", "columns")
@@ -191,12 +193,14 @@ class Report(_message.Message):
     def __init__(self, decisions: _Optional[int] = ..., fallbacks: _Optional[int] = ..., lost: _Optional[_Mapping[str, int]] = ..., decision_mean_us: _Optional[float] = ..., decision_p99_us: _Optional[float] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("through", "refusals")
+    __slots__ = ("through", "refusals", "share_steps")
     THROUGH_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_STEPS_FIELD_NUMBER: _ClassVar[int]
     through: int
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, through: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    share_steps: int
+    def __init__(self, through: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., share_steps: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("number", "reason", "what")

@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
@@ -32,7 +31,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME as STEPS
 
 from marlserve.policies import session
-from marlserve.serving.client.agent import Agent
+from marlserve.serving.client.held import Held
 from marlserve.serving.client.settings import ClientSettings
 from marlserve.serving.trainer.algorithms import config_of
 from marlserve.serving.trainer.external import external
@@ -61,18 +60,11 @@ def _config() -> AlgorithmConfig:
 
 def _live(address: str, seed: int) -> None:
     """A client's process."""
-    env = gymnasium.make(_ENV)
     settings = ClientSettings(address=address, policy="cartpole", when_full="wait", seed=seed)
-    agent = Agent(settings)
-    agent.wait_for_policy(600.0)
-    seen, _ = env.reset(seed=seed)
+    life = Held(settings)
+    life.agent.wait_for_policy(600.0)
     while True:
-        decision = agent.act(seen)
-        seen, reward, terminated, truncated, _ = env.step(decision.action)
-        decision.reward(float(reward))
-        if terminated or truncated:
-            agent.end(terminated, truncated and not terminated, seen)
-            seen, _ = env.reset()
+        life.step()
 
 
 @contextmanager
