@@ -15,8 +15,8 @@
  * long as the settings wait for them. Programs with episodes side by side have an `agent.episode(name)`
  * for each; different ones may be in different threads.
  *
- * It is the client of marlserve.serving.client for one agent: teams, and files for what has no room,
- * only the one in Python has. Observations are float32 here, whatever the space says.
+ * It is the client of marlserve.serving.client for one agent: teams only the one in Python has.
+ * Observations are float32 here, whatever the space says.
  */
 #pragma once
 
@@ -31,7 +31,8 @@ namespace marlserve {
 
 class Agent {
   public:
-    /* std::invalid_argument for settings out of range, and a certificate that cannot be read. */
+    /* std::invalid_argument for settings out of range, a certificate that cannot be read, and a folder
+     * that cannot be made. */
     explicit Agent(const ClientSettings &settings);
     ~Agent() { close(); }
     Agent(const Agent &) = delete;

@@ -11,7 +11,7 @@ Episode::Episode(std::string agent, std::shared_ptr<Parts> parts, std::uint64_t 
 
 Decision Episode::act(const std::vector<float> &observation, const Mask &mask) {
     const double start_s = now_s();
-    const std::shared_ptr<const Playing> newest = parts_->link->newest();
+    std::shared_ptr<const Playing> newest = parts_->link->newest();
     if (!newest) return fallback(start_s);
     const std::shared_ptr<const Contract> contract = parts_->link->contract();
     contract->seat.check(observation);
@@ -20,7 +20,11 @@ Decision Episode::act(const std::vector<float> &observation, const Mask &mask) {
         recording_->see(observation, legal);
         close(Ending::goes_on);
     }
-    if (!recording_) begin(*newest);
+    if (!recording_) {
+        const std::size_t room = parts_->outbox->room(parts_->lives + (life_ ? 0 : 1));
+        newest = parts_->link->newest(); // another one, if it came while there was no room
+        begin(*newest, room);
+    }
     Choice choice = newest->choose(agent_, observation, legal, mind_);
     Books &books = *parts_->books;
     const std::uint64_t id = books.new_id();
@@ -60,15 +64,16 @@ Decision Episode::fallback(double start_s) {
     return {parts_->books, id, parts_->settings.fallback_action, 0, 0.0, {}};
 }
 
-void Episode::begin(const Playing &newest) {
+void Episode::begin(const Playing &newest, std::size_t room) {
     const std::shared_ptr<const Contract> contract = parts_->link->contract();
     if (!life_) {
         life_ = std::make_shared<Life>();
         life_->agent = agent_;
         life_->episode = parts_->books->new_episode();
+        parts_->lives++;
         mind_.memory.clear();
     }
-    most_steps_ = static_cast<std::size_t>(std::min(parts_->settings.most_steps, contract->most_steps));
+    most_steps_ = std::min(static_cast<std::size_t>(std::min(parts_->settings.most_steps, contract->most_steps)), room);
     recording_ = std::make_shared<Recording>(contract, life_, newest.run(), mind_.memory);
 }
 
@@ -92,6 +97,7 @@ void Episode::close(Ending ending) {
 
 void Episode::end(Ending ending) {
     close(ending);
+    if (life_) parts_->lives--;
     life_.reset();
 }
 

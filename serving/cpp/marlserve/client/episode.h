@@ -5,6 +5,7 @@
 #include "marlserve/client/link.h"
 #include "marlserve/client/settings.h"
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -18,6 +19,7 @@ struct Parts {
     std::shared_ptr<Books> books;
     std::shared_ptr<Outbox> outbox;
     std::unique_ptr<Link> link;
+    std::atomic<std::size_t> lives{0}; // episodes that have begun and are not over
 };
 
 /* Of one thread. */
@@ -29,7 +31,8 @@ class Episode {
     Episode &operator=(const Episode &) = delete;
 
     /* What to do, given what is seen now. A newer policy is played at once; if it learns from its own
-     * steps only, the fragment before ends here, so that none has two versions.
+     * steps only, the fragment before ends here, so that none has two versions. With `WhenFull::wait` a
+     * fragment begins once there is room for it, which is waited for here.
      *
      * observation    [*O], in C order
      * mask           which actions are legal, if the contract has masks, [A], all components' values
@@ -52,7 +55,7 @@ class Episode {
 
   private:
     Decision fallback(double start_s);
-    void begin(const Playing &newest);
+    void begin(const Playing &newest, std::size_t room);
     bool must_end(const Playing &newest) const;
     void close(Ending ending);
     void end(Ending ending);

@@ -17,8 +17,12 @@ std::function<void(const std::string &)> log_of(const ClientSettings &settings) 
 struct Link::Threads {
     Threads(const ClientSettings &settings, std::shared_ptr<Outbox> given, std::shared_ptr<const Books> kept)
         : outbox(std::move(given)), books(std::move(kept)), patience(log_of(settings)), wire(settings),
-          session(settings, wire, [this](const Contract &contract) { outbox->hold(contract); }), receiver(wire, session, patience),
-          sender(wire, session, patience, receiver, *outbox, *books, log_of(settings)) {}
+          session(settings, wire,
+                  [this](const Contract &contract, std::uint64_t share_steps) {
+                      outbox->hold(contract);
+                      outbox->share(share_steps);
+                  }),
+          receiver(wire, session, patience), sender(wire, session, patience, receiver, *outbox, *books, log_of(settings)) {}
 
     void close(double timeout_s) {
         if (is_closed) return;

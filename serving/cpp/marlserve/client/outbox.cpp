@@ -1,5 +1,7 @@
 #include "marlserve/client/outbox.h"
 
+#include "trainer.pb.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -16,14 +18,17 @@ constexpr double soon_s = 0.001;
 } // namespace
 
 Outbox::Outbox(const ClientSettings &settings, std::shared_ptr<Books> books)
-    : send_frequency_(static_cast<std::size_t>(settings.send_frequency)), waits_(settings.when_full == WhenFull::wait),
-      default_reward_(settings.default_reward), books_(std::move(books)), most_steps_(static_cast<std::size_t>(settings.buffer_steps)) {}
+    : send_frequency_(static_cast<std::size_t>(settings.send_frequency)), fragment_steps_(static_cast<std::size_t>(settings.most_steps)),
+      waits_(settings.when_full == WhenFull::wait), default_reward_(settings.default_reward), books_(std::move(books)),
+      most_steps_(static_cast<std::size_t>(settings.buffer_steps)) {
+    if (settings.when_full == WhenFull::spill) spill_ = std::make_unique<Spill>(settings.spill_folder, static_cast<std::uint64_t>(settings.spill_bytes));
+}
 
 void Outbox::put(std::shared_ptr<Recording> recording) {
     const std::size_t count = recording->count();
     std::unique_lock<std::mutex> held(lock_);
     if (waits_) changed_.wait(held, [&] { return !is_full(count) || is_closed_; });
-    while (is_full(count)) lost_["full"] += popped()->count();
+    while (is_full(count)) make_room();
     if (is_over_) {
         lost_["unsent"] += count;
         books_->forget(recording->ids());
@@ -37,20 +42,53 @@ void Outbox::put(std::shared_ptr<Recording> recording) {
 void Outbox::hold(const Contract &contract) {
     if (std::isinf(contract.most_staleness)) return;
     const std::lock_guard<std::mutex> held(lock_);
-    most_steps_ = std::min(most_steps_, static_cast<std::size_t>(std::max<std::int64_t>(contract.capacity_steps / 2, 1)));
+    const std::int64_t most = waits_ ? contract.capacity_steps : contract.capacity_steps / 2;
+    most_steps_ = std::min(most_steps_, static_cast<std::size_t>(std::max<std::int64_t>(most, 1)));
+}
+
+void Outbox::share(std::uint64_t steps) {
+    const std::lock_guard<std::mutex> held(lock_);
+    share_ = static_cast<std::size_t>(steps);
+    changed_.notify_all();
+}
+
+std::size_t Outbox::room(std::size_t episodes) {
+    constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
+    if (!waits_) return any;
+    std::unique_lock<std::mutex> held(lock_);
+    beginners_++;
+    changed_.notify_all();
+    changed_.wait(held, [this] { return is_closed_ || share_ == 0 || on_its_way() <= share_ / 2; });
+    beginners_--;
+    if (share_ == 0) return any;
+    return std::max<std::size_t>((share_ - std::min(share_, on_its_way())) / episodes, 1);
 }
 
 Outbox::Recordings Outbox::take(double timeout_s) {
     const double until_s = now_s() + timeout_s;
     std::unique_lock<std::mutex> held(lock_);
+    under_way_ = 0;
+    changed_.notify_all();
     std::size_t count = 0;
-    while ((count = ready()) == 0) {
+    while ((count = ready()) == 0 && !(spill_ && spill_->size() != 0)) {
         const double now = now_s();
         if (now >= until_s || is_closed_) return {};
         changed_.wait_for(held, std::chrono::duration<double>(std::min(until_s, next_s(now)) - now));
     }
     Recordings taken;
-    while (count-- > 0) taken.push_back(popped());
+    while (count-- > 0) {
+        taken.push_back(popped());
+        under_way_ += taken.back()->count();
+    }
+    return taken;
+}
+
+std::vector<pb::Fragment> Outbox::take_spilled(const Contract &contract) {
+    const std::lock_guard<std::mutex> held(lock_);
+    if (!spill_) return {};
+    std::size_t unreadable = 0;
+    std::vector<pb::Fragment> taken = spill_->take(fragment_steps_, contract, &unreadable);
+    if (unreadable != 0) lost_["unreadable"] += unreadable;
     return taken;
 }
 
@@ -94,13 +132,37 @@ std::uint64_t Outbox::defaulted() const {
 /* Whether there is no room for so many steps more; one fragment has room in any case. */
 bool Outbox::is_full(std::size_t count) const { return !queue_.empty() && steps_ + count > most_steps_; }
 
-/* How many fragments may go now, from the first one on. */
-std::size_t Outbox::ready() const {
+/* How many fragments have rewards that are known or due, from the first one on. */
+std::size_t Outbox::known() const {
     const double now = now_s();
     std::size_t count = 0;
     while (count < std::min(queue_.size(), most_fragments) && (is_closed_ || queue_[count]->due_s() <= now || queue_[count]->is_complete())) count++;
+    return count;
+}
+
+/* How many fragments may go now, from the first one on. */
+std::size_t Outbox::ready() const {
+    const std::size_t count = known();
     if (count == 0 || is_closed_ || count >= std::min(send_frequency_, most_fragments)) return count;
-    return queue_.front()->closed_s() + linger_s <= now ? count : 0;
+    return beginners_ != 0 || queue_.front()->closed_s() + linger_s <= now_s() ? count : 0;
+}
+
+/* Steps that nothing but the trainer keeps here. */
+std::size_t Outbox::on_its_way() const {
+    std::size_t steps = under_way_, count = known();
+    while (count-- > 0) steps += queue_[count]->count();
+    return steps;
+}
+
+/* The oldest fragment goes to the disk, or is lost. */
+void Outbox::make_room() {
+    const std::shared_ptr<Recording> oldest = popped();
+    if (spill_) {
+        pb::Fragment fragment;
+        oldest->write(&fragment);
+        if (spill_->put(fragment)) return;
+    }
+    lost_["full"] += oldest->count();
 }
 
 /* When to look again, if nothing comes in the meantime. */

@@ -61,7 +61,6 @@ class Recording {
     void write(pb::Fragment *to) const;
 
     std::size_t count() const { return count_; }
-    std::int64_t first_version() const { return versions_.front(); }
     std::int64_t version() const { return versions_.back(); }
     const std::string &run() const { return run_; }
     const std::vector<std::uint64_t> &ids() const { return ids_; } // of decisions

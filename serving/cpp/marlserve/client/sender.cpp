@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 
 namespace marlserve {
@@ -15,6 +16,12 @@ constexpr double least_s = 0.1;
 constexpr std::size_t push_bytes = 4 * 1024 * 1024; // unless a single fragment has more
 
 std::size_t steps_of(const pb::Fragment &fragment) { return fragment.versions().shape(0); }
+
+std::int64_t first_version(const pb::Fragment &fragment) {
+    std::int64_t version = 0;
+    std::memcpy(&version, fragment.versions().data().data(), sizeof version);
+    return version;
+}
 
 } // namespace
 
@@ -33,38 +40,47 @@ std::string Sender::refused() const {
 void Sender::send() {
     while (patience_.done([this] { session_.hello(); }, Patience::Until::flushed)) {
         const bool is_last = patience_.is_closing(); // then the outbox is closed, and nothing comes any more
-        Recordings recordings = outbox_.take(report_s);
-        if (recordings.empty() && is_last) return;
-        recordings.erase(std::remove_if(recordings.begin(), recordings.end(), [this](const auto &each) { return !is_fresh(*each); }), recordings.end());
-        for (pb::PushRequest &request : requests(recordings)) {
+        std::vector<pb::Fragment> fragments = taken();
+        if (fragments.empty() && is_last) return;
+        fragments.erase(std::remove_if(fragments.begin(), fragments.end(), [this](const auto &each) { return !is_fresh(each); }), fragments.end());
+        for (pb::PushRequest &request : requests(std::move(fragments))) {
             if (patience_.done([&] { push(request); }, Patience::Until::flushed)) continue;
             for (const pb::Fragment &fragment : request.fragments()) outbox_.lose("unsent", steps_of(fragment));
         }
     }
 }
 
+/* What is to be sent next, with what waited on the disk before the rest. */
+std::vector<pb::Fragment> Sender::taken() {
+    const Outbox::Recordings recordings = outbox_.take(report_s);
+    std::vector<pb::Fragment> fragments = outbox_.take_spilled(*session_.contract());
+    for (const auto &recording : recordings) {
+        fragments.emplace_back();
+        recording->write(&fragments.back());
+    }
+    return fragments;
+}
+
 /* Whether it can still be learned from, as far as is known here; else it is lost. */
-bool Sender::is_fresh(const Recording &recording) {
+bool Sender::is_fresh(const pb::Fragment &fragment) {
     const std::shared_ptr<const Playing> newest = receiver_.newest();
     const double most = session_.contract()->most_staleness;
     if (!newest || std::isinf(most)) return true;
     std::string reason;
-    if (recording.run() != newest->run()) reason = "other_run";
-    else if (static_cast<double>(newest->version() - recording.first_version()) > most) reason = "stale";
-    if (!reason.empty()) outbox_.lose(reason, recording.count());
+    if (fragment.run() != newest->run()) reason = "other_run";
+    else if (static_cast<double>(newest->version() - first_version(fragment)) > most) reason = "stale";
+    if (!reason.empty()) outbox_.lose(reason, steps_of(fragment));
     return reason.empty();
 }
 
 /* Pushes that are not too large; a single one, of nothing, if there is nothing to be sent. */
-std::vector<pb::PushRequest> Sender::requests(const Recordings &recordings) {
+std::vector<pb::PushRequest> Sender::requests(std::vector<pb::Fragment> fragments) {
     pb::PushRequest empty;
     empty.set_client_id(session_.client_id);
     empty.set_session(session_.id);
     std::vector<pb::PushRequest> requests(1, empty);
     std::size_t size = 0;
-    for (const auto &recording : recordings) {
-        pb::Fragment fragment;
-        recording->write(&fragment);
+    for (pb::Fragment &fragment : fragments) {
         fragment.set_number(++number_);
         const std::size_t bytes = fragment.ByteSizeLong();
         size += bytes;
@@ -94,6 +110,7 @@ void Sender::push(pb::PushRequest &request) {
         }
         throw;
     }
+    outbox_.share(receipt.share_steps());
     std::map<std::uint64_t, const pb::Refusal *> refusals;
     for (const pb::Refusal &refusal : receipt.refusals()) refusals[refusal.number()] = &refusal;
     for (const pb::Fragment &fragment : request.fragments()) {

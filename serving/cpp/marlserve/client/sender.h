@@ -32,11 +32,10 @@ class Sender {
     void join() { thread_.join(); }
 
   private:
-    using Recordings = Outbox::Recordings;
-
     void send();
-    bool is_fresh(const Recording &recording);
-    std::vector<pb::PushRequest> requests(const Recordings &recordings);
+    std::vector<pb::Fragment> taken();
+    bool is_fresh(const pb::Fragment &fragment);
+    std::vector<pb::PushRequest> requests(std::vector<pb::Fragment> fragments);
     void push(pb::PushRequest &request);
     void refuse(const pb::Fragment &fragment, const std::string &reason, const std::string &what);
 

@@ -19,7 +19,7 @@ std::string new_id() {
 
 } // namespace
 
-Session::Session(const ClientSettings &settings, Wire &wire, std::function<void(const Contract &)> agreed)
+Session::Session(const ClientSettings &settings, Wire &wire, std::function<void(const Contract &, std::uint64_t)> agreed)
     : client_id(settings.client_id.empty() ? settings.policy : settings.client_id), id(new_id()), policy(settings.policy), wire_(wire),
       agreed_(std::move(agreed)) {}
 
@@ -45,7 +45,7 @@ void Session::hello() {
         unfit_ = error.what();
         throw;
     }
-    agreed_(*told);
+    agreed_(*told, welcome.share_steps());
     const std::lock_guard<std::mutex> held(lock_);
     contract_ = std::move(told);
     unfit_.clear();

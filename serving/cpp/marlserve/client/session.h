@@ -13,8 +13,8 @@ namespace marlserve {
 
 class Session {
   public:
-    /* `agreed` is told of the contract. */
-    Session(const ClientSettings &settings, Wire &wire, std::function<void(const Contract &)> agreed);
+    /* `agreed` is told of the contract, and how many steps may be on their way; see `Outbox::share`. */
+    Session(const ClientSettings &settings, Wire &wire, std::function<void(const Contract &, std::uint64_t)> agreed);
 
     /* Say hello, unless that was done; CallFailed, and std::invalid_argument for a contract that this
      * client cannot keep, or for other spaces than those of the one before. */
@@ -30,7 +30,7 @@ class Session {
 
   private:
     Wire &wire_;
-    const std::function<void(const Contract &)> agreed_;
+    const std::function<void(const Contract &, std::uint64_t)> agreed_;
     mutable std::mutex hello_, lock_; // one hello at a time, and what follows is of `lock_`
     std::shared_ptr<const Contract> contract_;
     std::string unfit_;

@@ -16,7 +16,7 @@ namespace {
 const std::set<std::string> others = {
     "algorithm_name", "algorithm_parameters", "act_limit",  "type",        "observation_space", "action_space", "action_masks", "agents",
     "policies",       "state_size",           "certificate", "key",        "folder",            "save_every_s", "idle_after_s", "evaluator",
-    "spill_folder",   "learners",             "most_learners",
+    "learners",       "most_learners",
 };
 
 void require(bool is_good, const std::string &field, const std::string &value, const std::string &allowed) {
@@ -45,8 +45,15 @@ Action action_of(const Json &value) {
 
 WhenFull when_full_of(const Json &word) {
     if (word == "wait") return WhenFull::wait;
-    require(word == "drop", "when_full", word.dump(), "drop or wait; only the client in Python has others");
+    if (word == "spill") return WhenFull::spill;
+    require(word == "drop", "when_full", word.dump(), "drop, spill or wait");
     return WhenFull::drop;
+}
+
+std::string spill_folder_of(const Json &value) {
+    if (value.is_null()) return "";
+    require(value.is_string() && value != "", "spill_folder", value.dump(), "a path, or null");
+    return value.get<std::string>();
 }
 
 std::optional<std::uint64_t> seed_of(const Json &value) {
@@ -90,6 +97,7 @@ const std::map<std::string, Take> ours = {
     {"reward_deadline_s", number(&ClientSettings::reward_deadline_s)},
     {"default_reward", number(&ClientSettings::default_reward)},
     {"when_full", [](ClientSettings &to, const std::string &, const Json &value) { to.when_full = when_full_of(value); }},
+    {"spill_folder", [](ClientSettings &to, const std::string &, const Json &value) { to.spill_folder = spill_folder_of(value); }},
     {"fallback_action", [](ClientSettings &to, const std::string &, const Json &value) { to.fallback_action = action_of(value); }},
     {"seed", [](ClientSettings &to, const std::string &, const Json &value) { to.seed = seed_of(value); }},
 };
@@ -109,6 +117,8 @@ void ClientSettings::check() const {
     check_between("send_frequency", static_cast<double>(send_frequency), 1, 1e5);
     check_between("most_steps", static_cast<double>(most_steps), 1, 1e6);
     check_between("buffer_steps", static_cast<double>(buffer_steps), static_cast<double>(most_steps), 1e9);
+    require((when_full == WhenFull::spill) != spill_folder.empty(), "spill_folder", "'" + spill_folder + "'", "a folder if when_full is spill, and else none");
+    check_between("spill_bytes", static_cast<double>(spill_bytes), 1, 1e15);
     check_between("reward_deadline_s", reward_deadline_s, 0.0, 1e7);
     check_between("default_reward", default_reward, -1e9, 1e9);
 }

@@ -11,8 +11,9 @@
 namespace marlserve {
 
 enum class WhenFull {
-    drop, // lose the oldest fragments
-    wait, // let the program wait for the trainer, which suits a simulator
+    drop,  // lose the oldest fragments
+    spill, // write them to files of `spill_folder`, which the program waits for
+    wait,  // let the program wait for the trainer, which suits a simulator
 };
 
 struct ClientSettings {
@@ -25,6 +26,8 @@ struct ClientSettings {
     std::int64_t most_steps = 1'000;         // of a fragment; episodes that are longer are sent in several
     std::int64_t buffer_steps = 20'000;      // that may wait to be sent
     WhenFull when_full = WhenFull::drop;     // what happens to what is too much
+    std::string spill_folder;                // "spill" needs one, and nothing else does
+    std::int64_t spill_bytes = 256 << 20;    // that it has at most
     double reward_deadline_s = 0.0;          // how long a fragment waits for rewards that are still unknown
     double default_reward = 0.0;             // what these are then
     Action fallback_action{{0}, {0.0F}};     // what is done as long as there is no policy
