@@ -27,7 +27,8 @@ class ClientSettings:
             its batch, since they would be too old.
         when_full: what happens to what is too much: "drop" loses the oldest fragments, "spill"
             writes them to files of `spill_folder`, at most `spill_bytes`, which the program waits
-            for, and "wait" lets it wait for the trainer, which suits a simulator.
+            for, and "wait" lets it wait for the trainer before a fragment begins, which suits a
+            simulator.
         reward_deadline_s: how long a fragment waits for rewards that are still unknown.
         default_reward: what these are then.
         fallback_action: what is done as long as there is no policy, by whoever acts; or {agent:

@@ -5,6 +5,7 @@ A file each, in the order of their names; those of an earlier run of the program
 
 import os
 from pathlib import Path
+from threading import Lock
 
 from google.protobuf.message import DecodeError
 
@@ -15,7 +16,7 @@ _SUFFIX = ".fragment"
 
 
 class Spill:
-    """See the module; `len()` is how many there are.
+    """See the module; `len()` is how many there are. One thread takes, and others put one at a time.
 
     Raises:
         ValueError: if the folder cannot be made.
@@ -30,6 +31,7 @@ class Spill:
         self._files = sorted(folder.glob(f"*{_SUFFIX}"))
         self._bytes = sum(path.stat().st_size for path in self._files)
         self._next = int(self._files[-1].stem) + 1 if self._files else 0
+        self._lock = Lock()  # of `_bytes`
 
     def __len__(self) -> int:
         return len(self._files)
@@ -47,8 +49,10 @@ class Spill:
         except OSError:
             unfinished.unlink(missing_ok=True)
             return False
+        with self._lock:
+            self._bytes += len(data)
+        self._next += 1
         self._files.append(path)
-        self._next, self._bytes = self._next + 1, self._bytes + len(data)
         return True
 
     def take(self, most_steps: int, contract: Contract) -> tuple[list[pb.Fragment], int]:
@@ -62,7 +66,8 @@ class Spill:
             try:
                 data = path.read_bytes()
                 path.unlink()
-                self._bytes -= len(data)
+                with self._lock:
+                    self._bytes -= len(data)
                 fragment.ParseFromString(data)
                 steps += len(contract.steps_of(fragment))
             except (OSError, DecodeError, ValueError):

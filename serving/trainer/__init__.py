@@ -4,7 +4,7 @@
 
 - `limits`: how much is taken, and how old it may be, by algorithm
 - `front`: where clients and learners meet, without torch or Ray; `clients` and `learners` are what
-  it answers to each of them, `intake` the queue between
+  it answers to each of them, `intake` the queue between, `shares`: how much of it a client has
 - `inlet`: how a learner reaches the front
 - `algorithms`, `house_algorithms`: from a program's file to a config, RLlib's or ours, and
   `program_spaces`; `two_rates`: an optimizer of RL4Sys

@@ -1,5 +1,8 @@
 """What the client in C++ makes of what goes wrong: it is said, and what is lost is counted."""
 
+import json
+import time
+
 import pytest
 from cpp_programs import CPP, ZEROS, Console, ready
 from external_cases import (
@@ -139,11 +142,37 @@ def test_a_program_that_waits_loses_nothing(front, tmp_path):
     assert got == 80
 
 
+def test_a_program_that_waits_begins_by_the_newest_policy(front, tmp_path):
+    """It makes what fills the queue and its share, all of the 40 steps, and stands still."""
+    inlet = inlet_of(front, contract(most_staleness=2, on_policy=True, capacity_steps=40))
+    inlet.publish(policy(), 0.0)
+    with ready(tmp_path, front, when_full="wait") as client:
+        for _ in range(60):
+            client.process.stdin.write("act agent 0 0 0 0\n" * 5 + "terminate agent\n")
+        client.process.stdin.flush()
+        until(lambda: front.intakes["policy"].queued_steps == 40)
+        time.sleep(0.3)
+        inlet.publish(policy(), 0.0)
+        time.sleep(1.0)  # it has arrived
+        got = 0
+        while got < 300:
+            got += sum(map(len, inlet.take(min(40, 300 - got), STEP_S)))
+        versions = []
+        for _ in range(60):
+            answers = [client.process.stdout.readline() for _ in range(6)]
+            versions += [json.loads(answer)["version"] for answer in answers[:5]]
+        assert client.close()["lost"] == {}
+    first = versions.count(1)
+    assert 40 <= first <= 80
+    assert versions == [1] * first + [2] * (300 - first)
+
+
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
         ("unknown key 'colour'; known are buffer_steps ca client_id", {"colour": "red"}),
-        ('when_full is "spill"; allowed is drop or wait', {"when_full": "spill"}),
+        ('when_full is "keep"; allowed is drop, spill or wait', {"when_full": "keep"}),
+        ("spill_folder is ''; allowed is a folder", {"when_full": "spill"}),
         ("send_frequency is 0", {"send_frequency": 0}),
         ('max_traj_length is "many"; allowed is an integer', {"max_traj_length": "many"}),
         ("default_reward is", {"default_reward": 1e12}),
