@@ -16,7 +16,7 @@ _SUFFIX = ".fragment"
 
 
 class Spill:
-    """See the module; `len()` is how many there are. One thread takes, and others put one at a time.
+    """See the module; `len()` is how many there are. One thread takes, and one at a time puts.
 
     Raises:
         ValueError: if the folder cannot be made.

@@ -3,7 +3,8 @@
 Policies of on-policy algorithms learn from their own steps. While one learns, clients go on with
 the version that it learns from, so steps are one version behind as a rule, and two if they waited
 in a client meanwhile, which PPO bears; a queue of half a batch sees to it that they are rarely
-more, and so do `shares` of it for clients that wait. APPO and IMPALA correct for what is older. A replay takes all.
+more, and so do `shares` of it for clients that wait. APPO and IMPALA correct for what is older. A
+replay takes all.
 
 ALGORITHMS are RLlib's; those of `marlserve.policies` are on-policy, or have a replay. Contextual
 bandits explore by what their learners know, so that no client can play them.

@@ -176,7 +176,8 @@ def test_programs_that_never_pause_are_learned_from_whole():
         for program in programs:
             program.wait()
         for _ in range(30):
-            learner.take(2 * QUEUE, 60.0)
+            got = learner.take(2 * QUEUE, 60.0)
+            assert all((steps.only.rewards == 1.0).all() for steps in got)
             time.sleep(0.05)
             learner.publish(policy((0.0, 1.0)), 0.0)
         intake = front.intakes["policy"]

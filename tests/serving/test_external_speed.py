@@ -2,6 +2,7 @@
 
 import pytest
 
+from marlserve.serving.client.bare import CartPole
 from marlserve.serving.trainer.speed import crowd
 from marlserve.serving.trainer.speed.__main__ import run
 
@@ -18,6 +19,15 @@ def test_no_step_of_many_clients_is_lost_uncounted(when_full):
     assert 0 < row.queued_most <= row.capacity
     if when_full == "wait":
         assert "full" not in row.lost
+        assert row.learned + row.on_its_way >= 0.9
+
+
+def test_the_last_reward_is_told_before_the_episode_ends():
+    env, told = CartPole(0), []
+    while "end" not in told:
+        env.step(0, told.append, lambda *how: told.append("end"))
+    assert told == [1.0] * (len(told) - 1) + ["end"]
+    assert len(env.seen) == 4
 
 
 def test_a_time_that_is_none_is_refused():
