@@ -76,7 +76,7 @@ class Outbox:
     def share(self, steps: int) -> None:
         """So many may be in the making and on their way, as the trainer says; 0: any number."""
         with self._changed:
-            self._share = steps
+            self._share = min(steps, self._most_steps)
             self._changed.notify_all()
 
     def room(self, episodes: int) -> float:
@@ -143,11 +143,11 @@ class Outbox:
 
     def _ready(self) -> int:
         """How many fragments may go now, from the first one on."""
-        now_s, count = time.monotonic(), len(self._known())
+        count = len(self._known())
         if not count or self._is_closed or count >= self._settings.send_frequency:
             return count
-        is_awaited = self._beginners > 0
-        return count if is_awaited or self._queue[0].closed_s + LINGER_S <= now_s else 0
+        is_due = self._queue[0].closed_s + LINGER_S <= time.monotonic()
+        return count if is_due or self._beginners else 0
 
     def _known(self) -> list[Recording]:
         """Fragments whose rewards are known or due, from the first one on."""

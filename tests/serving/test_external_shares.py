@@ -87,6 +87,11 @@ def test_no_more_is_made_than_there_is_room_for(front, learner, clients):
     assert front.intakes["policy"].dropped.total() == 0
 
 
+def test_a_client_with_less_room_of_its_own_has_a_smaller_share(front, learner):
+    with waiting(front, most_steps=5, buffer_steps=10) as agent:
+        assert agent.outbox.room(1) == 10
+
+
 def test_what_begins_after_a_wait_is_played_by_the_newest_policy(front, learner):
     agent, versions = waiting(front), []
 

@@ -63,6 +63,12 @@ TEST(Shares, EpisodesSideBySideHaveEqualParts) {
     EXPECT_EQ(c.outbox.room(1), any_number);
 }
 
+TEST(Shares, NoneIsLargerThanTheBuffer) {
+    Shared c;
+    c.outbox.share(1'000'000);
+    EXPECT_EQ(c.outbox.room(1), 20'000U);
+}
+
 TEST(Shares, WhoDoesNotWaitHasAnyNumber) { EXPECT_EQ(Shared(WhenFull::drop).outbox.room(1), any_number); }
 
 TEST(Shares, AFragmentBeginsOnceTheTrainerHasHalfOfTheShare) {

@@ -48,7 +48,7 @@ void Outbox::hold(const Contract &contract) {
 
 void Outbox::share(std::uint64_t steps) {
     const std::lock_guard<std::mutex> held(lock_);
-    share_ = static_cast<std::size_t>(steps);
+    share_ = std::min(static_cast<std::size_t>(steps), most_steps_);
     changed_.notify_all();
 }
 
