@@ -16,8 +16,8 @@ All but `client_id` may be left out. Beyond that there are the fields of `Progra
 (`observation_space`, `action_space`, `action_masks`, `agents`, `policies`; see
 `trainer.program_spaces`) and `state_size`, the numbers of a state of all agents, for qmix; where
 the trainer saves itself (`folder`), after how long without clients it sleeps until one comes
-(`idle_after_s`), how far it stands back for the other processes of its machine (`niceness`, 0 to 19:
-who decides goes first), and how a client behaves (see `client.settings`). Unknown keys are errors.
+(`idle_after_s`), how far its learner stands back for other processes of the machine (`niceness`, 0
+to 19), and how a client behaves (see `client.settings`). Unknown keys are errors.
 
 `learners` says who learns: "shared" is one learner for all programs of this policy, "per_client"
 one for each `client_name`, as long as there are at most `most_learners`; it begins when a client of
