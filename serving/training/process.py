@@ -75,6 +75,7 @@ def run(
     redis_url: str = "",
     problem: Literal[*PROBLEMS] | None = None,  # type: ignore[valid-type]
     start: Path | None = None,
+    niceness: int = 10,
 ) -> None:
     """Train until the input ends, or for ever.
 
@@ -89,12 +90,15 @@ def run(
         redis_url: where experiences come from; "": they are in the log already.
         problem: the preset whose policies gateways play; none: the log is of the agent service.
         start: a run, or a checkpoint, of our DQN on that problem, whose network it begins with.
+        niceness: 0 to 19, how far it stands back for other processes: who decides goes first.
 
     Raises:
         ValueError: for a bad value, and if another trainer works for this store.
     """
     if not 2 <= num_replicas <= MOST_REPLICAS:
         raise ValueError(f"num_replicas is {num_replicas}; allowed is 2 to {MOST_REPLICAS}")
+    if not 0 <= niceness <= 19:
+        raise ValueError(f"niceness is {niceness}; allowed is 0 to 19")
     logged: Logged = AgentLog(num_replicas)
     if problem is not None:
         logged = GatewayLog(PRESETS[problem], num_replicas)
@@ -104,7 +108,7 @@ def run(
         only_one.acquire()
     except Timeout as error:
         raise ValueError(f"another trainer works for {store}") from error
-    os.nice(10)  # whoever decides goes first
+    os.nice(niceness)
     torch.set_num_threads(1)
     trainer = Trainer(settings, logged, policies, log, start)
     if every_s > 0.0:

@@ -61,6 +61,7 @@ def test_what_was_learned_spares_the_slow_replica(tmp_path):
         command = [sys.executable, "-m", "marlserve.serving.training", "--problem", "mixed"]
         command += ["--store", str(store.folder), "--log", str(tmp_path / "trainer.sqlite")]
         command += ["--num-replicas", "3", "--redis-url", url, "--every-s", "0.5"]
+        command += ["--niceness", "0"]
         trainer = subprocess.Popen([*command, "--iterations", "100"], stdout=subprocess.PIPE)
         try:
             run(
