@@ -138,6 +138,7 @@ def program_file(folder: Path, algorithm: str, seed: int) -> Path:
         "folder": str(folder / "run"),
         "when_full": "wait",
         "buffer_steps": 1_000,
+        "niceness": 0,  # the program waits for the learner
     }
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "program.json", json.dumps(said, indent=2))

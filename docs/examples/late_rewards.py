@@ -80,6 +80,7 @@ said = {
     "max_traj_length": 100,
     "buffer_steps": 1_000,
     "when_full": "wait",
+    "niceness": 0,
     "reward_deadline_s": 5.0,
 }
 config.write_text(json.dumps(said))

@@ -12,6 +12,7 @@
 | `RL_MAX_EPSILON` | 0.1 | no more decisions than this explore, whatever epsilon is |
 | `RL_MAX_POLICY_AGE_S` | none | older ones do not decide |
 | `RL_TRAINER` | true | false: another process trains, or none |
+| `RL_START` | none | a run of our DQN on the preset `source`: the trainer begins with its network |
 | `TRAINING_INTERVAL`, `BATCH_SIZE`, `ITERATIONS` | 60, 64, 10 | the training in the background |
 | `RL_TOKEN` | none | what callers have to show; needed beyond loopback |
 """
@@ -25,6 +26,7 @@ from typing import Any
 from marlserve.envs import checks
 from marlserve.serving.decisions.heuristics import NAMES
 from marlserve.serving.decisions.modes import Mode
+from marlserve.serving.experience.stream import address
 from marlserve.serving.replica_state import MOST_REPLICAS
 
 MOST_BATCH, MOST_ITERATIONS = 4_096, 1_000  # of one command to train
@@ -48,6 +50,7 @@ class AgentSettings:
     most_epsilon: float = 0.1
     oldest_policy_s: float = inf
     trainer: bool = True
+    start: Path | None = None
     training_interval_s: float = 60.0
     batch_size: int = 64
     iterations: int = 10
@@ -69,12 +72,9 @@ def from_environment(variables: Mapping[str, str]) -> AgentSettings:
     Raises:
         ValueError: for a bad value, naming its variable or field.
     """
-    url = variables.get("REDIS_URL", "")
-    if not url and (host := variables.get("REDIS_HOST", "")):
-        url = f"redis://{host}:{_number(variables, 'REDIS_PORT', 6379, int)}/0"
     share = variables.get("RL_SHARE")
     return AgentSettings(
-        redis_url=url,
+        redis_url=address(variables),
         prometheus_url=variables.get("PROMETHEUS_URL", "").rstrip("/"),
         model_path=Path(variables.get("MODEL_PATH", "/models/rl_agent.pth")),
         num_replicas=_number(variables, "NUM_REPLICAS", 2, int),
@@ -87,6 +87,7 @@ def from_environment(variables: Mapping[str, str]) -> AgentSettings:
         most_epsilon=_number(variables, "RL_MAX_EPSILON", 0.1, float),
         oldest_policy_s=_number(variables, "RL_MAX_POLICY_AGE_S", inf, float),
         trainer=_truth(variables, "RL_TRAINER"),
+        start=Path(variables["RL_START"]) if variables.get("RL_START") else None,
         training_interval_s=_number(variables, "TRAINING_INTERVAL", 60.0, float),
         batch_size=_number(variables, "BATCH_SIZE", 64, int),
         iterations=_number(variables, "ITERATIONS", 10, int),

@@ -91,6 +91,7 @@ class Trainer:
         command = [sys.executable, "-m", "marlserve.serving.training"]
         command += ["--store", str(settings.model_path), "--log", self._log_path]
         command += ["--num-replicas", str(settings.num_replicas)]
+        command += [] if settings.start is None else ["--start", str(settings.start)]
         pipe = asyncio.subprocess.PIPE
         self.starts += 1
         self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)

@@ -3,5 +3,4 @@
 - `events`: what a log has, and its two halves joined
 - `log`: the log, a SQLite file that a thread of its own writes
 - `stream`: from that file to a Redis Stream and from there to other files
-- `estimates`: what other policies would have got
 """

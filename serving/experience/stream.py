@@ -13,6 +13,7 @@ import json
 import logging
 import sqlite3
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ STREAM = "marlserve:experience"
 _AT_ONCE = 64  # events in an entry of the stream
 _LONGEST_PAUSE_S = 5.0
 _log = logging.getLogger(__name__)
+
+
+def address(variables: Mapping[str, str]) -> str:
+    """That of Redis by REDIS_URL, or REDIS_HOST and REDIS_PORT; "": neither is set.
+
+    Raises:
+        ValueError: for a port that is none.
+    """
+    url, host = variables.get("REDIS_URL", ""), variables.get("REDIS_HOST", "")
+    if url or not host:
+        return url
+    port = variables.get("REDIS_PORT", "6379")
+    if not (port.isdecimal() and int(port) < 2**16):
+        raise ValueError(f"REDIS_PORT is {port!r}; allowed is a whole number below 65536")
+    return f"redis://{host}:{int(port)}/0"
 
 
 class Delivery:

@@ -16,6 +16,7 @@ from marlserve.serving.decisions.modes import Mode
 from marlserve.serving.decisions.player import Player, warm_up
 from marlserve.serving.experience.events import new_ids
 from marlserve.serving.experience.log import ExperienceLog
+from marlserve.serving.experience.stream import Delivery
 from marlserve.serving.gateway.address import Addresses
 from marlserve.serving.gateway.attempts import Attempts
 from marlserve.serving.gateway.fleet import Fleet
@@ -32,15 +33,23 @@ _LOOK_S = 0.5  # between two looks at the folder of policies
 class Gateway:
     """See the module.
 
+    Args:
+        redis_url: of the Redis that the log is delivered to; "": to none.
+
     Attributes:
-        log, policies: None where the settings have none.
+        log, policies, delivery: None where the settings have none.
 
     Raises:
-        ValueError: for replicas that are no URLs, and if a file or a folder cannot be made.
+        ValueError: for replicas that are no URLs, if a file or a folder cannot be made, and if
+            there is no log to deliver.
     """
 
     def __init__(
-        self, settings: GatewaySettings, tokens: Tokens | None = None, seed: int | None = None
+        self,
+        settings: GatewaySettings,
+        tokens: Tokens | None = None,
+        seed: int | None = None,
+        redis_url: str = "",
     ):
         self.settings, self.tokens = settings, tokens or Tokens()
         self.addresses = Addresses()
@@ -64,8 +73,13 @@ class Gateway:
             Heuristic(settings.heuristic),
             seed,
         )
-        self.log = None if settings.log is None else ExperienceLog(settings.log)
-        self.policies = None
+        self.log, self.delivery, self.policies = None, None, None
+        if settings.log is not None:
+            self.log = ExperienceLog(settings.log, is_delivered=bool(redis_url))
+        if redis_url:
+            if self.log is None:
+                raise ValueError("there is no log, whose events Redis is for; --log names its file")
+            self.delivery = Delivery(self.log.path, redis_url)
         if settings.models is not None:
             store, agent = PolicyStore(settings.models), f"gateway_{settings.gateway}"
             self.policies = Policies(
@@ -95,6 +109,8 @@ class Gateway:
             self.addresses.keep(())
             if self.log is not None:
                 await asyncio.to_thread(self.log.close)
+            if self.delivery is not None:
+                await asyncio.to_thread(self.delivery.close)
 
 
 def check_policy(config: Config, player: Player) -> None:

@@ -58,6 +58,12 @@ class Metrics(Collector):
             )
             yield CounterMetricFamily(f"{PREFIX}_log_written", "Events.", value=gateway.log.written)
             yield counted(f"{PREFIX}_log_dropped", "why", gateway.log.dropped)
+        if gateway.delivery is not None:
+            yield GaugeMetricFamily(
+                f"{PREFIX}_redis_up",
+                "Whether events are delivered.",
+                value=float(gateway.delivery.is_connected),
+            )
 
     def _of_replicas(self) -> Iterator[Metric]:
         replicas, now_s = self._gateway.fleet.replicas, clock()

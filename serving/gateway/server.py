@@ -9,19 +9,22 @@ import sys
 
 import tyro
 
+from marlserve.serving.experience.stream import address
 from marlserve.serving.gateway.app import App
 from marlserve.serving.gateway.gateway import Gateway
 from marlserve.serving.gateway.settings import GatewaySettings, Tokens
 from marlserve.serving.service import listening
 
 
-async def serve(settings: GatewaySettings, tokens: Tokens, host: str, port: int) -> None:
+async def serve(
+    settings: GatewaySettings, tokens: Tokens, redis_url: str, host: str, port: int
+) -> None:
     """Until a signal comes.
 
     Raises:
         ValueError: as of `Gateway`.
     """
-    gateway = Gateway(settings, tokens)
+    gateway = Gateway(settings, tokens, redis_url=redis_url)
     app = App(gateway)
     async with gateway.running():
         app.is_ready = True
@@ -48,7 +51,7 @@ def run(
     """
     tokens = Tokens(os.environ.get("RL_TOKEN", ""), os.environ.get("REPLICA_TOKEN", ""))
     listening.check(host, port, tokens.callers)
-    listening.run(serve(settings, tokens, host, port))
+    listening.run(serve(settings, tokens, address(os.environ), host, port))
 
 
 def main() -> None:

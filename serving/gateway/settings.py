@@ -1,7 +1,8 @@
 """Settings of the gateway, which its command line gives; tokens come from the environment.
 
 `RL_TOKEN` is what callers have to show, as `Authorization: Bearer ...`; it is needed beyond
-loopback, and never passed on. `REPLICA_TOKEN` is shown to replicas.
+loopback, and never passed on. `REPLICA_TOKEN` is shown to replicas. `REDIS_URL`, or `REDIS_HOST`
+and `REDIS_PORT`, says where the log is delivered to.
 """
 
 from dataclasses import dataclass, field

@@ -148,10 +148,10 @@ def run(config: Path, client: str = "") -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us as well
-    os.nice(10)  # whoever decides goes first
     torch.set_num_threads(1)
     session.quiet()
     program = read(config)
+    os.nice(program.niceness)
     if client:
         program = program.of_client(client)
     try:

@@ -2,6 +2,7 @@
 
     python -m marlserve.serving.training --store models --log experience.sqlite --num-replicas 3
 
+- `logged`: what decisions in it show, of the agent service and of gateways
 - `transitions`: what the log has, as arrays
 - `learner`: DQN by RLlib's learner, without Ray
 - `soundness`: what is not published

@@ -1,7 +1,7 @@
 """What is not published: weights that are no numbers, values out of range, one answer for all.
 
-A policy that always names the same replica, whatever the state, has collapsed: it would send all
-requests there. Told by the entropy of what it names over recent states of the log, in which
+A policy that always names the same replica, whatever it sees, has collapsed: it would send all
+requests there. Told by the entropy of what it names at recent decisions of the log, in which
 replicas were not always equally busy.
 """
 
@@ -9,29 +9,28 @@ import numpy as np
 
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
-from marlserve.serving.replica_state import encoded
 
 MOST_VALUE = 1e4  # of the reward's -10 / (1 - 0.99), a tenfold
 LEAST_ENTROPY = 0.02  # over that of equal shares
-_ENOUGH = 100  # states, to tell a collapse
+_ENOUGH = 100  # observations, to tell a collapse
 _AGENT = "agent"
 
 
-def refusal(file: PolicyFile, states: np.ndarray) -> str:
+def refusal(file: PolicyFile, observations: np.ndarray) -> str:
     """Why the policy must not be published; "" if it may.
 
     Args:
-        states: recent ones, [n, S], plain numbers.
+        observations: recent ones, [n, *O].
     """
-    values = NumpyPolicy(file).outputs({_AGENT: encoded(states)})[_AGENT][:, 0]  # [n, R]
+    values = NumpyPolicy(file).outputs({_AGENT: observations})[_AGENT][:, 0]  # [n, R]
     if not np.isfinite(values).all():
         return "its values are not finite"
     if (largest := float(np.abs(values).max())) > MOST_VALUE:
         return f"its values reach {largest:.3g}; allowed is {MOST_VALUE:g}"
-    if len(states) >= _ENOUGH and (share := entropy(values)) < LEAST_ENTROPY:
+    if len(observations) >= _ENOUGH and (share := entropy(values)) < LEAST_ENTROPY:
         return (
-            f"it has collapsed: of {len(states)} states it names one replica in nearly all; their "
-            f"entropy is {share:.3g} of equal shares', allowed is {LEAST_ENTROPY:g} and more"
+            f"it has collapsed: in most of {len(observations)} decisions it names one replica; "
+            f"their entropy is {share:.3g} of equal shares', allowed is {LEAST_ENTROPY:g} and more"
         )
     return ""
 

@@ -1,6 +1,6 @@
-"""What the log has, as arrays: states, actions, rewards and the states after them.
+"""What the log has, as arrays: observations, actions, rewards and the observations after them.
 
-The state after a decision is that at the next decision of the same service: that of the next
+The observation after a decision is that at the next decision of the same service: that of the next
 request. The time in between is not counted, and no decision is the last one.
 """
 
@@ -10,29 +10,31 @@ from typing import NamedTuple
 import numpy as np
 
 from marlserve.serving.experience.events import Experience
-from marlserve.serving.replica_state import checked
+from marlserve.serving.training.logged import Logged
 
 
 class Transition(NamedTuple):
-    """One of them; states are plain numbers."""
+    """One of them."""
 
-    state: list[float]
+    observation: np.ndarray  # [*O] float32
     action: int
     reward: float
-    next_state: list[float]
+    next_observation: np.ndarray  # [*O] float32
+    next_allowed: np.ndarray  # [R] bool
 
 
 class Transitions(NamedTuple):
     """n of them."""
 
-    states: np.ndarray  # [n, S]
+    observations: np.ndarray  # [n, *O] float32
     actions: np.ndarray  # [n]
     rewards: np.ndarray  # [n]
-    next_states: np.ndarray  # [n, S]
+    next_observations: np.ndarray  # [n, *O] float32
+    next_allowed: np.ndarray  # [n, R] bool
 
 
-def transition(experience: Experience, num_replicas: int) -> Transition:
-    """What one experience teaches about so many replicas.
+def transition(experience: Experience, logged: Logged) -> Transition:
+    """What one experience teaches.
 
     Raises:
         ValueError: if it is of another number of replicas, something is missing or out of range, or
@@ -43,26 +45,23 @@ def transition(experience: Experience, num_replicas: int) -> Transition:
         if following is None:
             raise ValueError("no decision follows")
         action, reward = int(decision["action"]), float(experience.outcome["reward"])
-        if not 0 <= action < num_replicas or not np.isfinite(reward):
+        if not 0 <= action < logged.num_replicas or not np.isfinite(reward):
             raise ValueError(f"action is {action}, reward is {reward}")
-        states = [_state(body, num_replicas) for body in (decision, following)]
+        now, then = logged.decided(decision), logged.decided(following)
+        if then.allowed.shape != (logged.num_replicas,) or not then.allowed.any():
+            raise ValueError(f"allowed are {then.allowed}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"experience {experience.id} teaches nothing: {error!r}") from error
-    return Transition(states[0], action, reward, states[1])
+    return Transition(now.observation, action, reward, *then)
 
 
 def stacked(transitions: Iterable[Transition]) -> Transitions:
     """As arrays."""
-    states, actions, rewards, following = zip(*transitions, strict=True)
+    observations, actions, rewards, following, allowed = zip(*transitions, strict=True)
     return Transitions(
-        np.array(states, np.float32),
+        np.stack(observations),
         np.array(actions, np.int64),
         np.array(rewards, np.float32),
-        np.array(following, np.float32),
+        np.stack(following),
+        np.stack(allowed),
     )
-
-
-def _state(decision: dict, num_replicas: int) -> list[float]:
-    if decision["num_replicas"] != num_replicas:
-        raise ValueError(f"it is of {decision['num_replicas']} replicas")
-    return checked(decision["state"], num_replicas)

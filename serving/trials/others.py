@@ -1,7 +1,7 @@
 """Engines and routers of others, from a virtual environment of their own.
 
     others = Others(Path("build/others"), folder)
-    with others.engines(3) as urls, others.router("vllm cache_aware", urls) as url:
+    with others.engines([1.0, 0.5]) as urls, others.router("vllm cache_aware", urls) as url:
         ...
 
 - Engines are NVIDIA Dynamo's mock engine with its OpenAI frontend, two processes each: they take
@@ -12,7 +12,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -52,14 +52,19 @@ class Others:
             raise ValueError(f"{self.python} is not there; `make others` installs it")
 
     @contextmanager
-    def engines(self, number: int) -> Iterator[list[str]]:
-        """So many mock engines; their URLs."""
+    def engines(self, speeds: Sequence[float]) -> Iterator[list[str]]:
+        """A mock engine for each of the speeds; their URLs."""
         with ExitStack() as stack:
-            yield [stack.enter_context(self.engine(i))[0] for i in range(number)]
+            started = [self.engine(i, speed) for i, speed in enumerate(speeds)]
+            yield [stack.enter_context(each)[0] for each in started]
 
     @contextmanager
-    def engine(self, number: int) -> Iterator[tuple[str, list[Popen]]]:
-        """The mock engine of that number, and the frontend that finds it; its URL, and both."""
+    def engine(self, number: int, speed: float = 1.0) -> Iterator[tuple[str, list[Popen]]]:
+        """The mock engine of that number, and the frontend that finds it; its URL, and both.
+
+        Args:
+            speed: times that of the GPU whose time it takes.
+        """
         model, url = self._model(), f"http://{_LOCAL}:{free_port()}"
         planes = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
         store = self.folder / f"engine_{number}"
@@ -71,6 +76,7 @@ class Others:
         blocks = ["--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(NUM_BLOCKS)]
         mocker = [str(self.python), "-m", "dynamo.mocker", "--model-path", str(model)]
         mocker += ["--model-name", "tiny", "--num-workers", "1", *blocks, *planes]
+        mocker += ["--speedup-ratio", str(speed)]
         front = [str(self.python), "-m", "dynamo.frontend", "--http-host", _LOCAL]
         front += ["--http-port", url.rpartition(":")[2], "--router-mode", "round-robin"]
         front += ["--kv-cache-block-size", str(BLOCK_TOKENS), *planes]

@@ -1,16 +1,18 @@
 """Cached share and latencies of requests whose prompts begin alike, by gateway and by routers.
 
     python -m marlserve.serving.trials.shared_prefixes --seeds 0 1 2
+    python -m marlserve.serving.trials.shared_prefixes --seeds 0 1 2 --speeds 2.0 1.0 0.5
 
-Everyone sends the same requests to new mock engines of the same kind, in turn; prompts are
-token ids, as vllm-router's cache_aware wants them, or text, as sglang-router's does. The session of
-a request is its group. Rows are means over the seeds, the least and the largest in brackets.
+Everyone sends the same requests to new mock engines, in turn; the gateway is told how fast these
+are. Prompts are token ids, as vllm-router's cache_aware wants them, or text, as sglang-router's
+does. The session of a request is its group. Rows are means over the seeds, the least and the
+largest in brackets.
 """
 
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -62,7 +64,7 @@ def main(
     seeds: tuple[int, ...] = (0, 1, 2),
     traffic: tyro.conf.OmitArgPrefixes[Traffic] = Traffic(),  # noqa: B008
     only: tuple[str, ...] = (),
-    engines: int = 3,
+    speeds: tuple[float, ...] = (1.0, 1.0, 1.0),
     models: Path | None = None,
     problem: str = "chat",
     others: Path = Path("build/others"),
@@ -71,7 +73,7 @@ def main(
 
     Args:
         only: these rows; none: all.
-        engines: so many.
+        speeds: of the engines, one each, times that of the GPU whose time they take.
         models: a store of policies; the gateway plays what it serves, too.
         problem: that they were trained on.
         others: the virtual environment of engines and routers.
@@ -89,8 +91,8 @@ def main(
                 results = []
                 for seed in seeds:
                     with (
-                        found.engines(engines) as urls,
-                        _front(found, name, urls, models, problem) as url,
+                        found.engines(speeds) as urls,
+                        _front(found, name, urls, speeds, models, problem) as url,
                     ):
                         requests = drawn(traffic, seed)
                         results.append(asyncio.run(played(url, requests, kind != "text")))
@@ -99,17 +101,21 @@ def main(
 
 @contextmanager
 def _front(
-    found: Others, name: str, urls: list[str], models: Path | None, problem: str
+    found: Others,
+    name: str,
+    urls: list[str],
+    speeds: Sequence[float],
+    models: Path | None,
+    problem: str,
 ) -> Iterator[str]:
     kind, _, rule = name.partition(" ")
     if kind != "gateway":
         with found.router(name, urls) as (url, _):
             yield url
         return
-    flags = ["--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS)]
+    flags = ["--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS), "--speeds", *map(str, speeds)]
     if rule == "learned":
         flags += ["--models", str(models), "--share", "1.0", "--problem", problem]
-        flags += ["--speeds", *["1.0"] * len(urls)]
     else:
         flags += ["--mode", "heuristic", "--heuristic", rule]
     with gateway(urls, *flags, output=found.folder / "gateway.log") as (url, _):

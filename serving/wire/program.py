@@ -16,7 +16,8 @@ All but `client_id` may be left out. Beyond that there are the fields of `Progra
 (`observation_space`, `action_space`, `action_masks`, `agents`, `policies`; see
 `trainer.program_spaces`) and `state_size`, the numbers of a state of all agents, for qmix; where
 the trainer saves itself (`folder`), after how long without clients it sleeps until one comes
-(`idle_after_s`), and how a client behaves (see `client.settings`). Unknown keys are errors.
+(`idle_after_s`), how far its learner stands back for other processes of the machine (`niceness`, 0
+to 19), and how a client behaves (see `client.settings`). Unknown keys are errors.
 
 `learners` says who learns: "shared" is one learner for all programs of this policy, "per_client"
 one for each `client_name`, as long as there are at most `most_learners`; it begins when a client of
@@ -71,6 +72,7 @@ class Program:
     folder: str = ""
     save_every_s: float = 60.0
     idle_after_s: float = 3_600.0
+    niceness: int = 10
     buffer_steps: int = 20_000
     when_full: str = "drop"
     spill_folder: str | None = None
@@ -102,6 +104,7 @@ class Program:
         checks.require(self, "client_name", len(self.client_name) <= 200, "at most 200 letters")
         checks.number(self, "save_every_s", 0.1, 1e7)
         checks.number(self, "idle_after_s", 1.0, inf)
+        checks.whole(self, "niceness", 0, 19)
 
     @property
     def where(self) -> str:

@@ -41,12 +41,12 @@ def test_prompts_that_begin_alike_find_their_cache(others, as_ids, tmp_path):
     by_turns = aware.replace("cache_aware", "round_robin")
     requests, shares = drawn(TRAFFIC, seed=3), {}
     for name in (by_turns, aware):
-        with others.engines(3) as urls, others.router(name, urls) as (url, _):
+        with others.engines([1.0] * 3) as urls, others.router(name, urls) as (url, _):
             shares[name] = cached_share(asyncio.run(played(url, requests, as_ids)))
     log = tmp_path / "experience.sqlite"
     flags = ("--heuristic", "prefix_affinity", "--log", str(log))
     with (
-        others.engines(3) as urls,
+        others.engines([1.0] * 3) as urls,
         gateway(urls, *flags, output=others.folder / "gateway.log") as (url, _),
     ):
         results = asyncio.run(played(url, requests, as_ids))
@@ -69,7 +69,7 @@ def test_a_chat_is_passed_on_as_the_engine_says_it(others):
         "stream_options": {"include_usage": True},
     }
     with (
-        others.engines(1) as urls,
+        others.engines([1.0] * 1) as urls,
         gateway(urls, output=others.folder / "gateway.log") as (url, _),
     ):
         answer = asyncio.run(ask(Address(url), "POST", "/v1/chat/completions", body))
@@ -98,7 +98,7 @@ def test_callers_do_not_see_that_an_engine_is_killed(others):
         return await asyncio.gather(*tasks)
 
     with (
-        others.engines(2) as urls,
+        others.engines([1.0] * 2) as urls,
         others.engine(9) as (doomed, processes),
         gateway([*urls, doomed], output=others.folder / "gateway.log") as (url, _),
     ):

@@ -1,6 +1,7 @@
 """From a log to a policy that is served: learned, sound, saved, and in a process of its own."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from filelock import FileLock
 from replica_traffic import events, log_of
 from serving_cases import policy_file
 
+from marlserve import policies
+from marlserve.envs.replica_routing.config import PRESETS
 from marlserve.serving.decisions.player import Player
 from marlserve.serving.experience.events import DECISION, joined
 from marlserve.serving.experience.log import ExperienceLog
 from marlserve.serving.policy_store import Current, PolicyStore
 from marlserve.serving.replica_state import encoded, features, plain
+from marlserve.serving.training.logged import AgentLog
 from marlserve.serving.training.process import answer, run
 from marlserve.serving.training.soundness import refusal
 from marlserve.serving.training.trainer import Settings, Trainer
@@ -28,8 +32,9 @@ def log(tmp_path_factory):
 
 
 def trainer_of(log, folder, **settings) -> Trainer:
-    known = {"num_replicas": 3, "gamma": 0.0, "publish_every": 200} | settings
-    return Trainer(Settings(**known), PolicyStore(folder), log)
+    num_replicas = settings.pop("num_replicas", 3)
+    known = {"gamma": 0.0, "publish_every": 200} | settings
+    return Trainer(Settings(**known), AgentLog(num_replicas), PolicyStore(folder), log)
 
 
 def test_it_learns_where_requests_are_served_soonest_and_publishes_it(log, tmp_path):
@@ -65,6 +70,37 @@ def test_it_goes_on_after_a_restart(log, tmp_path):
     torch.testing.assert_close(same, trainer._learner._learner.module["shared"].network(states))
 
 
+def test_it_begins_with_what_was_learned_in_the_simulator(log, tmp_path):
+    run_of = {}
+    for name, sizes in {"fits": [128] * 3, "small": [16]}.items():
+        config = policies.config("dqn", hidden_sizes=sizes).environment(
+            "replica_routing", env_config=asdict(PRESETS["source"])
+        )
+        algorithm = config.build_algo()
+        run_of[name] = tmp_path / name
+        algorithm.save_to_path(str(run_of[name]))
+        weights = algorithm.get_module("shared").network.state_dict()
+        algorithm.stop()
+        if name == "fits":
+            right = weights
+
+    def started(start) -> Trainer:
+        store = PolicyStore(tmp_path / "models")
+        return Trainer(Settings(), AgentLog(3), store, log, start)
+
+    trainer = started(run_of["fits"])
+    assert trainer.epsilon == Settings().least_epsilon
+    network = trainer._learner._learner.module["shared"].network
+    torch.testing.assert_close(network.state_dict(), right)
+    trainer.train(64, 5)
+    trainer.save()
+    assert started(run_of["fits"]).steps_done == 5  # it goes on where it was
+    with pytest.raises(ValueError, match="small does not fit: "):
+        Trainer(Settings(), AgentLog(3), PolicyStore(tmp_path / "others"), log, run_of["small"])
+    with pytest.raises(ValueError, match="is neither a run folder nor a checkpoint"):
+        started(tmp_path)
+
+
 @pytest.mark.parametrize("how", ["cut", "other replicas"])
 def test_what_cannot_be_restored_is_set_aside(how, log, tmp_path):
     trainer = trainer_of(log, tmp_path)
@@ -89,7 +125,8 @@ def test_weights_that_are_no_numbers_are_not_published(log, tmp_path):
 
 
 def test_collapsed_and_boundless_policies_are_refused():
-    states = np.array([event.body["state"] for event in events(200) if event.kind == DECISION])
+    made = [event.body["state"] for event in events(200) if event.kind == DECISION]
+    states = encoded(np.array(made))
     assert "collapsed" in refusal(policy_file([0.0, 1.0, 0.0]), states)
     assert "reach 2e+04" in refusal(policy_file([0.0, 2e4, 0.0]), states)
     assert refusal(policy_file([0.0, 1.0, 0.0]), states[:50]) == ""  # too few to tell
@@ -114,13 +151,13 @@ def test_what_teaches_nothing_is_counted(tmp_path):
     assert trainer.progress()["buffer_size"] + trainer.progress()["unusable"] == 7
     assert trainer.progress()["buffer_size"] == 0
     with pytest.raises(ValueError, match="teaches nothing: .*action is 3"):
-        transition(next(joined(path)), 3)
+        transition(next(joined(path)), AgentLog(3))
 
 
 def test_the_state_after_a_decision_is_that_of_the_next_request(log):
     found = [x for x in joined(log) if x.following is not None]
-    arrays = stacked(transition(x, 3) for x in found)
-    np.testing.assert_array_equal(arrays.next_states[:-1], arrays.states[1:])
+    arrays = stacked(transition(x, AgentLog(3)) for x in found)
+    np.testing.assert_array_equal(arrays.next_observations[:-1], arrays.observations[1:])
 
 
 def test_a_store_has_one_trainer(log, tmp_path):

@@ -87,18 +87,19 @@ def run(
     play: Callable[[World], Awaitable[Any]],
     num_engines: int = 2,
     tokens: Tokens | None = None,
+    redis_url: str = "",
     **settings: Any,
 ) -> Any:
     """Play with a gateway and so many engines; what that gives."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(play, num_engines, tokens, settings))
+        return runner.run(_run(play, num_engines, tokens, redis_url, settings))
 
 
-async def _run(play, num_engines, tokens, settings) -> Any:
+async def _run(play, num_engines, tokens, redis_url, settings) -> Any:
     async with AsyncExitStack() as stack:
         engines = [await stack.enter_async_context(engine()) for _ in range(num_engines)]
         given = {"replicas": tuple(each.url for each in engines), "scrape_s": 0.05} | settings
-        gateway = Gateway(GatewaySettings(**given), tokens, seed=0)
+        gateway = Gateway(GatewaySettings(**given), tokens, 0, redis_url)
         await stack.enter_async_context(gateway.running())
         app = App(gateway)
         app.is_ready = True

@@ -26,6 +26,7 @@ def file_of(folder: Path, **changes) -> Path:
         "when_full": "wait",
         "buffer_steps": 1_000,
         "evaluator": "numpy",
+        "niceness": 0,  # or it starves while other tests run beside
     }
     path = folder / "program.json"
     path.write_text(json.dumps(said | changes))
