@@ -180,9 +180,12 @@ def test_programs_that_never_pause_are_learned_from_whole():
         programs = [Running("held", seed=4 * i, **given) for i in range(4)]
         for program in programs:
             program.wait()
+        of_each = Counter()
         for _ in range(30):
             got = learner.take(2 * QUEUE, 60.0)
             assert all((steps.only.rewards == 1.0).all() for steps in got)
+            for steps in got:
+                of_each[steps.session] += len(steps)
             time.sleep(0.05)
             learner.publish(policy((0.0, 1.0)), 0.0)
         intake = front.intakes["policy"]
@@ -198,4 +201,6 @@ def test_programs_that_never_pause_are_learned_from_whole():
     lost = sum((Counter(report["lost"]) for report in reports), Counter())
     assert made == sent + lost.total()
     assert intake.taken > 0.9 * made
+    assert len(of_each) == 16
+    assert min(of_each.values()) > 0.5 * of_each.total() / 16  # they have equal shares
     assert lost.keys() <= {"stale", "unsent"}  # of programs that the others left no processor
