@@ -9,7 +9,7 @@ from marlserve.envs import checks
 from marlserve.envs.replica_routing import hardware
 from marlserve.envs.replica_routing.changes import alternate
 from marlserve.envs.replica_routing.rewards import REWARDS
-from marlserve.envs.sims.replica import Engine, Timing
+from marlserve.envs.sims.replica import Engine, TableTiming, Timing
 from marlserve.envs.sims.replica_roofline import GPUS, MODELS
 from marlserve.traces.conversations import PRESETS as SETTINGS
 
@@ -39,6 +39,7 @@ class Config:
     told_speeds: bool = True  # whether gateways know them
     gpus: tuple[str, ...] = ()  # that each is on, by data sheet and speed: see `hardware`
     model_shape: str = "llama_3_8b"  # that is served, on GPUs
+    timing_path: str = ""  # of an engine, as `calibrate` wrote it; "": see `timing`
     block_tokens: int = 64  # of the engines' caches; see sims.replica
     num_blocks: int = 16_384  # in the cache of each; on GPUs at most, beside the weights
     max_num_seqs: int = 256  # requests that one runs at once
@@ -91,6 +92,7 @@ class Config:
         checks.whole(self, "max_num_seqs", 1, 4096)
         checks.whole(self, "max_num_batched_tokens", 1, 10**6)
         self._check_gpus()
+        self._check_timing()
         checks.kind(self, "trace_path", str)
         file = (self.trace == "file") == bool(self.trace_path)
         checks.require(self, "trace_path", file, "a file for trace='file', and only then")
@@ -125,6 +127,13 @@ class Config:
         known = self.told_speeds or not self.gpus
         checks.require(self, "told_speeds", known, "True on GPUs, whose timings gateways know")
 
+    def _check_timing(self) -> None:
+        checks.kind(self, "timing_path", str)
+        alone = not (self.timing_path and self.gpus)
+        checks.require(self, "timing_path", alone, "none on GPUs, whose timings are known")
+        if self.timing_path:
+            _ = self.timing  # or it says what is wrong
+
     def _check_plans(self) -> None:
         for replicas, times in _PLANS:
             checks.numbers(self, times, 0.0, 3600.0, least=0)
@@ -144,10 +153,12 @@ class Config:
         return len(self.speeds)
 
     @property
-    def timing(self) -> Timing:
-        """Of a replica of speed 1 that is on no GPU: a pass of decoding takes 5.74 ms without any
-        context and 34 ms with 2^20 tokens of it, linearly; prompts as in NVIDIA Dynamo's mock
-        engine."""
+    def timing(self) -> Timing | TableTiming:
+        """Of a replica of speed 1 that is on no GPU: what was measured on an engine, or a pass of
+        decoding takes 5.74 ms without any context and 34 ms with 2^20 tokens of it, linearly, and
+        prompts as in NVIDIA Dynamo's mock engine."""
+        if self.timing_path:
+            return TableTiming.read(self.timing_path)
         return Timing(per_context_ms=28.26, per_context2_ms=0.0, full_context=np.inf)
 
     @cached_property

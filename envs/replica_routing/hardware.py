@@ -1,6 +1,7 @@
 """What replicas can hold and compute, and what gateways take that to be.
 
-Without GPUs all have the Config's timing, but for their speeds. On GPUs each has the passes that
+Without GPUs all have the Config's timing, which may be that of an engine that was measured, but for
+their speeds. On GPUs each has the passes that
 `sims.replica_roofline` makes of its data sheet and of the shares that an H100 was measured to
 reach, which others are taken to reach as well, and the cache that the model's weights leave. A
 GPU's speed is its bandwidth over that of the fleet's fastest, which is what a step of decoding
@@ -84,6 +85,7 @@ def _line(timing: Timing | TableTiming) -> tuple[float, float, float, float]:
             *(timing.prefill_ms / 1e3, timing.per_new_ms / 1e3),
             *(timing.decode_ms / 1e3, per_context_s),
         )
-    rise_ms = (timing.ms[-1] - timing.ms[-2]) / (timing.tokens[-1] - timing.tokens[-2])
+    rises = np.diff(timing.ms) / np.diff(timing.tokens)
+    rise_ms = float(rises[-1]) if len(rises) else 0.0
     one_s = timing.ms[0] / 1e3
     return one_s, rise_ms / 1e3, one_s, timing.per_context_ms / 1e3

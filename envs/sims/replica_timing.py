@@ -7,7 +7,9 @@ ones); the `sequences` that it decodes; and their `context`, the tokens that the
 a `TableTiming` is measured on an engine that computes both in one go.
 """
 
+import json
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -106,6 +108,23 @@ class TableTiming:
             raise ValueError(
                 f"ms are {self.ms}; they must not fall at last, where the table goes on"
             )
+
+    @classmethod
+    def read(cls, path: str | Path) -> "TableTiming":
+        """What `replica_routing.py calibrate` wrote.
+
+        Raises:
+            ValueError: for a file that is not there, or is no such timing.
+        """
+        names = [field.name for field in fields(cls)]
+        try:
+            said = json.loads(Path(path).read_text(encoding="utf-8"))
+            if not isinstance(said, dict) or not set(said) <= set(names):
+                raise ValueError(f"expected is an object of {names}")
+            rows = {name: tuple(said[name]) for name in ("tokens", "ms")}
+            return cls(**said | rows)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no timing of an engine: {error!r}") from error
 
     def row(self) -> np.ndarray:
         """For the kernel, in the places that a `Timing` has."""
