@@ -4,7 +4,7 @@ Policies of on-policy algorithms learn from their own steps. While one learns, c
 the version that it learns from, so steps are one version behind as a rule, and two if they waited
 in a client meanwhile, which PPO bears; a queue of half a batch sees to it that they are rarely
 more, and so do `shares` of it for clients that wait. APPO and IMPALA correct for what is older. A
-replay takes all.
+replay takes all; its queue is short all the same, as it learns sooner from what is new.
 
 ALGORITHMS are RLlib's; those of `marlserve.policies` are on-policy, or have a replay. Contextual
 bandits explore by what their learners know, so that no client can play them.
@@ -26,7 +26,7 @@ from marlserve.serving.wire.seats import Seat
 # By RLlib's name of the algorithm: versions that steps may be behind.
 ALGORITHMS = {"PPO": 2.0, "APPO": 10.0, "IMPALA": 10.0, "DQN": inf, "SAC": inf}
 _ON_POLICY = 2.0  # of ours
-_REPLAY_FRAGMENT, _REPLAY_QUEUE, _REPLAY_EVERY_S = 32, 4_000, 0.2
+_REPLAY_FRAGMENT, _REPLAY_QUEUE, _REPLAY_EVERY_S = 32, 1_000, 0.2
 
 
 @dataclass(frozen=True)

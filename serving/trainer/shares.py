@@ -3,8 +3,9 @@
 Simulators are faster than a learner. If each client began as many fragments as it can hold, those
 of many would be too old by the time that there is room for them. So whoever can wait begins one
 only if its share has room for it, and plays it by the newest policy. All shares together are as
-much as the queue holds, which is half a batch: a step is then behind less than a batch of others,
-and is learned from after one more update at the latest.
+much as the queue holds. On policy that is half a batch: a step is then behind less than a batch of
+others, and is learned from after one more update at the latest. A replay takes steps of any age,
+but learns the sooner, the newer they are.
 
 Who has sent nothing for a minute has no share, which is how that of a program that ended, or stands
 still in the midst of a fragment, comes back to the others.
@@ -13,7 +14,6 @@ still in the midst of a fragment, comes back to the others.
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from math import inf
 
 from marlserve.serving.wire.contract import Contract
 
@@ -28,7 +28,6 @@ class Shares:
     """
 
     def __init__(self, contract: Contract, clock: Callable[[], float] = time.monotonic):
-        self._is_limited = contract.most_staleness < inf
         self._capacity_steps, self._clock = contract.capacity_steps, clock
         self._sent_s: OrderedDict[Hashable, float] = OrderedDict()  # the oldest ones first
 
@@ -41,9 +40,7 @@ class Shares:
 
     @property
     def steps(self) -> int:
-        """The share of each session now; 0 if steps may have any age, and any number is allowed."""
-        if not self._is_limited:
-            return 0
+        """The share of each session now."""
         oldest_s = self._clock() - KEPT_S
         while self._sent_s and next(iter(self._sent_s.values())) < oldest_s:
             self._sent_s.popitem(last=False)
