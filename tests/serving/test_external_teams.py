@@ -32,6 +32,7 @@ SMALL = {
     "DQN": {
         "num_steps_sampled_before_learning_starts": 100,
         "epsilon": [[0, 1.0], [1_500, 0.05]],
+        "training_intensity": 8.0,  # an update for 4 steps; one for each by default
         "lr": 2e-3,
         "gamma": 0.5,
     },
