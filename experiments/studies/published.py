@@ -196,6 +196,18 @@ _LUBLIN = Table(
     episodes=100,
     shipped=("ppo", "ppo_backfill", "inspector"),
 )
+_REALISTIC = Table(
+    "kv_cache",
+    "realistic",
+    (
+        "compare --presets realistic --algorithms ppo ppo_floor a2c dqn sac td3 --episodes 60",
+        "tune --preset realistic --episodes 60",
+    ),
+    cpu_minutes=90,
+    episodes=60,
+    plots=("pareto",),
+    shipped=("ppo", "ppo_floor", "a2c", "dqn", "sac", "td3"),
+)
 _SERVICE_FLOOR = Table(
     "kv_cache",
     "service_floor",
@@ -220,5 +232,6 @@ TABLES = (
     _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
+    _REALISTIC,
     _SERVICE_FLOOR,
 )
