@@ -71,6 +71,14 @@ def tuned_price(problem: Any) -> np.ndarray:
     return rewards.expected(problem, problem.measured().usd_per_mwh).argmax(axis=-1)
 
 
+def tuned_price_deny(
+    problem: Any, waiting_per_server: float = _DENY_WAITING_PER_SERVER
+) -> np.ndarray:
+    """Deny while many wait, else `tuned_price`: nothing is compressed because of the load."""
+    crowded = problem.measured().waiting_requests > waiting_per_server * problem.config.num_servers
+    return np.where(crowded, problem.action_names.index("deny"), tuned_price(problem))
+
+
 def load_aware(problem: Any, busy: float = _BUSY) -> np.ndarray:
     """`tuned_price`, but the strongest compression while anything waits or nearly all is busy."""
     measured = problem.measured()
@@ -105,6 +113,7 @@ BASELINES = {
     "price_rule": Baseline(decides(price_rule), _discrete),
     "smart_deny": Baseline(decides(smart_deny), _with_deny),
     "tuned_price": Baseline(decides(tuned_price), _discrete),
+    "tuned_price_deny": Baseline(decides(tuned_price_deny), _with_deny),
     "load_aware": Baseline(decides(load_aware), _discrete),
     "load_aware_deny": Baseline(decides(load_aware_deny), _with_deny),
     "oracle": Baseline(oracle, _discrete, oracle=True),

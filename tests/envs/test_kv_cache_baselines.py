@@ -84,6 +84,14 @@ def test_load_aware_deny_compresses_earlier_and_denies_while_many_wait():
     assert chosen("load_aware_deny", [10.0] * 5, waiting, busy) == expected
 
 
+def test_tuned_price_deny_does_nothing_else_while_some_wait():
+    prices, waiting = [10.0] * 3 + [900.0], [0, 24, 25, 24]
+    by_price = chosen("tuned_price", prices)
+    expected = [*by_price[:2], "deny", by_price[3]]
+    assert by_price[0] != by_price[3]
+    assert chosen("tuned_price_deny", prices, waiting, [200] * 4, enable_deny=False) == expected
+
+
 def test_random_takes_all_actions_alike():
     found = chosen("random", [0.0] * 3500)
     counts = [found.count(name) for name in (*CONSTANTS, "deny")]
