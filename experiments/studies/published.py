@@ -200,13 +200,14 @@ _REALISTIC = Table(
     "kv_cache",
     "realistic",
     (
-        "compare --presets realistic --algorithms ppo ppo_floor --evaluate-every 0 --episodes 60",
+        "compare --presets realistic --algorithms ppo ppo_floor a2c dqn --evaluate-every 0 "
+        "--episodes 60",
         "tune --preset realistic --episodes 60",
     ),
-    cpu_minutes=90,
+    cpu_minutes=35,
     episodes=60,
     plots=("pareto",),
-    shipped=("ppo", "ppo_floor"),
+    shipped=("ppo", "ppo_floor", "a2c", "dqn"),
 )
 _SERVICE_FLOOR = Table(
     "kv_cache",
