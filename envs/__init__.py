@@ -14,6 +14,7 @@ tests of what problems promise, find it by its name. In it are
 - `Measured`, the plain numbers that an agent could know, with `Problem.measured()`, which gives
   those of all copies, and `observe(measured, config)`, which makes observations of them: in a
   package they are in `observation`;
+- `features(config)`, the names of the numbers on the last axis of an observation, in order;
 - `REWARDS`, functions by name, and `BASELINES`, each a `base.Baseline`;
 - `parallel_env`, `raw_env` and `env`, three lines: see `envs.parallel`.
 """

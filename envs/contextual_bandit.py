@@ -107,6 +107,11 @@ def observe(measured: Measured, config: Config) -> np.ndarray:
     return np.array(measured, np.float32)
 
 
+def features(config: Config) -> tuple[str, ...]:
+    """The d names of what is seen of each arm, in order."""
+    return tuple(f"context_{i}" for i in range(config.dim))
+
+
 class Problem(base.Problem):
     """See the module.
 

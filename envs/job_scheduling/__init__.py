@@ -52,7 +52,7 @@ from marlserve.envs.job_scheduling.config import (
     PRESETS,
     Config,
 )
-from marlserve.envs.job_scheduling.observation import FEATURES, Measured, observe
+from marlserve.envs.job_scheduling.observation import FEATURES, Measured, features, observe
 from marlserve.envs.job_scheduling.problem import Problem
 from marlserve.envs.job_scheduling.rewards import REWARDS
 
@@ -69,6 +69,7 @@ __all__ = [
     "Measured",
     "Problem",
     "env",
+    "features",
     "observe",
     "parallel_env",
     "raw_env",

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from marlserve.envs.job_scheduling.grid import Grid, beside
+from marlserve.envs.job_scheduling.grid import features as beside_features
 
 FEATURES = (
     "waits",  # 1 in slots with a job
@@ -67,8 +68,14 @@ OF_ALL = ("free_processors", "waiting_jobs", "running_jobs", "num_processors")
 BY_SLOT = ("wait_s", "requested_s", "processors", "start_in_s", "user_processors")
 
 
+def features(config) -> tuple[str, ...]:
+    """The names of what is seen of each slot, or of the proposed job, in order."""
+    more = INSPECTOR_FEATURES if config.action == "inspect" else ()
+    return (*FEATURES, *more, *beside_features(len(config.clusters)))
+
+
 def observe(measured: Measured, config) -> np.ndarray:
-    """The observations by `FEATURES`, float32."""
+    """The observations by `features`, float32."""
     leading, slots = np.shape(measured.shown_jobs), np.shape(measured.wait_s)[-1]
     seen = np.zeros((*leading, slots, len(FEATURES)), np.float32)
     rows = seen.reshape(-1, slots, len(FEATURES))

@@ -2,7 +2,7 @@
 
 Agents       operator. It decides every step_s seconds how the requests that arrive are served.
 Observation  [F] float32 in [-1, 1]: queue, servers, recent outcomes, price, past arrivals, time and
-             the last action, by `FEATURES`; `observe` makes it of what is `Measured`. Nothing of
+             the last action, by `features`; `observe` makes it of what is `Measured`. Nothing of
              the future.
 Action       Discrete: a configuration of the KV cache, from the strongest compression (fewest
              seconds and joules, lowest quality) to the full cache; with enable_deny the last action
@@ -37,13 +37,12 @@ from marlserve.envs.kv_cache.config import (
     SYNTHETIC,
     Config,
 )
-from marlserve.envs.kv_cache.observation import FEATURES, Measured, observe
+from marlserve.envs.kv_cache.observation import Measured, features, observe
 from marlserve.envs.kv_cache.problem import Problem
 from marlserve.envs.kv_cache.rewards import REWARDS
 
 __all__ = [
     "BASELINES",
-    "FEATURES",
     "PRESETS",
     "REALISTIC",
     "REWARDS",
@@ -54,6 +53,7 @@ __all__ = [
     "Measured",
     "Problem",
     "env",
+    "features",
     "observe",
     "parallel_env",
     "raw_env",

@@ -20,8 +20,9 @@ _PRICE_RULE = ((20.0, "fullkv"), (40.0, "snapkv_1024"), (60.0, "snapkv_256"))
 _ELSE = "snapkv_64"
 _DENY_WAITING_PER_SERVER = 0.12  # its smart_deny: more than 24 of 200
 _BUSY = 0.97
-# Of the rule that also denies: the best profit in a search over both on the training stretches.
+# Of the rules that also deny: the best profit in a search over both on the training stretches.
 _TUNED_BUSY, _TUNED_WAITING_PER_SERVER = 0.8, 0.3
+_TUNED_LOAD, _TUNED_WAITING_BY_RATE = 1.2, 0.26
 
 
 def decides(choice: Choice) -> Callable[..., Policy]:
@@ -71,6 +72,14 @@ def tuned_price(problem: Any) -> np.ndarray:
     return rewards.expected(problem, problem.measured().usd_per_mwh).argmax(axis=-1)
 
 
+def tuned_price_deny(
+    problem: Any, waiting_per_server: float = _DENY_WAITING_PER_SERVER
+) -> np.ndarray:
+    """Deny while many wait, else `tuned_price`: nothing is compressed because of the load."""
+    crowded = problem.measured().waiting_requests > waiting_per_server * problem.config.num_servers
+    return np.where(crowded, problem.action_names.index("deny"), tuned_price(problem))
+
+
 def load_aware(problem: Any, busy: float = _BUSY) -> np.ndarray:
     """`tuned_price`, but the strongest compression while anything waits or nearly all is busy."""
     measured = problem.measured()
@@ -90,6 +99,18 @@ def load_aware_deny(
     return np.where(crowded, problem.action_names.index("deny"), compressing)
 
 
+def rate_aware_deny(
+    problem: Any, load: float = _TUNED_LOAD, waiting_per_server: float = _TUNED_WAITING_BY_RATE
+) -> np.ndarray:
+    """Deny while many wait; else `tuned_price`, but the strongest compression while more requests
+    arrive than `load` times what the servers can carry at the full cache."""
+    measured, servers = problem.measured(), problem.config.num_servers
+    arriving = measured.arrived_per_s * problem.profile.service_s[-1].mean() / servers
+    compressing = np.where(arriving > load, 0, tuned_price(problem))
+    crowded = measured.waiting_requests > waiting_per_server * servers
+    return np.where(crowded, problem.action_names.index("deny"), compressing)
+
+
 def _discrete(config: Config) -> Config:
     return replace(config, action="discrete")
 
@@ -105,7 +126,9 @@ BASELINES = {
     "price_rule": Baseline(decides(price_rule), _discrete),
     "smart_deny": Baseline(decides(smart_deny), _with_deny),
     "tuned_price": Baseline(decides(tuned_price), _discrete),
+    "tuned_price_deny": Baseline(decides(tuned_price_deny), _with_deny),
     "load_aware": Baseline(decides(load_aware), _discrete),
     "load_aware_deny": Baseline(decides(load_aware_deny), _with_deny),
+    "rate_aware_deny": Baseline(decides(rate_aware_deny), _with_deny),
     "oracle": Baseline(oracle, _discrete, oracle=True),
 }

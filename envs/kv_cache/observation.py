@@ -39,7 +39,6 @@ STATE_FEATURES = (
     "day_of_week_sin",
     "day_of_week_cos",
 )
-FEATURES = (*STATE_FEATURES, "last_action")  # one place for each action, 1 at the last one
 _DAY_S, _WEEK_S, _MONDAY_S = 86_400.0, 604_800.0, 345_600.0  # the epoch was on a Thursday
 
 
@@ -80,7 +79,7 @@ class Site(NamedTuple):
 
 
 def observe(measured: Measured, config: Config) -> np.ndarray:
-    """The observations, [..., F] float32, by `FEATURES`."""
+    """The observations, [..., F] float32, by `features`."""
     numbers = np.empty(np.shape(measured.time_s), NUMBERS)
     for name, values in zip(Measured._fields, measured, strict=True):
         numbers[name] = values
@@ -116,7 +115,8 @@ def action_names(config: Config) -> tuple[str, ...]:
 
 
 def features(config: Config) -> tuple[str, ...]:
-    """The F names of what is seen, in order."""
+    """The F names of what is seen, in order; after the numbers of the state one place for each
+    action, which is 1 at the last one."""
     return STATE_FEATURES + tuple(f"last_action_{name}" for name in action_names(config))
 
 

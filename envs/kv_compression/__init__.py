@@ -30,6 +30,7 @@ from functools import partial
 from marlserve.envs import parallel
 from marlserve.envs.kv_compression.baselines import BASELINES
 from marlserve.envs.kv_compression.config import PRESETS, TAGGED, UNTAGGED, Config
+from marlserve.envs.kv_compression.features import features
 from marlserve.envs.kv_compression.observation import GROUPS, Measured, observe
 from marlserve.envs.kv_compression.problem import Problem
 from marlserve.envs.kv_compression.rewards import REWARDS
@@ -45,6 +46,7 @@ __all__ = [
     "Measured",
     "Problem",
     "env",
+    "features",
     "observe",
     "parallel_env",
     "raw_env",

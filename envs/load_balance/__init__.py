@@ -33,7 +33,7 @@ from marlserve.envs.load_balance.config import (
     UNKNOWN,
     Config,
 )
-from marlserve.envs.load_balance.observation import FEATURES, Measured, observe
+from marlserve.envs.load_balance.observation import FEATURES, Measured, features, observe
 from marlserve.envs.load_balance.problem import Problem
 from marlserve.envs.load_balance.rewards import REWARDS
 
@@ -51,6 +51,7 @@ __all__ = [
     "Measured",
     "Problem",
     "env",
+    "features",
     "observe",
     "parallel_env",
     "raw_env",

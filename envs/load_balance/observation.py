@@ -27,6 +27,11 @@ _SCALES = np.array([4.0, 10.0] + [0.1] * 2 * len(STATISTICS), np.float32)
 _PLACES = {name: FEATURES.index(f"{name}_{STATISTICS[0]}") for name in ("fct", "duration")}
 
 
+def features(config: Config) -> tuple[str, ...]:
+    """The F names of what is seen of each server, in order; they are the same for all Configs."""
+    return FEATURES
+
+
 class Measured(NamedTuple):
     """Of M servers, by one balancer; leading axes as many as there are, such as copies, balancers.
 

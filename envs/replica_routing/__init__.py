@@ -48,7 +48,7 @@ from marlserve.envs.replica_routing.config import (
     UNKNOWN,
     Config,
 )
-from marlserve.envs.replica_routing.observation import FEATURES, Measured, observe
+from marlserve.envs.replica_routing.observation import FEATURES, Measured, features, observe
 from marlserve.envs.replica_routing.problem import Problem
 from marlserve.envs.replica_routing.rewards import REWARDS
 
@@ -71,6 +71,7 @@ __all__ = [
     "Measured",
     "Problem",
     "env",
+    "features",
     "observe",
     "parallel_env",
     "raw_env",

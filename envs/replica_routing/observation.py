@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marlserve.envs.replica_routing import source
+
 # Columns of the observation, per replica, and the scale on which each is shown; 0: as it is.
 _SCALES = {
     "requests": 16.0,  # own ones in flight
@@ -45,7 +47,9 @@ FEATURES = tuple(name for name in _SCALES if name not in _OF_COSTS)
 
 
 def features(config) -> tuple[str, ...]:
-    """The F names of what is seen of each replica, in order."""
+    """The F names of what is seen of each replica, in order; in the view "source" of all."""
+    if config.view == "source":
+        return tuple(name for name, _ in source.features(config.num_replicas))
     return tuple(_SCALES) if config.view == "costs" else FEATURES
 
 

@@ -28,7 +28,7 @@ class Problem(base.Problem):
         g, r = config.num_gateways, config.num_replicas
         self.agents = tuple(f"gateway_{i}" for i in range(g))
         ten = config.view == "source"
-        shape = (len(source.features(r)),) if ten else (r, len(features(config)))
+        shape = (len(features(config)),) if ten else (r, len(features(config)))
         self.observation_space = Box(0.0, 1.0, shape, np.float32)
         self.action_space = Discrete(r)
         self.state_space = Box(0.0, 1.0, (r * 5 + 2,), np.float32)

@@ -137,5 +137,5 @@ def _about(contestant: Contestant, problem: Problem) -> dict[str, Any]:
         "agents": problem.agents,
         "observation_shape": problem.observation_space.shape,
         "action_space": repr(problem.action_space),
-        "features": list(getattr(envs.module(problem.name), "FEATURES", ())),
+        "features": envs.module(problem.name).features(contestant.config),
     }

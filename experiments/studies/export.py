@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from marlserve import envs
 from marlserve.experiments.studies import runs
 from marlserve.experiments.studies.study import Study
 from marlserve.policies import export
@@ -25,10 +26,11 @@ class Export:
             raise ValueError(f"{self.model} is a run on {trained.problem}, not {study.problem}")
         which = self.checkpoint or study.checkpoint
         folder = self.model / _FOLDERS[which] if which else self.model
+        seen = envs.module(study.problem).features(trained.problem_config())
         written = export.write(
             folder,
             self.to or self.model / "policy",
             provenance={runs.EXPERIMENT: asdict(trained)},
-            features=study.features(trained.problem_config()),
+            features=dict.fromkeys(seen, "1"),  # all are scaled to [-1, 1]
         )
         print(f"policy file: {written}")

@@ -196,6 +196,19 @@ _LUBLIN = Table(
     episodes=100,
     shipped=("ppo", "ppo_backfill", "inspector"),
 )
+_REALISTIC = Table(
+    "kv_cache",
+    "realistic",
+    (
+        "compare --presets realistic --algorithms ppo ppo_floor a2c dqn --evaluate-every 0 "
+        "--episodes 60",
+        "tune --preset realistic --episodes 60",
+    ),
+    cpu_minutes=35,
+    episodes=60,
+    plots=("pareto",),
+    shipped=("ppo", "ppo_floor", "a2c", "dqn"),
+)
 _SERVICE_FLOOR = Table(
     "kv_cache",
     "service_floor",
@@ -220,5 +233,6 @@ TABLES = (
     _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
+    _REALISTIC,
     _SERVICE_FLOOR,
 )

@@ -91,10 +91,6 @@ class Study:
             for name, x in envs.module(self.problem).BASELINES.items()
         ]
 
-    def features(self, problem: Any) -> Mapping[str, str]:
-        """{name: unit} of the numbers of an observation, which are scaled to [-1, 1]."""
-        return dict.fromkeys(getattr(envs.module(self.problem), "FEATURES", ()), "1")
-
     def check_run(self, folder: Path, problem: Any) -> None:
         """Raise a ValueError if the policy of a run cannot play this problem."""
 

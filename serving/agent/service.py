@@ -186,12 +186,10 @@ class Service:
 
     def _check(self, player: Player) -> None:
         """A policy must read the state of so many replicas."""
-        expected = features(self.settings.num_replicas)
-        if player.features != expected:
-            raise ValueError(
-                f"policy {player.version} reads {[name for name, _ in player.features]}; expected "
-                f"are {[name for name, _ in expected]}"
-            )
+        read = [name for name, _ in player.features]
+        expected = [name for name, _ in features(self.settings.num_replicas)]
+        if read != expected:
+            raise ValueError(f"policy {player.version} reads {read}; expected are {expected}")
 
     def _compare(self, waiting: Waiting, e2e_s: float, failed: bool) -> None:
         if self.guard.add(waiting.arm, e2e_s, failed, waiting.decided_s):

@@ -16,7 +16,7 @@ from marlserve.envs.kv_cache.baselines import CONSTANTS
 PEAK = Config(start_time="2024-05-06 16:00:00", episode_hours=3.0)
 
 
-def chosen(baseline: str, prices=(), waiting=(), busy=(), **changes) -> list[str]:
+def chosen(baseline: str, prices=(), waiting=(), busy=(), arrived_per_s=(), **changes) -> list[str]:
     """The names of the actions at these prices and loads, in a copy for each."""
     count = max(len(prices), len(waiting), len(busy))
     baseline = BASELINES[baseline]
@@ -26,6 +26,7 @@ def chosen(baseline: str, prices=(), waiting=(), busy=(), **changes) -> list[str
         usd_per_mwh=np.array(prices) if len(prices) else np.full(count, 50.0),
         waiting_requests=np.array(waiting) if len(waiting) else np.zeros(count),
         busy_servers=np.array(busy) if len(busy) else np.zeros(count),
+        arrived_per_s=np.array(arrived_per_s) if len(arrived_per_s) else np.zeros(count),
     )
     problem.measured = lambda: measured
     actions = baseline.policy(problem)({"operator": observations[:, 0]})["operator"]
@@ -82,6 +83,24 @@ def test_load_aware_deny_compresses_earlier_and_denies_while_many_wait():
     waiting, busy = [0, 0, 0, 60, 61], [0, 160, 161, 0, 200]
     expected = ["fullkv", "fullkv", "snapkv_64", "snapkv_64", "deny"]
     assert chosen("load_aware_deny", [10.0] * 5, waiting, busy) == expected
+
+
+def test_tuned_price_deny_does_nothing_else_while_some_wait():
+    prices, waiting = [10.0] * 3 + [900.0], [0, 24, 25, 24]
+    by_price = chosen("tuned_price", prices)
+    expected = [*by_price[:2], "deny", by_price[3]]
+    assert by_price[0] != by_price[3]
+    assert chosen("tuned_price_deny", prices, waiting, [200] * 4, enable_deny=False) == expected
+
+
+def test_rate_aware_deny_compresses_while_more_arrives_than_the_servers_carry():
+    service_s = Problem(Config()).profile.service_s[-1].mean()
+    carried_per_s = 200 / service_s
+    arrived_per_s = np.array([1.19, 1.21, 1.21, 1.19]) * carried_per_s
+    found = chosen(
+        "rate_aware_deny", [10.0] * 4, [52, 52, 53, 53], [200] * 4, arrived_per_s=arrived_per_s
+    )
+    assert found == ["fullkv", "snapkv_64", "deny", "deny"]
 
 
 def test_random_takes_all_actions_alike():

@@ -16,14 +16,16 @@ from kv_cases import (
     steps,
 )
 
-from marlserve.envs.kv_cache import FEATURES, Config, Problem
+from marlserve.envs.kv_cache import Config, Problem
+from marlserve.envs.kv_cache.observation import STATE_FEATURES
 from marlserve.envs.sims.serving_pool import OUTCOMES
 
 
 def shown(problem: Problem) -> dict[str, np.ndarray]:
     """The observation by feature, [B] each."""
     seen = problem.observations()[:, 0].astype(float).T
-    return dict(zip(FEATURES[:-1], seen, strict=False)) | {"last_action": seen[len(FEATURES) - 1 :]}
+    by_feature = dict(zip(STATE_FEATURES, seen, strict=False))
+    return by_feature | {"last_action": seen[len(STATE_FEATURES) :]}
 
 
 def on_scale(value, scale):
@@ -84,7 +86,7 @@ def test_every_feature_by_hand():
             "last_action": np.eye(NUM_ACTIONS)[actions[k]].T,
         }
         seen = shown(problem)
-        assert expected.keys() | {"recent_p95_latency"} == set(FEATURES)
+        assert expected.keys() - {"last_action"} | {"recent_p95_latency"} == set(STATE_FEATURES)
         for name, value in expected.items():
             np.testing.assert_allclose(seen[name], value, atol=2e-6, err_msg=name)
         for b, found in enumerate(seen["recent_p95_latency"]):
@@ -165,5 +167,5 @@ def test_nothing_of_the_future_is_seen(tmp_path, arrivals, form):
     equal = [np.array_equal(*pair) for pair in zip(*seen, strict=True)]
     assert all(equal[:59]), "up to 590 s of the episode's clock, whose 0 is at 10 s"
     assert not any(equal[59 + (arrivals == "thinned") : 80])
-    prices_seen = [np.array(parts)[:, 0, 0, FEATURES.index("energy_price")] for parts in seen]
+    prices_seen = [np.array(parts)[:, 0, 0, STATE_FEATURES.index("energy_price")] for parts in seen]
     assert (prices_seen[0] != prices_seen[1]).tolist() == [k >= 59 for k in range(109)]

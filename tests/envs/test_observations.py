@@ -14,6 +14,7 @@ from kv_cases import CROWDED
 from playing import SEEDS, sampled
 
 from marlserve import envs
+from marlserve.envs import kv_compression
 
 every_problem = pytest.mark.parametrize("name", envs.names())
 SETTINGS: dict[str, dict] = {
@@ -27,6 +28,15 @@ KNOWN_TOO = {
     "kv_compression": {"arm_names", "prompts"},  # the prompt's number, which "random" is drawn by
     "replica_routing": {"outcomes"},  # what gateways measured of their own requests
 }
+
+
+NAMED = [
+    pytest.param(module.features, module.Problem, config, id=f"{name}-{preset}")
+    for name in envs.names()
+    for module in [envs.module(name)]
+    for preset, config in module.PRESETS.items()
+    if not getattr(config, "prompts_path", "")  # a model to download reads these
+]
 
 
 class Blind:
@@ -88,6 +98,24 @@ def test_a_log_of_plain_numbers_gives_the_same_observations(name):
             shown = module.observe(measured, config)
         assert shown.dtype == np.float32
         np.testing.assert_array_equal(shown.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(("features", "problem", "config"), NAMED)
+def test_every_number_that_is_seen_has_a_name_of_its_own(features, problem, config):
+    names = features(config)
+    assert len(names) == problem(config).observation_space.shape[-1]
+    assert len({*names}) == len(names)
+
+
+def test_the_numbers_of_a_prompt_are_named_by_groups(small_kv_compression):
+    """Whether it is read or looked up."""
+    groups = tuple(name for name in kv_compression.GROUPS if name != "text")
+    looked_up = replace(small_kv_compression, context=groups)
+    for config in (looked_up, replace(looked_up, table_path="")):
+        names = kv_compression.features(config)
+        assert len(names) == kv_compression.Problem(config).observation_space.shape[-1]
+        assert names.count("length") == names.count("hidden_0") == 1
+        assert names[0].startswith("tag_")
 
 
 @every_problem

@@ -198,22 +198,3 @@ def test_further_commands_have_the_choices_too():
 
     made = commands.of(STUDY, "ablate", FURTHER["ablate"])
     assert (made().preset, made().algorithm, made().episodes) == ("degraded", "qmix", 100)
-
-
-@pytest.mark.parametrize(
-    "problem", ["load_balance", "kv_cache", "replica_routing", "job_scheduling"]
-)
-def test_policy_files_can_name_what_is_seen(problem):
-    """The names are as many as the numbers, for every preset that plays without recorded files."""
-    study, named = SCRIPTS[problem].STUDY, 0
-    for preset, config in study.presets.items():
-        try:
-            study.check(preset, config, "train")
-        except ValueError as error:
-            if "MARLSERVE_DATA" not in str(error):
-                raise
-            continue
-        shape = envs.module(problem).Problem(config).observation_space.shape
-        assert len(study.features(config)) == shape[-1], preset
-        named += 1
-    assert named

@@ -64,6 +64,7 @@ def test_every_problem_is_recorded(problem, tmp_path):
         assert set(rows["eps_id"]) == {f"{s}/{agent}" for s in (7, 8) for agent in about["agents"]}
         made = envs.make_batch(problem, **about["config"])
         assert np.stack(rows["obs"]).shape[1] == np.prod(about["observation_shape"])
+        assert len(about["features"]) == about["observation_shape"][-1]
         for action in rows["actions"].head(50):
             assert made.action_space.contains(np.asarray(action, made.action_space.dtype))
     assert main([*line, "7"]) == 2  # nothing is written over

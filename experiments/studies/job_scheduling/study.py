@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marlserve.envs.job_scheduling import BASELINES, grid
+from marlserve.envs.job_scheduling import BASELINES
 from marlserve.envs.job_scheduling.baselines import ACROSS_CLUSTERS, ONE_CLUSTER
 from marlserve.envs.job_scheduling.config import CHOICES
-from marlserve.envs.job_scheduling.observation import FEATURES, INSPECTOR_FEATURES
 from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.reports import plot
 from marlserve.experiments.studies.job_scheduling import settings
@@ -63,10 +62,6 @@ class JobScheduling(Study):
             Contestant(name, x.policy, x.configure(problem), oracle=x.oracle)
             for name, x in known.items()
         ]
-
-    def features(self, problem: Any) -> Mapping[str, str]:
-        more = INSPECTOR_FEATURES if problem.action == "inspect" else ()
-        return dict.fromkeys((*FEATURES, *more, *grid.features(len(problem.clusters))), "1")
 
     def check(self, preset: str, problem: Any, command: str) -> None:
         settings.check_files(preset, problem)

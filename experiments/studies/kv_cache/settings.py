@@ -51,6 +51,7 @@ _ALL = {"gamma": 0.95, "standardize_rewards": True, "lr": falling(1e-3)}
 _ON_POLICY = {"entropy_coeff": Schedule(((0.0, 0.05), (0.6, 0.001)))}
 TRAINING: dict[str, dict[str, Any]] = {
     "ppo": _ON_POLICY,
+    "ppo_floor": _ON_POLICY,
     "a2c": _ON_POLICY,
     "dqn": {"epsilon": Schedule(((0.0, 1.0), (0.1, 0.05))), "updates_per_step": 8},
     "sac": {"updates_per_step": 8},
@@ -60,6 +61,7 @@ _MANY = {"num_envs_per_env_runner": 64}
 _FEW = {"num_envs_per_env_runner": 32, "rollout_fragment_length": 8}
 ENV_RUNNERS: dict[str, dict[str, Any]] = {  # of AlgorithmConfig.env_runners()
     "ppo": _MANY | {"rollout_fragment_length": 64},
+    "ppo_floor": _MANY | {"rollout_fragment_length": 64},
     "a2c": _MANY | {"rollout_fragment_length": 32},
     "dqn": _FEW,
     "sac": _FEW,
@@ -74,7 +76,9 @@ ENV_STEPS = {
     "code_2023": 100_000,
     "source_compatible": 400_000,
 }
-CAN_MEET_A_FLOOR = ("ppo", "a2c")  # others have no price for a constraint
+CAN_MEET_A_FLOOR = ("ppo", "ppo_floor", "a2c")  # others have no price for a constraint
+# Under which these are trained, wherever they are played.
+OWN_FLOOR = {"ppo_floor": SERVICE_FLOOR.service_floor}
 MULTIPLIER_LR = 0.2
 EVALUATIONS, EVALUATION_EPISODES, EVALUATION_HOURS = 10, 16, 6.0  # in the course of a training
 
@@ -110,7 +114,8 @@ def settings(preset: str, candidate: str, problem: Config, env_steps: int | None
     """How a candidate is trained on a preset: in short episodes, with evaluations on the way."""
     steps = ENV_STEPS[preset] if env_steps is None else env_steps
     training, evaluation = _ALL | TRAINING[candidate], dict[str, Any]()
-    if problem.service_floor:  # the highest return on the way may be of a policy that serves less
+    floor = OWN_FLOOR.get(candidate, problem.service_floor)
+    if floor:  # the highest return on the way may be of a policy that serves less
         if candidate in CAN_MEET_A_FLOOR:
             training |= {"multiplier_lr": MULTIPLIER_LR}
     else:

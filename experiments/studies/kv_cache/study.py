@@ -7,12 +7,9 @@ from typing import Any
 from marlserve.envs.kv_cache import BASELINES
 from marlserve.envs.kv_cache.baselines import CONSTANTS
 from marlserve.envs.kv_cache.config import CHOICES
-from marlserve.envs.kv_cache.observation import features
 from marlserve.experiments.studies.kv_cache import settings
 from marlserve.experiments.studies.kv_cache.plots import draw
 from marlserve.experiments.studies.study import Candidate, Settings, Study
-
-_OF_FLOOR = ("unserved_beyond_floor", "completed", "arrived")  # requests per episode
 
 
 class KVCache(Study):
@@ -21,6 +18,7 @@ class KVCache(Study):
     problem = "kv_cache"
     candidates = {
         "ppo": Candidate("ppo"),
+        "ppo_floor": Candidate("ppo", fields={"service_floor": settings.OWN_FLOOR["ppo_floor"]}),
         "a2c": Candidate("a2c"),
         "dqn": Candidate("dqn"),
         "sac": Candidate("sac"),
@@ -28,13 +26,15 @@ class KVCache(Study):
     }
     metrics = (
         "profit_usd_per_day",
-        "mean_source_reward",
         "success_rate",
+        "mean_source_reward",
         "timeout_rate",
         "p95_latency_s",
         "mean_score",
         "energy_mwh",
         "energy_cost_usd",
+        "completed",
+        "arrived",
     )
     interface = ("action", "enable_deny", "step_s")
     references = tuple(name for name, x in BASELINES.items() if not x.oracle)
@@ -42,6 +42,7 @@ class KVCache(Study):
     larger_is_better = True
     rank_by = {"source": "mean_source_reward"}
 
+    trained = ("ppo", "a2c", "dqn", "sac", "td3")
     episodes = 30
     choices = CHOICES
     aliases = {
@@ -55,10 +56,8 @@ class KVCache(Study):
         return settings.presets()
 
     def shown(self, problem: Any) -> tuple[str, ...]:
-        return (*self.metrics, *_OF_FLOOR) if problem.service_floor else self.metrics
-
-    def features(self, problem: Any) -> Mapping[str, str]:
-        return dict.fromkeys(features(problem), "1")
+        of_floor = ("unserved_beyond_floor",) if problem.service_floor else ()
+        return (*self.metrics, *of_floor)
 
     def settings(
         self, preset: str, candidate: str, problem: Any, seed: int, env_steps: int | None

@@ -10,18 +10,38 @@ from dataclasses import dataclass
 import pandas as pd
 
 from marlserve.envs.kv_cache import BASELINES, Config
-from marlserve.envs.kv_cache.baselines import decides, load_aware, load_aware_deny
+from marlserve.envs.kv_cache.baselines import (
+    decides,
+    load_aware,
+    load_aware_deny,
+    rate_aware_deny,
+    tuned_price_deny,
+)
 from marlserve.experiments.studies import tune
 from marlserve.experiments.studies.tune import Aim, Rule
 
 _BUSY = (0.5, 1.0)  # share of the servers
+_WAITING_PER_SERVER = (0.03, 3.0)
+_LOAD = (0.7, 1.5)  # arrivals over what the servers can carry at the full cache
 RULES = {
     "load_aware": Rule(load_aware, {"busy": _BUSY}, decides, BASELINES["load_aware"].configure),
     "load_aware_deny": Rule(
         load_aware_deny,
-        {"busy": _BUSY, "waiting_per_server": (0.03, 3.0)},
+        {"busy": _BUSY, "waiting_per_server": _WAITING_PER_SERVER},
         decides,
         BASELINES["load_aware_deny"].configure,
+    ),
+    "rate_aware_deny": Rule(
+        rate_aware_deny,
+        {"load": _LOAD, "waiting_per_server": _WAITING_PER_SERVER},
+        decides,
+        BASELINES["rate_aware_deny"].configure,
+    ),
+    "tuned_price_deny": Rule(
+        tuned_price_deny,
+        {"waiting_per_server": _WAITING_PER_SERVER},
+        decides,
+        BASELINES["tuned_price_deny"].configure,
     ),
 }
 _UNMET = 1e9  # more than any loss, $ a day

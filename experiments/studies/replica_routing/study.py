@@ -1,12 +1,12 @@
 """What is compared on the routing problem."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from marlserve.envs.replica_routing import BASELINES, PRESETS, observation, source
+from marlserve.envs.replica_routing import BASELINES, PRESETS
 from marlserve.envs.replica_routing.config import CHOICES
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.reports import plot
@@ -53,11 +53,6 @@ class ReplicaRouting(Study):
 
     def larger_ranks(self, problem: Any) -> bool:
         return problem.reward in self.rank_by
-
-    def features(self, problem: Any) -> Mapping[str, str]:
-        if problem.view == "source":  # as the agent service names them
-            return dict(source.features(problem.num_replicas))
-        return dict.fromkeys(observation.features(problem), "1")
 
     def check_run(self, folder: Path, problem: Any) -> None:
         if problem.view == "source":
