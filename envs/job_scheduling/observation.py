@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from marlserve.envs.job_scheduling.grid import Grid, beside
+from marlserve.envs.job_scheduling.grid import Grid, by_action
 
 FEATURES = (
     "waits",  # 1 in slots with a job
@@ -77,7 +77,8 @@ def observe(measured: Measured, config) -> np.ndarray:
     of_all = tuple(_array(measured, name).reshape(-1) for name in OF_ALL)
     fill(rows, shown, by_slot, of_all)
     if measured.grid is not None:
-        return np.concatenate((seen, beside(measured.grid, measured.shown_jobs)), axis=-1)
+        jobs = measured.shown_jobs, measured.processors, measured.requested_s
+        return by_action(seen, measured.grid, *jobs, config.transfer_s)
     return inspected(measured, seen, config) if config.action == "inspect" else seen
 
 

@@ -196,6 +196,14 @@ _LUBLIN = Table(
     episodes=100,
     shipped=("ppo", "ppo_backfill", "inspector"),
 )
+_GRID = Table(
+    "job_scheduling",
+    "grid",
+    ("compare --presets grid --algorithms ppo_backfill",),
+    cpu_minutes=30,
+    episodes=100,
+    shipped=("ppo_backfill",),
+)
 _SERVICE_FLOOR = Table(
     "kv_cache",
     "service_floor",
@@ -220,5 +228,6 @@ TABLES = (
     _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
+    _GRID,
     _SERVICE_FLOOR,
 )

@@ -36,7 +36,7 @@ def test_who_sends_jobs_plays_with_several_clusters_alone():
     }
     assert names["lublin"] == set(BASELINES) - {*ACROSS_CLUSTERS}
     assert names["grid"] == set(BASELINES) - {"area_reserving"}
-    assert len(STUDY.features(STUDY.presets["grid"])) == 19 + 4 + 5 * 3
+    assert len(STUDY.features(STUDY.presets["grid"])) == 19 + 18
     with pytest.raises(ValueError, match="action is 'inspect'; allowed is 'choose' with clusters="):
         STUDY.experiment("grid", "inspector").problem_config()
 
