@@ -2,7 +2,7 @@
 
     observe(measured, config)  # [..., V, F] float32 in [0, 1]; [..., F + 2] with action="inspect"
 
-With several clusters there is more, see `grid`.
+With several clusters there is a row for each action, see `grid`.
 
 `Measured` holds plain numbers in physical units, which a simulated cluster and one in service both
 have: nothing here knows the simulator. Times, work and counts x are shown as x / (x + scale): of
