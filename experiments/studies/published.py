@@ -200,7 +200,7 @@ _GRID = Table(
     "job_scheduling",
     "grid",
     ("compare --presets grid --algorithms ppo_backfill",),
-    cpu_minutes=30,
+    cpu_minutes=20,
     episodes=100,
     shipped=("ppo_backfill",),
 )
