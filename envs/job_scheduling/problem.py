@@ -169,7 +169,8 @@ class Problem(base.Problem):
                 self._seen.reshape(*self._leading, *self._rows[1:]),
                 self._known(self.cluster),
                 self._by_agent(self.cluster.copies["shown"]),
-                *(self._by_agent(visible[name]) for name in ("processors", "requested_s")),
+                self._by_agent(visible["processors"]),
+                self._by_agent(visible["requested_s"]),
                 self.config.transfer_s,
             )
         if self._inspects:
