@@ -28,10 +28,10 @@ what is masked stands for the first action that is not. A scheduler is also aske
 while its cluster is kept for the chosen one: then it may send others, or choose the chosen one
 again, and all stay. All clusters are simulated in one order of time, see sims.backfill_grid, and a
 step is a round: who has to decide at that time does so on what is known as it begins; the others
-act too, to no effect, with one action that is not masked. Observations are [V, 23 + 5 K], with
-`grid.features`: what all clusters have to do, and which is the scheduler's own. The reward is that
-of all jobs, or with reward_scope="agent" of those in its own cluster; who sends a job is charged at
-once for its way.
+act too, to no effect, with one action that is not masked. Observations are [K V, 37], a row for
+each action: what is seen of the job, and by `grid.FEATURES` what the row's cluster has to do and
+by how much sooner the job would start there, by estimate. The reward is that of all jobs, or with
+reward_scope="agent" of those in its own cluster; who sends a job is charged at once for its way.
 
 When more than V jobs wait, half of the slots show the oldest and half the shortest of the others.
 Logs are drawn by trace "lublin", or read by trace "swf".

@@ -2,7 +2,7 @@
 
     observe(measured, config)  # [..., V, F] float32 in [0, 1]; [..., F + 2] with action="inspect"
 
-With several clusters there is more, see `grid`.
+With several clusters there is a row for each action, see `grid`.
 
 `Measured` holds plain numbers in physical units, which a simulated cluster and one in service both
 have: nothing here knows the simulator. Times, work and counts x are shown as x / (x + scale): of
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from marlserve.envs.job_scheduling.grid import Grid, beside
+from marlserve.envs.job_scheduling.grid import Grid, by_action
 from marlserve.envs.job_scheduling.grid import features as beside_features
 
 FEATURES = (
@@ -84,7 +84,8 @@ def observe(measured: Measured, config) -> np.ndarray:
     of_all = tuple(_array(measured, name).reshape(-1) for name in OF_ALL)
     fill(rows, shown, by_slot, of_all)
     if measured.grid is not None:
-        return np.concatenate((seen, beside(measured.grid, measured.shown_jobs)), axis=-1)
+        jobs = measured.shown_jobs, measured.processors, measured.requested_s
+        return by_action(seen, measured.grid, *jobs, config.transfer_s)
     return inspected(measured, seen, config) if config.action == "inspect" else seen
 
 

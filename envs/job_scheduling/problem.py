@@ -35,7 +35,7 @@ class Problem(base.Problem):
         self.log, self._first, self._last = log.log_of(config)
         slots = config.max_visible
         self._inspects = config.action == "inspect"
-        shape: tuple[int, ...] = (slots, len(FEATURES) + len(grid.features(len(clusters))))
+        shape: tuple[int, ...] = (slots * k, len(FEATURES) + len(grid.features(len(clusters))))
         if self._inspects:
             shape = (len(FEATURES) + len(observation.INSPECTOR_FEATURES),)
         self.observation_space = Box(0.0, 1.0, shape, np.float32)
@@ -164,9 +164,15 @@ class Problem(base.Problem):
 
     def observations(self) -> np.ndarray:
         if isinstance(self.cluster, Grid):
-            shown = self._by_agent(self.cluster.copies["shown"])
-            more = grid.beside(self._known(self.cluster), shown)
-            return np.concatenate((self._seen.reshape(*more.shape[:3], -1), more), axis=-1)
+            visible = self.cluster.visible
+            return grid.by_action(
+                self._seen.reshape(*self._leading, *self._rows[1:]),
+                self._known(self.cluster),
+                self._by_agent(self.cluster.copies["shown"]),
+                self._by_agent(visible["processors"]),
+                self._by_agent(visible["requested_s"]),
+                self.config.transfer_s,
+            )
         if self._inspects:
             return observation.inspected(self.measured(), self._seen, self.config)[:, None]
         return self._seen[:, None]

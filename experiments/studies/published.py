@@ -22,6 +22,7 @@ from marlserve.experiments.harness.experiment import DATA
 from marlserve.experiments.harness.results import KEYS, read_results
 from marlserve.experiments.harness.run import write
 from marlserve.experiments.studies import runs
+from marlserve.experiments.studies.evaluate import report
 from marlserve.experiments.studies.export import Export
 from marlserve.experiments.studies.study import Study
 
@@ -83,14 +84,11 @@ class Table:
         self.publish(out)
 
     def publish(self, out: Path) -> None:
-        """Copy what is to be kept of the runs into the folder of published results."""
-        for folder, config in self._played():
-            made = self.study.folder(out, self.preset, config)
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made / "table.md", folder / "table.md")
-            write(folder / MEANS, self._means(read_results(made / "results.csv"), config).to_csv())
-            self._copy_plots(made, folder)
-        self._copy_plots(out / self.problem / self.preset, self.folder)  # of the trainings
+        """Copy what is to be kept of the runs into the folder of published results.
+
+        Results are those of the policy files, not of the checkpoints: sums in another order have
+        other last digits, and where one decides, the rest of an episode goes another way.
+        """
         for candidate in self.shipped:
             for run in sorted((out / self.problem / self.preset / candidate).glob("seed_*")):
                 to = self.folder / POLICIES / candidate / run.name
@@ -98,6 +96,18 @@ class Table:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 Export(model=run, to=to).run(self.study)
                 _forget_folder(to / "policy.json")
+        for folder, config in self._played():
+            made = self.study.folder(out, self.preset, config)
+            contestants = self.study.contestants(config, self._files(), self.study.seeds)
+            report(self.study, out, self.preset, config, contestants, self.episodes)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made / "table.md", folder / "table.md")
+            write(folder / MEANS, self._means(read_results(made / "results.csv"), config).to_csv())
+            self._copy_plots(made, folder)
+        self._copy_plots(out / self.problem / self.preset, self.folder)  # of the trainings
+
+    def _files(self) -> list[Path]:
+        return runs.runs_below(self.folder / POLICIES, self.problem)
 
     def _copy_plots(self, made: Path, folder: Path) -> None:
         for plot in self.plots:
@@ -116,8 +126,7 @@ class Table:
             raise ValueError(f"{self.folder} has no {POLICIES}/: make {self.name} first")
         parts = []
         for folder, config in self._played():
-            names = runs.runs_below(self.folder / POLICIES, self.problem)
-            contestants = self.study.contestants(config, [*names, "all"], self.study.seeds)
+            contestants = self.study.contestants(config, [*self._files(), "all"], self.study.seeds)
             copies = self.study.copies(config)
             again = self._means(play_all(contestants, self.problem, self.episodes, copies), config)
             there = pd.read_csv(folder / MEANS, index_col=[0, 1])
@@ -196,6 +205,14 @@ _LUBLIN = Table(
     episodes=100,
     shipped=("ppo", "ppo_backfill", "inspector"),
 )
+_GRID = Table(
+    "job_scheduling",
+    "grid",
+    ("compare --presets grid --algorithms ppo_backfill",),
+    cpu_minutes=20,
+    episodes=100,
+    shipped=("ppo_backfill",),
+)
 _REALISTIC = Table(
     "kv_cache",
     "realistic",
@@ -233,6 +250,7 @@ TABLES = (
     _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
+    _GRID,
     _REALISTIC,
     _SERVICE_FLOOR,
 )

@@ -172,16 +172,42 @@ def test_masked_actions_stand_for_the_first_that_is_not():
 
 def test_each_sees_the_clusters_from_its_own_place():
     problem = job_scheduling.Problem(GRID, 1)
-    first = problem.reset([3])[0]
-    assert first.shape == (3, 16, len(NAMES))
-    row = {name: first[:, 0, i] for i, name in enumerate(NAMES)}
+    first = problem.reset([3])[0].reshape(3, 3, 16, -1)  # [agents, K, V, F]
+    row = {name: first[..., i] for i, name in enumerate(NAMES)}
     shown = row["waits"] > 0
-    size = np.array([128, 128, 64]) / 320
-    for away in range(3):
-        expected = size[(np.arange(3) + away) % 3]
-        np.testing.assert_allclose(row[f"size_{away}"][shown], expected[shown], rtol=1e-6)
-    np.testing.assert_array_equal(row["cluster"][shown], np.array([0.0, 0.5, 1.0])[shown])
+    size = np.array([128, 128, 64])[(np.arange(3)[:, None] + np.arange(3)) % 3] / 320  # [agents, K]
+    for name, expected in (("cluster_size", size), ("goes", np.ones((3, 1)) * [0, 1, 1])):
+        expected = np.broadcast_to(expected[..., None], shown.shape)
+        np.testing.assert_allclose(row[name][shown], expected[shown], rtol=1e-6)
+    own = np.broadcast_to(np.array([0.0, 0.5, 1.0])[:, None, None], shown.shape)
+    np.testing.assert_array_equal(row["cluster"][shown], own[shown])
+    np.testing.assert_array_equal(shown[:, 0], shown[:, 1])
     assert (first[~shown] == 0).all()
+
+
+def test_rows_are_the_actions():
+    """What may be done is in the row of the action, with what rules would gain by it."""
+    problem, rng = job_scheduling.Problem(SHORT, 3), np.random.default_rng(0)
+    problem.reset(range(3))
+    sent = 0
+    while not problem.cluster.over.any():
+        seen, rows = problem.measured(), problem.observations()
+        mask = problem.action_masks()[:, :, 0]
+        shown = rows[..., NAMES.index("waits")] > 0
+        np.testing.assert_array_equal(rows[..., NAMES.index("may")] > 0, mask & shown)
+        gain_s = gains_s(seen, seen.grid, SHORT.transfer_s).reshape(mask.shape)
+        goes, sooner = np.isfinite(gain_s), rows[..., NAMES.index("sooner_1200")].astype(float)
+        expected = 0.5 + 0.5 * gain_s[goes] / (abs(gain_s[goes]) + 1200.0)
+        np.testing.assert_allclose(sooner[goes], expected, atol=1e-6)
+        work = seen.requested_s * seen.processors
+        order = rows[..., NAMES.index("order")].reshape(3, 3, 3, -1)[:, :, 0]
+        most = np.where(shown.reshape(3, 3, 3, -1)[:, :, 0], work, 0.0).max(axis=-1)
+        largest = np.take_along_axis(work, order.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+        some = order.max(axis=-1) > 0
+        np.testing.assert_array_equal(largest[some], most[some])
+        sent += goes.sum()
+        problem.step(sampled(problem, rng))
+    assert sent > 50
 
 
 # Rewards and rules --------------------------------------------------------------------------------
@@ -220,6 +246,18 @@ def test_rules_that_send_jobs_are_worth_it_where_loads_differ():
         assert 0.1 < found[name]["migrations_per_job"] <= 1.0
         assert found[name]["mean_wait_s"] < 0.8 * found["area_backfill"]["mean_wait_s"]
         assert found[name]["utilisation"] > found["area_backfill"]["utilisation"] + 0.05
+
+
+def test_short_jobs_are_spared_where_long_ones_may_not_go():
+    by_length, reallocating = (
+        played(GRID, f"area_{way}", num_envs=24)[0] for way in ("by_length", "reallocating")
+    )
+    smallest = by_length.cluster.jobs[2::3]
+    ran = smallest["start_s"] >= 0.0
+    assert ran.sum() > 500
+    assert (smallest["requested_s"][ran] <= 600.0).all()
+    found = [x.metrics()["mean_bounded_slowdown"].mean() for x in (by_length, reallocating)]
+    assert found[0] < 0.5 * found[1]
 
 
 @pytest.mark.parametrize("name", ACROSS_CLUSTERS)

@@ -31,6 +31,9 @@ FIELDS: dict[str, dict[str, Any]] = {"inspector": {"reward": "gain"}}
 ENV_RUNNERS: dict[str, Any] = {"num_envs_per_env_runner": 64, "rollout_fragment_length": 128}
 ENV_STEPS = {"ppo": 150_000, "ppo_backfill": 300_000, "inspector": 60_000}
 EVALUATIONS, EVALUATION_EPISODES = 6, 256  # in the course of a training; slowdowns vary much
+# With several clusters a step is one of each scheduler, with a row for each job and cluster.
+GRID_STEPS, GRID_RUNNERS = 80_000, ENV_RUNNERS | {"rollout_fragment_length": 64}
+GRID_EVALUATIONS = 4, 128
 
 
 def presets() -> dict[str, Config]:
@@ -59,15 +62,19 @@ def check_files(preset: str, problem: Config) -> None:
 
 def settings(candidate: str, problem: Config, env_steps: int | None) -> Settings:
     """How a candidate is trained, with evaluations on the way."""
-    steps = ENV_STEPS[candidate] if env_steps is None else env_steps
+    usual = GRID_STEPS if problem.clusters else ENV_STEPS[candidate]
+    steps = usual if env_steps is None else env_steps
+    number, episodes = EVALUATIONS, EVALUATION_EPISODES
+    if problem.clusters:
+        number, episodes = GRID_EVALUATIONS
     fields = FIELDS.get(candidate, {})
     return Settings(
         steps,
         training=in_steps(TRAINING[candidate], steps),
-        env_runners=ENV_RUNNERS,
+        env_runners=GRID_RUNNERS if problem.clusters else ENV_RUNNERS,
         evaluation={
-            "evaluate_every": max(1, steps // EVALUATIONS),
-            "evaluation_episodes": EVALUATION_EPISODES,
+            "evaluate_every": max(1, steps // number),
+            "evaluation_episodes": episodes,
             "evaluation_config": {name: getattr(problem, name) for name in fields},
         },
         fields=fields,
