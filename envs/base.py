@@ -202,10 +202,16 @@ class Problem(ABC):
         return indices
 
 
+def settings_of(config: Any) -> dict[str, Any]:
+    """The fields of a Config by their names, as an env_config has them; without what the Config
+    keeps of what follows from them."""
+    return {field.name: getattr(config, field.name) for field in fields(config)}
+
+
 def changed_fields(config: Any) -> list[str]:
     """The fields of a Config that differ from their defaults, as "name=value"."""
-    values = ((field, getattr(config, field.name)) for field in fields(config))
-    return [f"{field.name}={value!r}" for field, value in values if value != field.default]
+    values, defaults = settings_of(config), {x.name: x.default for x in fields(config)}
+    return [f"{name}={value!r}" for name, value in values.items() if value != defaults[name]]
 
 
 def _described(space: gymnasium.Space) -> str:

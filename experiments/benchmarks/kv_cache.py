@@ -21,6 +21,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
 from marlserve import policies
+from marlserve.envs.base import settings_of
 from marlserve.envs.kv_cache import SYNTHETIC, Config, Problem, demand
 from marlserve.experiments.benchmarks.learning import training
 from marlserve.experiments.benchmarks.reference_pool import TICKS_PER_S, Pool
@@ -86,7 +87,7 @@ def ticks(steps: int = 200):
 
 def ppo():
     """A side: sampling and updates of our PPO. It starts Ray."""
-    settings = policies.config("ppo", problem="kv_cache", env_config=vars(config()))
+    settings = policies.config("ppo", problem="kv_cache", env_config=settings_of(config()))
     return training(
         settings.env_runners(num_envs_per_env_runner=COPIES, rollout_fragment_length=STEPS)
     )
@@ -96,7 +97,7 @@ def rllib_ppo():
     """A side: the same by RLlib's own PPO and env runner. It starts Ray."""
     settings = (
         PPOConfig()
-        .environment(ProblemEnv, env_config={"problem": "kv_cache", **vars(config())})
+        .environment(ProblemEnv, env_config={"problem": "kv_cache", **settings_of(config())})
         .multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
         .env_runners(
             num_env_runners=0,

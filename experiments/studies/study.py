@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from marlserve import envs
+from marlserve.envs.base import settings_of
 from marlserve.experiments.harness.contestant import Contestant
 from marlserve.experiments.harness.experiment import Experiment, label
 from marlserve.experiments.reports import plot, table
@@ -72,7 +73,7 @@ class Study:
     def check(self, preset: str, problem: Any, command: str) -> None:
         """Raise a ValueError if something that a Config names is not there, or a command cannot
         play it."""
-        for name, value in vars(problem).items():
+        for name, value in settings_of(problem).items():
             if name.endswith("_path") and value and not Path(value).exists():
                 raise ValueError(f"{name} is {value!r}; there is no such file or folder")
 
@@ -146,7 +147,7 @@ class Study:
         return Experiment(
             problem=self.problem,
             algorithm=own.algorithm,
-            env_config=vars(problem) | standard.fields | own.fields,
+            env_config=settings_of(problem) | standard.fields | own.fields,
             settings=standard.training | own.settings | (settings or {}),
             env_runners=standard.env_runners | (env_runners or {}),
             env_steps=standard.env_steps,
@@ -279,7 +280,7 @@ class Study:
 
     def changed(self, standard: Any, problem: Any) -> dict[str, Any]:
         """Fields of a Config that are not as in a preset's; folders are named after them."""
-        return {k: v for k, v in vars(problem).items() if v != getattr(standard, k)}
+        return {k: v for k, v in settings_of(problem).items() if v != getattr(standard, k)}
 
 
 @dataclass(frozen=True)

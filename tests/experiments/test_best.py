@@ -11,7 +11,7 @@ import pytest
 from tiny_runs import FEW, TINY, contents
 
 from marlserve import envs
-from marlserve.envs.base import Problem
+from marlserve.envs.base import Problem, settings_of
 from marlserve.experiments.harness import training, validation
 from marlserve.experiments.harness.evaluate import FIRST_TEST_SEED
 from marlserve.experiments.harness.experiment import Experiment
@@ -140,7 +140,7 @@ def test_a_run_plays_its_best_unless_told_otherwise(watched, tmp_path):
     assert CheckpointPolicy(watched, "final").path == (watched / "checkpoint").resolve()
     config = WATCHED.problem_config()
     final = runs.learned(watched, config, which="final")
-    problem = envs.make_batch(WATCHED.problem, **vars(config))
+    problem = envs.make_batch(WATCHED.problem, **settings_of(config))
     assert final.policy(problem).path.name == "checkpoint"
     with pytest.raises(ValueError, match="which is 'last'; allowed are"):
         CheckpointPolicy(watched, "last")

@@ -147,7 +147,7 @@ def test_the_choices_are_those_of_the_config(problem):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_every_candidate_makes_an_experiment_of_every_preset(problem):
+def test_every_candidate_makes_an_experiment_of_every_preset(problem, monkeypatch):
     study = SCRIPTS[problem].STUDY
     for preset in study.presets:
         for candidate in study.candidates:
@@ -155,6 +155,8 @@ def test_every_candidate_makes_an_experiment_of_every_preset(problem):
                 with pytest.raises(ValueError, match="action is 'inspect'; allowed is 'choose'"):
                     study.experiment(preset, candidate, seed=3)
                 continue
+            # As what a Config keeps, of what follows from its fields.
+            monkeypatch.setitem(vars(study.presets[preset]), "kept", object())
             experiment = study.experiment(preset, candidate, seed=3)
             assert (experiment.preset, experiment.name) == (preset, candidate)
             assert (experiment.based_on, experiment.candidate) == (preset, candidate)

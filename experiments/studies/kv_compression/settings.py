@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from marlserve.envs.base import settings_of
 from marlserve.envs.kv_compression import PRESETS, Config, table
 from marlserve.experiments.harness.experiment import label
 from marlserve.experiments.studies.study import Settings
@@ -60,10 +61,10 @@ def _nearest(problem: Config) -> tuple[str, dict[str, Any]]:
 
     def changed(preset: Config) -> dict[str, Any]:
         served = {"arms"} if set(problem.arms) <= set(preset.arms) else set()
-        compared = vars(problem).keys() - set(table.NOT_OF_THE_TABLE) - served
+        compared = settings_of(problem).keys() - set(table.NOT_OF_THE_TABLE) - served
         return {
             name: value
-            for name, value in vars(problem).items()
+            for name, value in settings_of(problem).items()
             if name in compared and value != getattr(preset, name)
         }
 
