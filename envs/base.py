@@ -210,8 +210,8 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 def changed_fields(config: Any) -> list[str]:
     """The fields of a Config that differ from their defaults, as "name=value"."""
-    values, defaults = settings_of(config), {x.name: x.default for x in fields(config)}
-    return [f"{name}={value!r}" for name, value in values.items() if value != defaults[name]]
+    values = ((field, getattr(config, field.name)) for field in fields(config))
+    return [f"{field.name}={value!r}" for field, value in values if value != field.default]
 
 
 def _described(space: gymnasium.Space) -> str:

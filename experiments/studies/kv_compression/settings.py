@@ -61,11 +61,11 @@ def _nearest(problem: Config) -> tuple[str, dict[str, Any]]:
 
     def changed(preset: Config) -> dict[str, Any]:
         served = {"arms"} if set(problem.arms) <= set(preset.arms) else set()
-        compared = settings_of(problem).keys() - set(table.NOT_OF_THE_TABLE) - served
+        left_out = served | set(table.NOT_OF_THE_TABLE)
         return {
             name: value
             for name, value in settings_of(problem).items()
-            if name in compared and value != getattr(preset, name)
+            if name not in left_out and value != getattr(preset, name)
         }
 
     nearest = min(PRESETS, key=lambda name: len(changed(PRESETS[name])))

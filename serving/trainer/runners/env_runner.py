@@ -72,6 +72,26 @@ class ExternalEnvRunner(EnvRunner, Checkpointable):
         """Of each module."""
         raise NotImplementedError
 
+    def sampled(self) -> list[Any]:
+        """What the algorithm learns from next, once there is enough.
+
+        Raises:
+            Ended, ConnectionError: as `received`.
+        """
+        raise NotImplementedError
+
+    def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[Any]:
+        """Publish what is new, wait for steps, and return what is `sampled`.
+
+        Args:
+            random_actions: clients are to draw their actions from all alike, from now on.
+
+        Raises:
+            Ended, ConnectionError: as `received`.
+        """
+        self.begin(random_actions)
+        return self.sampled()
+
     def begin(self, random_actions: bool) -> None:
         """Publish what is new; `random_actions` is for clients, from now on."""
         self._is_new |= random_actions != self._is_random

@@ -32,16 +32,8 @@ class EpisodeRunner(ExternalEnvRunner):
         self.module = _module(self.config)
         self._episodes = Episodes(self.contract)
 
-    def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[SingleAgentEpisode]:
-        """Wait for steps, and return exactly so many as the config says, or what there is.
-
-        Args:
-            random_actions: clients are to draw their actions from all alike, from now on.
-
-        Raises:
-            Ended, ConnectionError: as `received`.
-        """
-        self.begin(random_actions)
+    def sampled(self) -> list[SingleAgentEpisode]:
+        """Exactly so many steps as the config says, or what there is."""
         fragments = taken(self, self._episodes)
         sampled = [self._episodes.episode(steps) for steps in fragments]
         count = sum(map(len, sampled))

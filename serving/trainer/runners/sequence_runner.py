@@ -31,16 +31,8 @@ class SequenceRunner(JointRunner):
         )
         self._ahead = 0  # steps that were sampled before it was their time
 
-    def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[Sequences]:
-        """Wait for steps, and return them as rows; see the module.
-
-        Args:
-            random_actions: clients are to draw their actions from all alike, from now on.
-
-        Raises:
-            Ended, ConnectionError: as `received`.
-        """
-        self.begin(random_actions)
+    def sampled(self) -> list[Sequences]:
+        """As rows; see the module."""
         config: Any = self.config
         wanted = sample_steps(config) - self._ahead
         fragments = self.received(wanted)

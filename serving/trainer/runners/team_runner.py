@@ -19,16 +19,8 @@ class TeamRunner(JointRunner):
         super().__init__(config=config, **kwargs)
         self._episodes = TeamEpisodes(self.contract, self.config.policy_mapping_fn)
 
-    def sample(self, *, random_actions: bool = False, **kwargs: Any) -> list[MultiAgentEpisode]:
-        """Wait for steps, and return exactly so many as the config says, or what there is.
-
-        Args:
-            random_actions: clients are to draw their actions from all alike, from now on.
-
-        Raises:
-            Ended, ConnectionError: as `received`.
-        """
-        self.begin(random_actions)
+    def sampled(self) -> list[MultiAgentEpisode]:
+        """Exactly so many steps as the config says, or what there is."""
         fragments = taken(self, self._episodes)
         self.note_steps(fragments)
         return [self._episodes.episode(each) for each in fragments]
