@@ -16,7 +16,7 @@ uv := $(bin)/uv pip install -q -p $(bin)/python -c constraints.txt
 pip := $(bin)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # Tests of a file share what is dear to make: problems, checkpoints, a running Ray. The order of the
 # folders leaves small files for the end, when processes run out of work. Much of what they do is to
-# wait for processes that they start, so three of them keep two cores busy.
+# wait for processes that they start, so three of them keep two cores busy; quick ones wait for none.
 pytest := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 packages := $(shell sed -n 's/^    marlserve[.][a-z]* = //p' setup.cfg)  # the top-level folders
 extras := test,text,kv_compression,gguf,nvml,benchmark,onnx,serve,ray_serve,balancers,docs,lander,wandb,mlflow
@@ -29,7 +29,7 @@ demo: .venv/installed  ## train QMIX on the load balancers, compare it with the 
 	$(bin)/python experiments/load_balance.py demo
 
 check: lint types .venv/compiled  ## check style, format and types, and run the quick tests
-	$(pytest) -m "not slow" $(ARGS)
+	$(pytest) -n 2 -m "not slow" $(ARGS)
 
 test: .venv/compiled  ## run all tests
 	$(pytest) $(ARGS)
@@ -83,9 +83,9 @@ check-cpp: .venv/installed-test cpp-packages
 
 # Side by side; one that fails is for the tests to tell.
 compile = $(bin)/python tests/support/compiled.py
-.venv/compiled: .venv/installed-test $(wildcard envs/sims/*.py)
-	@echo "compiling the simulators"
-	@$(compile) load_balance kv_cache & $(compile) replica_routing job_scheduling; wait
+.venv/compiled: .venv/installed-test $(wildcard envs/sims/*.py policies/export/*.py)
+	@echo "compiling simulators and decisions"
+	@$(compile) load_balance kv_cache decisions & $(compile) replica_routing job_scheduling; wait
 	@touch $@
 
 lint: .venv/installed-test  ## check style and format

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.special import stdtrit
 
 _QUANTILE = 0.975
 Numbers = NDArray[np.float64]
@@ -148,5 +148,5 @@ def _checked(rewards: ArrayLike, weights: Numbers) -> Numbers:
 
 def _of_terms(terms: Numbers, weights: Numbers) -> OffPolicyEstimate:
     value, count = float(terms.mean()), len(terms)
-    reach = float(t.ppf(_QUANTILE, count - 1) * terms.std(ddof=1) / np.sqrt(count))
+    reach = float(stdtrit(count - 1, _QUANTILE) * terms.std(ddof=1) / np.sqrt(count))
     return OffPolicyEstimate(value, value - reach, value + reach, effective_samples(weights))

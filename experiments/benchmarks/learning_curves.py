@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 import torch
 import tyro
-from matplotlib.ticker import EngFormatter
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from marlserve import policies
 from marlserve.experiments.reports.markdown import markdown_lines
-from marlserve.experiments.reports.plot import new_figure
+from marlserve.experiments.reports.plot import in_thousands, new_figure
 from marlserve.policies.sampling.gymnasium_env import GymnasiumEnv
 from marlserve.policies.sampling.multi_agent_env import PettingZooEnv
 
@@ -153,7 +152,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
                 scores.index, scores["min"], scores["max"], color=colour, alpha=0.2, linewidth=0
             )
         panel.set(title=task, xlabel="env-steps", ylabel="greedy return")
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        in_thousands(panel.xaxis, sep="")
         panel.legend(fontsize="x-small", frameon=False)
     figure.savefig(path)
 

@@ -10,17 +10,18 @@ policies is taken from it first, so that intervals are those of the differences 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from marlserve.experiments.reports import statistics
 from marlserve.experiments.reports.plot import new_figure, save
 from marlserve.experiments.reports.table import table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 # Where a label may be, in points from its policy's point, nearest first.
 _OFFSETS = [
@@ -105,13 +106,19 @@ def _around(values: np.ndarray) -> tuple[float, float]:
 
 
 def place_labels(
-    axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str]
-) -> list[Bbox]:
+    axes: "Axes",
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    colours: Sequence[str],
+) -> "list[Bbox]":
     """Put each name at the first place where it covers no point and no name before it.
 
     Returns:
         where they are, in pixels. If a name has no such place, it covers as little as can be.
     """
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
     pixels = axes.transData.transform(points)
     taken = [Bbox.from_extents(px - 5, py - 5, px + 5, py + 5) for px, py in pixels]
     inside, boxes = axes.get_window_extent(), []

@@ -3,24 +3,25 @@
 runs/<problem>/<preset>/<algorithm>/seed_<n>/progress.jsonl
 runs/<problem>/<preset>/results.csv
 
-`plot_pareto` and `plot_timeline` draw further ones.
+`plot_pareto` and `plot_timeline` draw further ones. Matplotlib is imported when the first one is.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import RETURN, read_progress
 from marlserve.experiments.reports import statistics
 from marlserve.experiments.reports.table import table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 _GRID = 100  # points of a curve
 _NEAR = 0.25  # of the height of the curves: how far a heuristic may lie outside and be shown
@@ -82,7 +83,7 @@ def _runs(folder: Path, metric: str) -> dict[str, list[pd.DataFrame]]:
 
 
 def draw_curves(
-    axes: Axes, runs: dict[str, list[pd.DataFrame]], metric: str, colours: dict[str, str]
+    axes: "Axes", runs: dict[str, list[pd.DataFrame]], metric: str, colours: dict[str, str]
 ) -> None:
     """Means over training seeds against env-steps, and their 95 % intervals, or the range of less
     than five seeds: see `statistics`."""
@@ -99,7 +100,7 @@ def draw_curves(
             bands = [statistics.of_draws(values, bounds) for values in curves.T]
             low, high = [x.low for x in bands], [x.high for x in bands]
             axes.fill_between(steps, low, high, color=colours[name], alpha=0.2, lw=0)
-    axes.xaxis.set_major_formatter(EngFormatter())
+    in_thousands(axes.xaxis)
 
 
 def bars(folder: Path, metrics: Sequence[str], name: str) -> Path:
@@ -169,7 +170,7 @@ def panels(
 
 
 def _horizontal_lines(
-    axes: Axes, folder: Path, metric: str, first_colour: int, within: tuple[float, float]
+    axes: "Axes", folder: Path, metric: str, first_colour: int, within: tuple[float, float]
 ) -> None:
     """The means of the policies that were not trained, if any was evaluated and is within."""
     file = Path(folder) / "results.csv"
@@ -197,14 +198,24 @@ def _shown(policy: str, oracle: bool) -> str:
 
 def new_figure(
     rows: int = 1, columns: int = 1, height: float = 4.0, **subplots: Any
-) -> tuple[Figure, Any]:
+) -> "tuple[Figure, Any]":
     """A figure of some inches in height, and what `Figure.subplots` gives."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.2, height), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)  # no window, and no state that figures share
     return figure, figure.subplots(rows, columns, **subplots)
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
+def in_thousands(axis: "Axis", sep: str = " ") -> None:
+    """Write 20 k and 3 M for 20,000 and 3,000,000."""
+    from matplotlib.ticker import EngFormatter
+
+    axis.set_major_formatter(EngFormatter(sep=sep))
+
+
+def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Write a figure to plots/`name` below a preset's folder."""
     path = Path(folder, "plots", name)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from matplotlib.ticker import EngFormatter
-
 from marlserve.experiments.reports import regret
-from marlserve.experiments.reports.plot import draw_curves, new_figure, save
+from marlserve.experiments.reports.plot import draw_curves, in_thousands, new_figure, save
 
 
 def cumulative_regret(folder: Path) -> Path:
@@ -42,7 +40,7 @@ def cumulative_regret(folder: Path) -> Path:
     axes.set(xlabel="pulls", ylabel="cumulative regret")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(EngFormatter())
+    in_thousands(axes.yaxis)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return save(figure, folder, "regret.png")

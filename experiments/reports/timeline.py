@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 
 from marlserve.envs.base import Policy, Problem
 from marlserve.experiments.reports.plot import new_figure, save
@@ -85,6 +84,8 @@ def timeline(
         axes.set_ylabel(column.replace("_per_", "\nper "), fontsize="x-small")
         axes.tick_params(labelsize="x-small")
         axes.grid(alpha=0.3)
+    from matplotlib import colormaps
+
     colours = colormaps["viridis"](np.linspace(0.0, 1.0, len(action_names)))
     strips = panels[-len(played) :]
     for i, (policy, (_, _, shares)) in enumerate(binned.items()):

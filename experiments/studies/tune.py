@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy.stats import qmc
 
 from marlserve.envs.base import Policy
 from marlserve.experiments.harness.contestant import Contestant
@@ -136,6 +135,8 @@ class Tune:
 
 def drawn(ranges: Mapping[str, tuple[float, float]], count: int) -> Sequence[dict[str, float]]:
     """So many points that are spread evenly over the ranges: a scrambled Halton sequence."""
+    from scipy.stats import qmc  # which takes a second, and few ask for
+
     points = qmc.Halton(len(ranges), rng=0).random(count)  # [count, numbers]
     return [
         {

@@ -260,6 +260,7 @@ def test_rllib_knows_it_by_name(name):
     runner.stop()
 
 
+@pytest.mark.slow
 def test_problems_need_neither_ray_nor_torch():
     """But for the one that asks a language model."""
     code = (

@@ -173,6 +173,7 @@ def test_announcing_again_does_nothing():
     assert dict(gymnasium.registry) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [MAKE, IMPORT])
 def test_gymnasium_finds_a_problem_that_nobody_imported_and_announcing_is_light(code, tmp_path):
     command = [sys.executable, "-W", "error", "-c", code]

@@ -236,6 +236,7 @@ def test_rewards_add_up_to_metrics(reward, metric, scale, offset):
     np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_rules_that_send_jobs_are_worth_it_where_loads_differ():
     found = {
         name: {x: y.mean() for x, y in played(GRID, name, num_envs=24)[0].metrics().items()}
@@ -248,6 +249,7 @@ def test_rules_that_send_jobs_are_worth_it_where_loads_differ():
         assert found[name]["utilisation"] > found["area_backfill"]["utilisation"] + 0.05
 
 
+@pytest.mark.slow
 def test_short_jobs_are_spared_where_long_ones_may_not_go():
     by_length, reallocating = (
         played(GRID, f"area_{way}", num_envs=24)[0] for way in ("by_length", "reallocating")

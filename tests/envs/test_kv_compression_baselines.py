@@ -113,6 +113,7 @@ def test_random_takes_all_arms_alike_and_does_not_depend_on_the_batch(small_kv_c
 # With learning ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_who_earns_most(config):
     """The order of what they know."""
     scores = {name: earned(name, config) for name in BASELINES}

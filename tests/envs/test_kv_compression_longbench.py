@@ -216,6 +216,7 @@ def test_questions_are_not_seen(config, tmp_path):
     assert (agreements[0] != agreements[1]).any()
 
 
+@pytest.mark.slow
 def test_it_is_a_problem_like_any_other_and_has_a_table(config, tmp_path):
     tabled = built(tmp_path, config)
     for split in ("train", "test"):

@@ -26,6 +26,7 @@ from marlserve.envs.load_balance import (
 # Presets and baselines ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "balancers", "cores"),
     [
@@ -67,6 +68,7 @@ def test_the_order_of_the_baselines():
     }
 
 
+@pytest.mark.slow
 def test_adapting_weights_spare_slow_servers_and_cost_little_else():
     latency_s = {
         (name, slow): play(config, name)[0].metrics()["mean_latency_s"].mean()

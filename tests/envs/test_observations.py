@@ -107,6 +107,7 @@ def test_every_number_that_is_seen_has_a_name_of_its_own(features, problem, conf
     assert len({*names}) == len(names)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_a_prompt_are_named_by_groups(small_kv_compression):
     """Whether it is read or looked up."""
     groups = tuple(name for name in kv_compression.GROUPS if name != "text")

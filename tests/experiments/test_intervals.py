@@ -136,6 +136,7 @@ def test_mirrored_values_have_mirrored_intervals(seeds, data):
         assert (-back.high, -back.low) == pytest.approx((there.low, there.high), abs=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(played())
 def test_ranks_follow_means_and_ties_are_ties(results):

@@ -96,11 +96,11 @@ class Broken(Player):
 
 
 UNABLE = {
-    "no_policy": {"player": None},
-    "old_policy": {"player": player(NOW_S - 100.0)},
-    "no_input": {"observation": None},
-    "out_of_range": {"observation": OBSERVATION + 0.6},
-    "error": {"player": Broken(policy_file(), CONFIG, "lb_0", NOW_S)},
+    "no_policy": lambda: {"player": None},
+    "old_policy": lambda: {"player": player(NOW_S - 100.0)},
+    "no_input": lambda: {"observation": None},
+    "out_of_range": lambda: {"observation": OBSERVATION + 0.6},
+    "error": lambda: {"player": Broken(policy_file(), CONFIG, "lb_0", NOW_S)},
 }
 
 
@@ -109,7 +109,7 @@ UNABLE = {
 def test_without_the_policy_there_are_weights_all_the_same(reason, fallback):
     made = chooser(oldest_policy_s=50.0, fallback=fallback)
     made.choose(OBSERVATION, player(), NOW_S)
-    asked = {"observation": OBSERVATION, "player": player(), "now_s": NOW_S} | UNABLE[reason]
+    asked = {"observation": OBSERVATION, "player": player(), "now_s": NOW_S} | UNABLE[reason]()
     chosen = made.choose(**asked)
     assert chosen.reason == reason in REASONS
     assert chosen.of_policy is None

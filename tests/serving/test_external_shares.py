@@ -168,6 +168,7 @@ def test_what_waits_for_rewards_is_not_waited_for(front, learner):
     assert agent.outbox.defaulted == agent.outbox.lost.total() == 0
 
 
+@pytest.mark.slow
 def test_programs_that_never_pause_are_learned_from_whole():
     """16 clients in 4 processes, and a learner that takes its time."""
     seat = Seat(Box(-np.inf, np.inf, (4,), np.float32), Discrete(2))

@@ -77,6 +77,7 @@ class Hearing:
         self.flights[q] = flight, 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "rule"), [(TIGHT_FOR_ONE, "prefix_affinity"), (ALONE, "least_requests")]
 )

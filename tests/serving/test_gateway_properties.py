@@ -42,6 +42,7 @@ def asked():
     return ask
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(REQUEST, min_size=1, max_size=12))
 def test_nothing_breaks_it(asked, requests):

@@ -222,6 +222,7 @@ ARRAYS = st.builds(
 NUMBERS = {"number": 64, "episode": 64, "first_step": 64, "ending": 31}  # and their bits
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(ARRAYS, st.floats(width=32), st.integers(0, 2**64 - 1), st.text(max_size=300), st.floats())
 def test_field_values_give_errors_and_no_crash(array, number, whole, text, real):

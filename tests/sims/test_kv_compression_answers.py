@@ -125,6 +125,7 @@ def test_answers_are_greedy():
     assert replies.tolist() == [greedily(of, prompt, turns, None)]
 
 
+@pytest.mark.slow
 def test_a_row_that_ends_says_nothing_else_in_its_turn():
     """Whatever token ends a turn, in whichever place: other rows do not matter."""
     of = model("llama")

@@ -89,6 +89,7 @@ def test_a_prompt_that_ends_in_a_block_that_goes_on_in_the_next():
         trace.prefix_hit_tokens(0)
 
 
+@pytest.mark.slow
 def test_a_million_requests_take_seconds():
     rng = np.random.default_rng(0)
     depths = rng.geometric(0.25, 1_000_000)

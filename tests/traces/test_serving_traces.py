@@ -152,6 +152,7 @@ def test_synthetic_invocations_have_the_recorded_shape(mean_rate_per_s):
         assert autocorrelation(fast, rows) == pytest.approx(target, abs=0.04)
 
 
+@pytest.mark.slow
 def test_synthetic_days_and_weeks_differ_and_seeds_repeat():
     trace = drawn("invocations", 40)
     daily = trace["count"].reshape(40, 7, 8640).mean(2)  # week, day

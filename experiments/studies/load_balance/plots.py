@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from marlserve.experiments.reports.plot import new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN_PERCENT = 40.0  # what is farther to the right is an arrow at the edge, with its value
 _SHOWN = ("adaptive_sed", "lsq")  # heuristics; the others are beyond
@@ -16,7 +18,7 @@ _COLOURS = {"lower": "C0", "higher": "C3"}  # of loads
 
 
 def draw_ratios(
-    axes: Axes,
+    axes: "Axes",
     ratios: pd.DataFrame,
     places: Sequence[float] | np.ndarray,
     colours: Sequence[str],
