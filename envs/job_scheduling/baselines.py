@@ -1,9 +1,9 @@
 """The rules as policies, each without backfilling and, by the name of rule_backfill, with it.
 
-They choose jobs, also where a learned policy inspects; but for area_reserving, an inspector by rule
-of area_backfill. Backfilling is EASY, unless the Config has another kind. The oracles order by true
-run times what others order by requested ones. Of several clusters' schedulers those in
-ACROSS_CLUSTERS send jobs to others, with backfilling, and the others send none.
+They choose jobs, also where a learned policy inspects; but for the _reserving ones, which inspect
+by rule what area or f1 chooses. Backfilling is EASY, unless the Config has another kind. The
+oracles order by true run times what others order by requested ones. Of several clusters' schedulers
+those in ACROSS_CLUSTERS send jobs to others, with backfilling, and the others send none.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from marlserve.envs.job_scheduling.sending import (
 )
 
 ByAgent = dict[str, np.ndarray]
+Backfilling = Callable[[Config], Config]
 
 
 def ruled(rule: Rule, problem) -> Policy:
@@ -57,7 +58,9 @@ def foreseeing(rule: Rule, problem) -> Policy:
 
 def reserving(problem) -> Policy:
     """What rejects jobs of over 10 minutes that would leave less than a quarter of all processors
-    free: of 12 such pairs of numbers the best one on 128 training episodes, where all are alike."""
+    free: of 12 such pairs of numbers the best one on 128 training episodes, where all are alike,
+    with backfilling. Without, what would keep the cluster until enough is free is rejected, too."""
+    kept = problem.config.backfill == "none"
 
     def act(observations: ByAgent, masks: ByAgent | None = None) -> ByAgent:
         seen = problem.measured()
@@ -66,8 +69,8 @@ def reserving(problem) -> Policy:
             for x in (seen.requested_s, seen.processors, seen.rejections)
         )
         full = seen.free_processors - processors < 0.25 * seen.num_processors
-        rejects = (requested_s > 600.0) & full & (rejections < problem.config.max_rejections)
-        return {"scheduler": np.where(rejects, 0, 1)}
+        rejects = (requested_s > 600.0) & full | kept & (processors > seen.free_processors)
+        return {"scheduler": np.where(rejects & (rejections < problem.config.max_rejections), 0, 1)}
 
     return act
 
@@ -83,10 +86,9 @@ def with_backfilling(config: Config) -> Config:
     return replace(config, action="choose", backfill=kind)
 
 
-def inspecting(config: Config) -> Config:
-    """The same, where what area chooses may be rejected, each job three times."""
-    with_it = with_backfilling(config)
-    return replace(with_it, action="inspect", base="area", max_rejections=3)
+def inspecting(how: Backfilling, base: str, max_rejections: int, config: Config) -> Config:
+    """The same, with such backfilling, where a rule's choices may be rejected, so often each."""
+    return replace(how(config), action="inspect", base=base, max_rejections=max_rejections)
 
 
 _POLICIES: dict[str, Callable[..., Policy]] = {
@@ -99,6 +101,12 @@ _WAYS: dict[str, Gains] = {
     "reallocating": gains_s,
     "by_length": partial(by_length, longest_s=600.0),
 }
+# 72 rejections are half a day: the most of 6 to 72, which is best.
+_RESERVING: dict[str, Backfilling] = {
+    "area_reserving": partial(inspecting, without_backfilling, "area", 3),
+    "area_reserving_backfill": partial(inspecting, with_backfilling, "area", 3),
+    "f1_reserving_72": partial(inspecting, without_backfilling, "f1", 72),
+}
 BASELINES = {
     **{name: Baseline(policy, without_backfilling) for name, policy in _POLICIES.items()},
     **{f"{name}_backfill": Baseline(x, with_backfilling) for name, x in _POLICIES.items()},
@@ -107,11 +115,11 @@ BASELINES = {
         for way, gains in _WAYS.items()
         for name in ("fcfs", "sjf", "area")
     },
-    "area_reserving": Baseline(reserving, inspecting),
+    **{name: Baseline(reserving, configure) for name, configure in _RESERVING.items()},
     **{
         f"oracle_{name}": Baseline(partial(foreseeing, RULES[name]), with_backfilling, oracle=True)
         for name in ("sjf", "f1")
     },
 }
 ACROSS_CLUSTERS = tuple(name for name in BASELINES if name.endswith(tuple(_WAYS)))
-ONE_CLUSTER = ("area_reserving",)  # that cannot play with several
+ONE_CLUSTER = tuple(_RESERVING)  # that cannot play with several

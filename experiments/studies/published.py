@@ -36,11 +36,14 @@ class Table:
 
     problem: str
     preset: str
-    commands: tuple[str, ...]  # of experiments/<problem>.py, in order; {out} is where runs are
+    commands: tuple[
+        str, ...
+    ]  # of experiments/<problem>.py, in order; {out} has the runs, {policies} the policy files
     cpu_minutes: int  # that they take, about
     episodes: int  # that each policy plays
     plots: tuple[str, ...] = ()  # that are published
     shipped: tuple[str, ...] = ()  # candidates whose policy files are
+    plays: str = ""  # policies that are published with another preset, "": its own
 
     @property
     def name(self) -> str:
@@ -54,9 +57,14 @@ class Table:
     def folder(self) -> Path:
         return RESULTS / self.problem / self.preset
 
+    @property
+    def policies(self) -> Path:
+        return RESULTS / self.problem / (self.plays or self.preset) / POLICIES
+
     def lines(self, out: Path) -> list[list[str]]:
         """The words of the commands; one that was stopped goes on."""
-        split = [shlex.split(command.format(out=out)) for command in self.commands]
+        places = {"out": out, "policies": self.policies}
+        split = [shlex.split(command.format(**places)) for command in self.commands]
         return [[*words, "--out", str(out)] for words in split]
 
     def prepare(self) -> None:
@@ -91,7 +99,7 @@ class Table:
         """
         for candidate in self.shipped:
             for run in sorted((out / self.problem / self.preset / candidate).glob("seed_*")):
-                to = self.folder / POLICIES / candidate / run.name
+                to = self.policies / candidate / run.name
                 shutil.rmtree(to, ignore_errors=True)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 Export(model=run, to=to).run(self.study)
@@ -107,7 +115,7 @@ class Table:
         self._copy_plots(out / self.problem / self.preset, self.folder)  # of the trainings
 
     def _files(self) -> list[Path]:
-        return runs.runs_below(self.folder / POLICIES, self.problem)
+        return runs.runs_below(self.policies, self.problem)
 
     def _copy_plots(self, made: Path, folder: Path) -> None:
         for plot in self.plots:
@@ -122,8 +130,8 @@ class Table:
         Raises:
             ValueError: if nothing is published.
         """
-        if not (self.folder / POLICIES).is_dir():
-            raise ValueError(f"{self.folder} has no {POLICIES}/: make {self.name} first")
+        if not self.policies.is_dir():
+            raise ValueError(f"{self.policies.parent} has no {POLICIES}/: make {self.name} first")
         parts = []
         for folder, config in self._played():
             contestants = self.study.contestants(config, [*self._files(), "all"], self.study.seeds)
@@ -200,10 +208,18 @@ def _routing(preset: str, cpu_minutes: int, tune: str = "") -> Table:
 _LUBLIN = Table(
     "job_scheduling",
     "lublin",
-    ("compare --presets lublin --algorithms ppo ppo_backfill inspector",),
+    ("compare --presets lublin --algorithms ppo ppo_backfill inspector inspector_backfill",),
     cpu_minutes=15,
     episodes=100,
-    shipped=("ppo", "ppo_backfill", "inspector"),
+    shipped=("ppo", "ppo_backfill", "inspector", "inspector_backfill"),
+)
+_LUBLIN_256 = Table(
+    "job_scheduling",
+    "lublin_256",
+    ("evaluate --preset lublin_256 --models-dir {policies}",),
+    cpu_minutes=5,
+    episodes=100,
+    plays="lublin",
 )
 _GRID = Table(
     "job_scheduling",
@@ -250,6 +266,7 @@ TABLES = (
     _routing("shifting", 60),
     _SOURCE,
     _LUBLIN,
+    _LUBLIN_256,
     _GRID,
     _REALISTIC,
     _SERVICE_FLOOR,

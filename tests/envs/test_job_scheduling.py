@@ -212,7 +212,7 @@ def test_an_inspector_that_accepts_is_the_rule():
 
 
 def test_long_jobs_that_were_not_put_off_left_processors_free():
-    problem, _ = played(Config(max_visible=64), "area_reserving", num_envs=4)
+    problem, _ = played(Config(max_visible=64), "area_reserving_backfill", num_envs=4)
     for jobs in problem.cluster.jobs:
         assert jobs["rejections"].max() == 3
         chosen = (jobs["rejections"] < 3) & (jobs["backfilled"] == 0)

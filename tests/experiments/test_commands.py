@@ -151,7 +151,7 @@ def test_every_candidate_makes_an_experiment_of_every_preset(problem, monkeypatc
     study = SCRIPTS[problem].STUDY
     for preset in study.presets:
         for candidate in study.candidates:
-            if (preset, candidate) == ("grid", "inspector"):  # who looks at one cluster
+            if preset == "grid" and "inspector" in candidate:  # who looks at one cluster
                 with pytest.raises(ValueError, match="action is 'inspect'; allowed is 'choose'"):
                     study.experiment(preset, candidate, seed=3)
                 continue

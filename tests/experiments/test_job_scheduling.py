@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from marlserve.envs.job_scheduling import BASELINES
-from marlserve.envs.job_scheduling.baselines import ACROSS_CLUSTERS
+from marlserve.envs.job_scheduling.baselines import ACROSS_CLUSTERS, ONE_CLUSTER
 from marlserve.experiments.harness.results import read_results
 from marlserve.experiments.harness.run import read_experiment
 from marlserve.experiments.job_scheduling import main
@@ -35,7 +35,7 @@ def test_who_sends_jobs_plays_with_several_clusters_alone():
         for preset in ("lublin", "grid")
     }
     assert names["lublin"] == set(BASELINES) - {*ACROSS_CLUSTERS}
-    assert names["grid"] == set(BASELINES) - {"area_reserving"}
+    assert names["grid"] == set(BASELINES) - set(ONE_CLUSTER)
     with pytest.raises(ValueError, match="action is 'inspect'; allowed is 'choose' with clusters="):
         STUDY.experiment("grid", "inspector").problem_config()
 
@@ -60,6 +60,7 @@ def test_who_chooses_and_who_inspects_are_compared_in_one_table(ray_session, tmp
     assert {name: config["backfill"] for name, config in own.items()} == {
         "ppo": "none",
         "ppo_backfill": "easy",
-        "inspector": "easy",
+        "inspector": "none",
+        "inspector_backfill": "easy",
     }
     assert {path.name for path in (folder / "plots").iterdir()} >= {"performance_comparison.png"}

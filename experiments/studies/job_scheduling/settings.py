@@ -20,16 +20,24 @@ _PPO: dict[str, Any] = {
     "hidden_size": 32,
     "minibatch_size": 512,
 }
-TRAINING: dict[str, dict[str, Any]] = {
+# What comes of one rejection is its whole reward, see `job_scheduling.reference`.
+_INSPECTOR = _PPO | {"gamma": 0.0, "lambda_": 0.0}
+TRAINING = {
     "ppo": _PPO,
     "ppo_backfill": _PPO,
-    # What comes of one rejection is its whole reward, see `job_scheduling.reference`.
-    "inspector": _PPO | {"gamma": 0.0, "lambda_": 0.0},
+    "inspector": _INSPECTOR,
+    "inspector_backfill": _INSPECTOR,
 }
 # In training alone; evaluations on the way are of what is compared.
-FIELDS: dict[str, dict[str, Any]] = {"inspector": {"reward": "gain"}}
+FIELDS: dict[str, dict[str, Any]] = {
+    "inspector": {"reward": "gain"},
+    "inspector_backfill": {"reward": "gain"},
+}
 ENV_RUNNERS: dict[str, Any] = {"num_envs_per_env_runner": 64, "rollout_fragment_length": 128}
-ENV_STEPS = {"ppo": 150_000, "ppo_backfill": 300_000, "inspector": 60_000}
+ENV_STEPS = {
+    **{"ppo": 150_000, "ppo_backfill": 300_000},
+    **{"inspector": 60_000, "inspector_backfill": 60_000},
+}
 EVALUATIONS, EVALUATION_EPISODES = 6, 256  # in the course of a training; slowdowns vary much
 # With several clusters a step is one of each scheduler, with a row for each job and cluster.
 GRID_STEPS, GRID_RUNNERS = 80_000, ENV_RUNNERS | {"rollout_fragment_length": 64}
