@@ -36,9 +36,8 @@ class Table:
 
     problem: str
     preset: str
-    commands: tuple[
-        str, ...
-    ]  # of experiments/<problem>.py, in order; {out} has the runs, {policies} the policy files
+    # Of experiments/<problem>.py, in order; {out} has the runs, {policies} the policy files.
+    commands: tuple[str, ...]
     cpu_minutes: int  # that they take, about
     episodes: int  # that each policy plays
     plots: tuple[str, ...] = ()  # that are published
