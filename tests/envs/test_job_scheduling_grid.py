@@ -238,28 +238,21 @@ def test_rewards_add_up_to_metrics(reward, metric, scale, offset):
 
 @pytest.mark.slow
 def test_rules_that_send_jobs_are_worth_it_where_loads_differ():
-    found = {
-        name: {x: y.mean() for x, y in played(GRID, name, num_envs=24)[0].metrics().items()}
-        for name in ("area_backfill", "area_sender_initiated", "area_reallocating")
-    }
-    assert found["area_backfill"]["migrations_per_job"] == 0.0
-    for name in ("area_sender_initiated", "area_reallocating"):
+    names = ("backfill", "sender_initiated", "reallocating", "by_length")
+    ended = {name: played(GRID, f"area_{name}", num_envs=24)[0] for name in names}
+    found = {name: {x: y.mean() for x, y in end.metrics().items()} for name, end in ended.items()}
+    assert found["backfill"]["migrations_per_job"] == 0.0
+    for name in ("sender_initiated", "reallocating"):
         assert 0.1 < found[name]["migrations_per_job"] <= 1.0
-        assert found[name]["mean_wait_s"] < 0.8 * found["area_backfill"]["mean_wait_s"]
-        assert found[name]["utilisation"] > found["area_backfill"]["utilisation"] + 0.05
-
-
-@pytest.mark.slow
-def test_short_jobs_are_spared_where_long_ones_may_not_go():
-    by_length, reallocating = (
-        played(GRID, f"area_{way}", num_envs=24)[0] for way in ("by_length", "reallocating")
-    )
-    smallest = by_length.cluster.jobs[2::3]
+        assert found[name]["mean_wait_s"] < 0.8 * found["backfill"]["mean_wait_s"]
+        assert found[name]["utilisation"] > found["backfill"]["utilisation"] + 0.05
+    # By length, the smallest cluster is kept for short jobs.
+    smallest = ended["by_length"].cluster.jobs[2::3]
     ran = smallest["start_s"] >= 0.0
     assert ran.sum() > 500
     assert (smallest["requested_s"][ran] <= 600.0).all()
-    found = [x.metrics()["mean_bounded_slowdown"].mean() for x in (by_length, reallocating)]
-    assert found[0] < 0.5 * found[1]
+    slow, fast = (found[x]["mean_bounded_slowdown"] for x in ("reallocating", "by_length"))
+    assert fast < 0.5 * slow
 
 
 @pytest.mark.parametrize("name", ACROSS_CLUSTERS)

@@ -237,7 +237,6 @@ def test_policies_know_no_particular_problem():
     assert wrong == []
 
 
-@pytest.mark.slow
 def test_what_is_imported_is_declared():
     """What an extra installs is imported in functions, to check types, or in its own package."""
     setup, distributions = ConfigParser(), packages_distributions()
