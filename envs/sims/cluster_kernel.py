@@ -287,7 +287,13 @@ def _apply(change, rules, copy, servers, balancers, pairs, pool, trees):
     victims = np.empty(count if server.speed <= 0.0 else 0, np.int64)
     for i in range(len(victims)):
         victims[i] = _take(i < running, server, pool)
-    victims[:running] = victims[np.argsort(pool["number"][victims[:running]])]
+    taken = victims[:running].copy()  # loops, as indices in brackets take numba seconds to compile
+    numbers = np.empty(len(taken), np.int64)
+    for i in range(len(taken)):
+        numbers[i] = pool[taken[i]].number
+    order = np.argsort(numbers)
+    for i in range(len(taken)):
+        victims[i] = taken[order[i]]
     _run(-1, j, now_s, servers, pool, trees)
     _survey(rules, servers, pairs, trees)
     for place in victims:

@@ -115,7 +115,10 @@ def _uniform(random, b):
 @njit(cache=True)
 def _rebase(now_s, b, growths, base_s):
     """Count growth from now on, before it is too large for float32."""
-    growths[b] *= np.float32(DISCOUNT_PER_S ** (now_s - base_s[b]))
+    decay = np.float32(DISCOUNT_PER_S ** (now_s - base_s[b]))
+    for r in range(growths.shape[1]):  # loops, as whole arrays take numba seconds more to compile
+        for k in range(growths.shape[2]):
+            growths[b, r, k] *= decay
     base_s[b] = now_s
 
 
@@ -182,7 +185,9 @@ def _percentile_90(x, guess, scratch):
         guess *= _STEP
         large = _count_above(x, guess)
     if large < len(x) - k:
-        scratch[: len(x)], large = x, len(x)
+        large = len(x)
+        for i in range(large):
+            scratch[i] = x[i]
     else:
         large = 0
         for i in range(len(x)):

@@ -225,7 +225,8 @@ def advance(duration_s, rules, profile, actions, price, arrivals, flows, arrays,
     for b in range(len(copies)):
         c, step = copies[b], steps[b]
         step_values[b] = 0.0
-        recent[b] *= fade
+        for i in range(recent.shape[1]):
+            recent[b, i] *= fade
         c.recent_wait_s *= fade
         c.recent_waits *= fade
         c.recent_score *= fade
@@ -238,5 +239,6 @@ def advance(duration_s, rules, profile, actions, price, arrivals, flows, arrays,
         step.idle_j = (rules.num_servers * duration_s - step.busy_s) * rules.idle_w
         energy_j = step.request_j + step.idle_j
         step.cost_usd = rules.usd_per_j_and_price * energy_j * price[b]
-        total_values[b] += step_values[b]
+        for i in range(total_values.shape[1]):  # whole arrays take numba seconds more to compile
+            total_values[b, i] += step_values[b, i]
     return -1

@@ -28,7 +28,8 @@ _HALF, _ONE, _ZERO = np.float32(0.5), np.float32(1.0), np.float32(0.0)
 def _affine(source, at, inputs, weights, matrix, bias, size, target, out):
     """target[out:] = bias + source[at:] @ matrix, four inputs at a time."""
     result = target[out : out + size]
-    result[:] = weights[bias : bias + size]
+    for j in range(size):  # loops throughout: whole arrays take numba seconds more to compile
+        result[j] = weights[bias + j]
     i = 0
     while i + 4 <= inputs:
         a, b, c, d = source[at + i], source[at + i + 1], source[at + i + 2], source[at + i + 3]
@@ -69,7 +70,8 @@ def _gru(row, weights, work, state):
             keep = _sigmoid(work[own + size + j] + work[past + size + j])
             new = math.tanh(work[own + 2 * size + j] + reset * work[past + 2 * size + j])
             work[out + j] = (_ONE - keep) * new + keep * state[memory + j]
-        state[memory : memory + size] = work[out : out + size]
+        for j in range(size):
+            state[memory + j] = work[out + j]
 
 
 @njit(cache=True)
