@@ -28,6 +28,7 @@ class Episode:
         self._agent, self._books, self._link = agent, books, link
         self._fragments = Fragments(agent, settings, books, outbox, link)
         self._seat: Seat | None = None  # of the contract, once there was a step
+        self._is_plain = False  # whether nothing but an observation is shown, as known by then
         self._memory: np.ndarray | None = None
 
     def act(self, observation: Any, mask: np.ndarray | None = None) -> Decision:
@@ -49,19 +50,19 @@ class Episode:
         newest = self._link.newest
         if newest is None:
             return fragments.fallback(agent, start_s)
-        seen, legal = self._seen(observation, mask)
+        if mask is None and self._is_plain and not isinstance(observation, dict):
+            seen, legal = observation, None
+        else:
+            seen, legal = self._seen(observation, mask)
         choice = newest.choose(agent, seen, legal, self._memory, books.random)
-        recording = fragments.recording
-        if recording is None or not fragments.has_room(newest):
-            memories = {agent: self._memory}
-            recording, latest = fragments.turn(
-                newest, ({agent: seen}, {agent: legal}, None), memories
-            )
+        if not fragments.has_room(newest):
+            shown = {agent: seen}, {agent: legal}, None
+            latest = fragments.turn(newest, shown, {agent: self._memory})
             if latest is not newest:
-                newest, choice = (
-                    latest,
-                    latest.choose(agent, seen, legal, self._memory, books.random),
-                )
+                newest = latest
+                choice = newest.choose(agent, seen, legal, self._memory, books.random)
+        recording = fragments.recording
+        assert recording is not None
         self._memory = choice.memory
         track = recording.tracks[agent]
         track.see(seen, legal)
@@ -99,14 +100,16 @@ class Episode:
             one, legal = self._seen(observation, mask)
             seen = {self._agent: one}, {self._agent: legal}, None
         self._fragments.end(terminated, truncated, seen)
-        self._memory = None
+        self._memory, self._is_plain = None, False
 
     def _seen(
         self, observation: Any, mask: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """What is shown, once it was looked at."""
-        if self._seat is None or self._fragments.life is None:
-            seats = self._fragments.seats()
-            state_of(None, self._fragments.contract)
-            self._seat = self._fragments.contract.seats[seats[self._agent]]
-        return seen_of(self._agent, observation, mask, self._seat)
+        seat = self._seat
+        if seat is None or self._fragments.life is None:
+            contract, seats = self._fragments.contract, self._fragments.seats()
+            state_of(None, contract)
+            seat = self._seat = contract.seats[seats[self._agent]]
+            self._is_plain = not seat.masked
+        return seen_of(self._agent, observation, mask, seat)

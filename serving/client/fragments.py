@@ -79,8 +79,8 @@ class Fragments:
             return False
         return newest is self._played or self._takes(recording, newest)
 
-    def turn(self, newest: Playing, seen: Seen, memories: Masks) -> tuple[Recording, Playing]:
-        """End the recording and begin another one, once there is room; with the policy that is the
+    def turn(self, newest: Playing, seen: Seen, memories: Masks) -> Playing:
+        """End the recording, and begin another one once there is room; the policy that is the
         newest one by then.
 
         Args:
@@ -99,7 +99,7 @@ class Fragments:
         most_steps = int(min(self._settings.most_steps, contract.most_steps, room))
         recording = Recording(contract, self.life, newest.run, most_steps, memories)
         self.recording, self._played = recording, newest
-        return recording, newest
+        return newest
 
     def end(self, terminated: bool, truncated: bool, seen: Seen | None) -> None:
         """The episode is over.

@@ -60,11 +60,12 @@ class Team:
             return {agent: fragments.fallback(agent, start_s) for agent in observations}
         seen = self._seen(observations, masks, state)
         choices = self._choices(newest, seen)
-        recording = fragments.recording
-        if recording is None or not fragments.has_room(newest):
-            recording, latest = fragments.turn(newest, seen, self._memories)
+        if not fragments.has_room(newest):
+            latest = fragments.turn(newest, seen, self._memories)
             if latest is not newest:
                 newest, choices = latest, self._choices(latest, seen)
+        recording = fragments.recording
+        assert recording is not None
         recording.see(*seen)
         recording.step(newest.version, start_s)
         self._here = set(choices)

@@ -44,7 +44,7 @@ class Track:
         self._outputs: list[np.ndarray] = []
         self._rewards: list[float] = []  # NaN until they are known
         self._told = 0  # how many of them, from the first one on, are known
-        self._sealed, self._return_before = np.empty(0, np.float32), 0.0  # once it is
+        self._return_before = 0.0
         self._lock = Lock()  # rewards may come from any thread
         self.ids: list[int] = []
         self.count, self.is_sealed = 0, False
@@ -116,12 +116,14 @@ class Track:
         """
         with self._lock:
             self.is_sealed = True
-        rewards = self._sealed = np.array(self._rewards, np.float32)
-        unknown = np.isnan(rewards)
-        rewards[unknown] = default_reward
+        unknown, total = 0, sum(self._rewards)
+        if total != total:  # one of them is NaN
+            unknown = sum(reward != reward for reward in self._rewards)
+            self._rewards = [default_reward if each != each else each for each in self._rewards]
+            total = sum(self._rewards)
         self._return_before = earned.get(self._agent, 0.0)
-        earned[self._agent] = self._return_before + float(rewards.sum(dtype=np.float64))
-        return int(unknown.sum())
+        earned[self._agent] = self._return_before + total
+        return unknown
 
     def part(self, columns: tuple[str, ...]) -> Part:
         """As it is learned from, once it is sealed."""
@@ -144,7 +146,7 @@ class Track:
             self._return_before,
             self._observations[:seen],
             done.reshape(n, *actions.shape),
-            self._sealed,
+            np.array(self._rewards, np.float32),
             None if self._masks is None else self._masks[:seen],
             chances,
             outputs,
