@@ -118,7 +118,7 @@ class Fragments:
         if recording is not None:
             if seen is not None:
                 recording.see(*seen)
-            elif truncated:
+            elif truncated and recording.count:
                 self._books.forget(recording.take_back())
             self._close(recording, TERMINATED if terminated else TRUNCATED)
         self.life = None
