@@ -83,8 +83,8 @@ class OnPolicyLearner(TorchLearner):
         return (
             terms["policy_loss"]
             + config.vf_loss_coeff * terms["vf_loss"]
-            - self._coeffs[module_id, "entropy_coeff"] * terms[ENTROPY]
-            + self._coeffs[module_id, "teacher_coeff"] * terms.get(_TEACHER_LOSS, 0.0)
+            - self._coeffs[module_id]["entropy_coeff"] * terms[ENTROPY]
+            + self._coeffs[module_id].get("teacher_coeff", 0.0) * terms.get(_TEACHER_LOSS, 0.0)
         )
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -92,10 +92,15 @@ class OnPolicyLearner(TorchLearner):
         self._terms: dict[tuple[str, str], list[Tensor]] = defaultdict(list)  # of each minibatch
         step = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
         self._coeffs = {
-            (module_id, name): Scheduler(getattr(self._config_of(module_id), name)).update(step)
+            module_id: self._coeffs_of(self._config_of(module_id), step)
             for module_id in self.module.keys()  # noqa: SIM118
-            for name in SCHEDULED
         }
+
+    @staticmethod
+    def _coeffs_of(config, step: int) -> dict[str, float]:
+        """The weights that have a schedule, of what there is in the loss."""
+        names = [name for name in SCHEDULED if name != "teacher_coeff" or config.teacher]
+        return {name: Scheduler(getattr(config, name)).update(step) for name in names}
 
     def _create_iterator_if_necessary(
         self, *, training_data: TrainingData, **kwargs
@@ -230,7 +235,7 @@ class OnPolicyLearner(TorchLearner):
                 "value_mean": values.mean(),
                 "value_std": module.critic.std,
                 "explained_variance": 1.0 - left,
-                **{name: self._coeffs[module_id, name] for name in SCHEDULED},
+                **self._coeffs[module_id],
             },
             key=module_id,
             window=1,

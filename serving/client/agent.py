@@ -49,11 +49,11 @@ class Agent:
 
     def episode(self, agent: str = "agent") -> Episode:
         """A place for the episodes of one agent, one after the other."""
-        return Episode(agent, self._team(agent))
+        return Episode(agent, self.settings, self.books, self.outbox, self.link)
 
     def team(self) -> Team:
         """A place for the episodes of all agents that the trainer knows, which act together."""
-        return self._team("")
+        return Team(self.settings, self.books, self.outbox, self.link)
 
     def act(self, observation: Any, mask: np.ndarray | None = None) -> Decision:
         """What to do; see `Episode.act`."""
@@ -75,11 +75,12 @@ class Agent:
         Raises:
             ValueError: for a value that is not finite.
         """
-        decision = self.books.open.get(decision_id)
-        if decision is None:
+        track = self.books.open.get(decision_id)
+        index = None if track is None else track.index_of(decision_id)
+        if index is None:
             self.books.late += 1
             return False
-        return decision.reward(value)
+        return Decision(self.books, decision_id, None, track=track, index=index).reward(value)
 
     def wait_for_policy(self, timeout_s: float) -> bool:
         """Wait until there is a policy; whether there is."""
@@ -87,8 +88,8 @@ class Agent:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Send what waits, unfinished episodes included, for so long at most."""
-        for team in list(self.books.teams):
-            team.abandon()
+        for fragments in list(self.books.running):
+            fragments.abandon()
         self.link.close(timeout_s)
 
     def __enter__(self) -> "Agent":
@@ -96,9 +97,6 @@ class Agent:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _team(self, alone: str) -> Team:
-        return Team(alone, self.settings, self.books, self.outbox, self.link)
 
     def _report(self) -> pb.Report:
         times_us = self.books.decision_us()

@@ -17,15 +17,15 @@ import numpy as np
 READY = "ready"
 
 
-class CartPole:
-    """An environment that begins anew by itself.
+class Task:
+    """An environment of Gymnasium that begins anew by itself.
 
     Attributes:
-        seen: [4], what is observed now.
+        seen: [O], what is observed now.
     """
 
-    def __init__(self, seed: int):
-        self._env = gymnasium.make("CartPole-v1", disable_env_checker=True)
+    def __init__(self, seed: int, name: str = "CartPole-v1"):
+        self._env = gymnasium.make(name, disable_env_checker=True)
         self.seen: np.ndarray
         self.seen, _ = self._env.reset(seed=seed)
 
@@ -63,7 +63,7 @@ def ended() -> threading.Event:
 
 def run() -> None:
     """Go through the loop."""
-    env, steps, over = CartPole(0), 0, ended()
+    env, steps, over = Task(0), 0, ended()
     while not over.is_set():
         env.step(0, nobody, nobody)
         steps += 1

@@ -4,7 +4,7 @@ from math import isfinite
 from typing import Any
 
 from marlserve.serving.client.books import Books
-from marlserve.serving.client.recording import Recording
+from marlserve.serving.client.track import Track
 
 
 class Decision:
@@ -17,19 +17,21 @@ class Decision:
         log_probability: of the action; NaN for numbers that are squashed, as nobody asks then.
     """
 
-    __slots__ = ("_books", "_where", "action", "id", "log_probability", "version")
+    __slots__ = ("_books", "_index", "_track", "action", "id", "log_probability", "version")
 
     def __init__(
         self,
         books: Books,
+        decision_id: int,
         action: Any,
         version: int = 0,
         log_probability: float = 0.0,
-        where: tuple[Recording, str, int] | None = None,
+        track: Track | None = None,
+        index: int = 0,
     ):
-        self.id = books.new_id()
+        self.id = decision_id
         self.action, self.version, self.log_probability = action, version, log_probability
-        self._books, self._where = books, where
+        self._books, self._track, self._index = books, track, index
 
     def reward(self, value: float) -> bool:
         """What came of it, in place of what was said before; false if it is not recorded any more.
@@ -39,10 +41,9 @@ class Decision:
         """
         if not isfinite(value):
             raise ValueError(f"the reward is {value}; it must be finite")
-        if self._where is None:
+        if self._track is None:
             return False
-        recording, agent, index = self._where
-        if recording.tell(agent, index, value):
+        if self._track.tell(self._index, value):
             return True
         self._books.late += 1
         return False

@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 
 from marlserve.serving.client.agent import Agent
-from marlserve.serving.client.bare import CartPole, ended
+from marlserve.serving.client.bare import Task, ended
 from marlserve.serving.client.settings import ClientSettings
 
 _PATIENCE_S = 180.0
@@ -37,7 +37,7 @@ class Held:
 
     def __init__(self, settings: ClientSettings):
         self.agent = Agent(settings)
-        self._env = CartPole(settings.seed or 0)
+        self._env = Task(settings.seed or 0)
         self._has_begun = False
 
     def step(self) -> None:

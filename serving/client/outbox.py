@@ -14,7 +14,7 @@ the newest policy plays it, and it does not grow old here. Why steps are never s
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 from math import inf
 from threading import Condition
@@ -24,7 +24,6 @@ from marlserve.serving.client.settings import ClientSettings
 from marlserve.serving.client.spill import Spill
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
-from marlserve.serving.wire.steps import Steps
 
 _MOST_FRAGMENTS = 64  # that go at once
 _LOOK_S = 0.1  # between two looks for rewards
@@ -42,7 +41,7 @@ class Outbox:
         forget: is told the ids of decisions that cannot be told a reward any more.
     """
 
-    def __init__(self, settings: ClientSettings, forget: Callable[[list[int]], None]):
+    def __init__(self, settings: ClientSettings, forget: Callable[[Iterable[int]], None]):
         self._settings, self._forget = settings, forget
         self.lost: Counter[str] = Counter()
         self.defaulted = 0
@@ -118,7 +117,9 @@ class Outbox:
                 self.lost["unreadable"] += unreadable
         else:
             spilled = []
-        return [*spilled, *(self._sealed(recording).message(0) for recording in recordings)]
+        for recording in recordings:
+            self._seal(recording)
+        return [*spilled, *(recording.steps().message(0) for recording in recordings)]
 
     def close(self) -> None:
         """Let what is there go at once; rewards that are not known are the default."""
@@ -178,14 +179,13 @@ class Outbox:
         self._changed.notify_all()
         return recording
 
-    def _sealed(self, recording: Recording) -> Steps:
-        steps, unknown = recording.seal(self._settings.default_reward)
-        self.defaulted += unknown
+    def _seal(self, recording: Recording) -> None:
+        self.defaulted += recording.seal(self._settings.default_reward)
         self._forget(recording.ids)
-        return steps
 
     def _make_room(self) -> None:
         """The oldest fragment goes to the disk, or is lost."""
-        steps = self._sealed(self._popped())
-        if self._spill is None or not self._spill.put(steps.message(0)):
-            self.lost["full"] += len(steps)
+        recording = self._popped()
+        self._seal(recording)
+        if self._spill is None or not self._spill.put(recording.steps().message(0)):
+            self.lost["full"] += recording.count

@@ -1,13 +1,12 @@
 """A fragment while it is being made: its steps are added one by one, its rewards when they come."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from itertools import chain
 
 import numpy as np
 
-from marlserve.serving.client.playing import Choice
 from marlserve.serving.client.track import Track
 from marlserve.serving.wire import trainer_pb2 as pb
 from marlserve.serving.wire.contract import Contract
@@ -39,9 +38,8 @@ class Recording:
         memories: of networks before the first step, by agent.
 
     Attributes:
+        tracks: what each agent sees and does.
         count: of steps.
-        ids: of their decisions.
-        is_sealed: whether rewards come too late.
         version: of the latest step.
         closed_s: when it was closed, by the monotonic clock.
         due_s: when it is sealed at the latest.
@@ -57,19 +55,18 @@ class Recording:
     ):
         self._contract, self.life, self.run, self.most_steps = contract, life, run, most_steps
         self.tracks = {
-            agent: Track(contract.seats[seat], most_steps, memories.get(agent))
+            agent: Track(agent, contract.seats[seat], most_steps, memories.get(agent))
             for agent, seat in life.seats.items()
         }
         size = contract.state_size
         self._states = np.empty((most_steps + 1, size), np.float32) if size else None
         self._seen_states = 0
-        self._steps: list[tuple[int, float]] = []  # version and time
+        self._versions: list[int] = []
+        self._times_s: list[float] = []
         self.count = 0
-        self.ending, self.is_sealed = GOES_ON, False
+        self.ending = GOES_ON
         self.closed_s = self.due_s = 0.0
         self.first_step, self.version = life.steps, 0
-        self.ids: list[int] = []  # of the decisions
-        self._lock = Lock()
 
     def see(
         self,
@@ -84,14 +81,16 @@ class Recording:
             self._states[self.count] = state
             self._seen_states = self.count + 1
 
-    def add(self, choices: Mapping[str, Choice], version: int) -> int:
-        """One step, with what was seen before it; its index."""
-        index, self.version = self.count, version
-        for agent, choice in choices.items():
-            self.tracks[agent].add(choice)
-        self._steps.append((version, time.monotonic()))
-        self.count = index + 1
-        return index
+    def step(self, version: int, time_s: float) -> None:
+        """One step more, which the tracks of those who act in it have, too.
+
+        Args:
+            time_s: by the monotonic clock.
+        """
+        self._versions.append(version)
+        self._times_s.append(time_s)
+        self.version = version
+        self.count += 1
 
     def close(self, ending: pb.Ending, deadline_s: float) -> None:
         """There are no more steps."""
@@ -103,44 +102,41 @@ class Recording:
         self.due_s = self.closed_s + deadline_s
         self.life.steps += self.count
 
-    def take_back(self) -> None:
-        """Leave the last step out."""
-        with self._lock:
-            for track in self.tracks.values():
-                if track.count == self.count:
-                    track.take_back()
-            self.count -= 1
-            self._steps.pop()
+    def take_back(self) -> list[int]:
+        """Leave the last step out; the ids of its decisions."""
+        acted = [track for track in self.tracks.values() if track.count == self.count]
+        self.count -= 1
+        self._versions.pop()
+        self._times_s.pop()
+        return [track.take_back() for track in acted]
 
-    def tell(self, agent: str, index: int, reward: float) -> bool:
-        """What came of a step; false if it is too late."""
-        with self._lock:
-            return not self.is_sealed and self.tracks[agent].tell(index, reward)
+    @property
+    def ids(self) -> Iterator[int]:
+        """Of all decisions."""
+        return chain.from_iterable(track.ids for track in self.tracks.values())
 
     @property
     def is_complete(self) -> bool:
         """Whether all rewards are known."""
-        return all(track.known == track.count for track in self.tracks.values())
+        return all(track.is_complete for track in self.tracks.values())
 
-    def seal(self, default_reward: float) -> tuple[Steps, int]:
-        """The steps, and how many rewards are the default."""
-        with self._lock:
-            self.is_sealed = True
-        life, parts = self.life, []
-        for agent, track in self.tracks.items():
-            before = life.earned.get(agent, 0.0)
-            parts.append(track.part(before, default_reward, self._contract.columns))
-            life.earned[agent] = parts[-1].earned
-        versions, times_s = zip(*self._steps, strict=True)
-        steps = Steps(
-            life.agent,
-            life.episode,
+    def seal(self, default_reward: float) -> int:
+        """Rewards come too late from now on; how many are the default. Fragments of an episode are
+        sealed in order."""
+        earned = self.life.earned
+        return sum(track.seal(default_reward, earned) for track in self.tracks.values())
+
+    def steps(self) -> Steps:
+        """As they are learned from, once it is sealed."""
+        columns = self._contract.columns
+        return Steps(
+            self.life.agent,
+            self.life.episode,
             self.first_step,
             self.ending,
             self.run,
-            np.array(versions, np.int64),
-            np.array(times_s),
-            tuple(parts),
+            np.array(self._versions, np.int64),
+            np.array(self._times_s),
+            tuple(track.part(columns) for track in self.tracks.values()),
             None if self._states is None else self._states[: self.count + 1],
         )
-        return steps, sum(track.count - track.known for track in self.tracks.values())

@@ -151,6 +151,7 @@ def client_settings(program: Program) -> ClientSettings:
         buffer_steps=max(program.buffer_steps, program.max_traj_length),
         when_full=program.when_full,
         spill_folder=None if program.spill_folder is None else Path(program.spill_folder),
+        spill_bytes=program.spill_bytes,
         reward_deadline_s=program.reward_deadline_s,
         default_reward=program.default_reward,
         fallback_action=program.fallback_action,

@@ -2,7 +2,8 @@
 
 `algorithm_name` is that of the module: ppo, a2c, dqn, sac, td3, sac_gru, qmix. Bandits are not
 among them, see `limits`. `algorithm_parameters` are arguments of the config's `training()`, and
-`input_size`, `act_dim` (see `program_spaces`) and `seed`.
+`input_size`, `act_dim` (see `program_spaces`) and `seed`. dqn has defaults of its own here: more
+updates of shorter rows, an exploration that takes longer, and a rate that falls.
 
 `agents` of the file, {agent: policy}, are those that act together in each step; who is named with
 the same policy shares it. Without it there is one policy, "shared".
@@ -21,6 +22,17 @@ from marlserve.serving.wire.program import Program
 
 _BATCH = 2_000  # steps that an on-policy algorithm learns from at once
 _BATCH_SIZE = "train_batch_size_per_learner"
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "dqn": {  # which land Gymnasium's lander, where those of `policies.dqn` learn to hover
+        "lr": [[0, 1e-3], [250_000, 1e-4]],
+        "sequence_length": 4,
+        "td_lambda": 0.5,
+        "tau": 0.005,
+        _BATCH_SIZE: 32,
+        "replay_capacity": 25_000,
+        "epsilon": [[0, 1.0], [30_000, 0.1], [150_000, 0.02]],
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,8 @@ def config_of(program: Program) -> PolicyConfig:
     """
     parameters = dict(program.algorithm_parameters)
     seed = parameters.pop("seed", None)
-    training = {name: value for name, value in parameters.items() if name not in SPACES}
+    given = {name: value for name, value in parameters.items() if name not in SPACES}
+    training = {**_DEFAULTS.get(program.algorithm_name, {}), **given}
     try:
         config = _made(program.algorithm_name, **training)
         if isinstance(config, OnPolicyConfig):

@@ -10,10 +10,11 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 from gymnasium.spaces import Box
 
+from marlserve.envs import checks
 from marlserve.envs.replica_routing import observation as routing
 from marlserve.envs.replica_routing.config import Config
 from marlserve.serving.experience.events import Body
-from marlserve.serving.replica_state import checked, encoded, features
+from marlserve.serving.replica_state import MOST_REPLICAS, checked, encoded, features
 
 
 class Decided(NamedTuple):
@@ -60,6 +61,9 @@ class AgentLog:
     gamma: ClassVar[float] = 0.99
     reward_unit: ClassVar[float | None] = 1.0
 
+    def __post_init__(self) -> None:
+        checks.whole(self, "num_replicas", 2, MOST_REPLICAS)
+
     @property
     def features(self) -> tuple[tuple[str, str], ...]:
         return features(self.num_replicas)
@@ -86,6 +90,7 @@ class GatewayLog:
     reward_unit: ClassVar[float | None] = None  # seconds here are milliseconds elsewhere
 
     def __post_init__(self) -> None:
+        checks.whole(self, "num_replicas", 2, MOST_REPLICAS)
         if self.config.view == "source":
             raise ValueError("the view is 'source', which no gateway has; allowed are the others")
 

@@ -36,7 +36,6 @@ from marlserve.envs import checks
 from marlserve.envs.replica_routing.config import PRESETS
 from marlserve.serving.experience.stream import receive
 from marlserve.serving.policy_store import PolicyStore
-from marlserve.serving.replica_state import MOST_REPLICAS
 from marlserve.serving.training.logged import AgentLog, GatewayLog, Logged
 from marlserve.serving.training.trainer import Settings, Trainer
 
@@ -95,8 +94,6 @@ def run(
     Raises:
         ValueError: for a bad value, and if another trainer works for this store.
     """
-    if not 2 <= num_replicas <= MOST_REPLICAS:
-        raise ValueError(f"num_replicas is {num_replicas}; allowed is 2 to {MOST_REPLICAS}")
     if not 0 <= niceness <= 19:
         raise ValueError(f"niceness is {niceness}; allowed is 0 to 19")
     logged: Logged = AgentLog(num_replicas)

@@ -76,6 +76,7 @@ class Program:
     buffer_steps: int = 20_000
     when_full: str = "drop"
     spill_folder: str | None = None
+    spill_bytes: int = 256 * 1024**2
     reward_deadline_s: float = 0.0
     default_reward: float = 0.0
     fallback_action: float | tuple[float, ...] | dict[str, Any] = 0

@@ -113,6 +113,7 @@ def test_schedules_are_followed(algorithm):
     batch = batch_of(learner, make_sequences())
     result = learner.update(batch=batch, timesteps={"num_env_steps_sampled_lifetime": 50})
     assert result["shared"]["entropy_coeff"].peek() == pytest.approx(0.05)
+    assert "teacher_coeff" not in result["shared"]  # there is no teacher
     for optimizer in learner._named_optimizers.values():
         assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(5e-4)
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import fields
 
 import pytest
 from cpp_programs import CPP, ZEROS, Console, ready
@@ -17,6 +18,7 @@ from external_cases import (
 )
 from gymnasium.spaces import Discrete
 
+from marlserve.serving.wire.program import Program
 from marlserve.serving.wire.seats import Seat
 
 pytestmark = CPP
@@ -184,3 +186,10 @@ def test_a_file_that_is_wrong_is_refused(said, wrong, tmp_path):
     out, errors = client.process.communicate(timeout=60)
     assert (client.process.returncode, out) == (1, "")
     assert said in errors
+
+
+def test_every_key_of_the_file_is_known(tmp_path):
+    client = Console(tmp_path, "127.0.0.1:1", colour="red")
+    _, errors = client.process.communicate(timeout=60)
+    known = errors.partition("known are ")[2].split()
+    assert sorted(known) == sorted(each.name for each in fields(Program))

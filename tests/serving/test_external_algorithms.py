@@ -2,6 +2,7 @@
 
 import pytest
 
+from marlserve import policies
 from marlserve.serving.trainer import house_algorithms
 from marlserve.serving.trainer.algorithms import CONFIGS, config_of
 from marlserve.serving.trainer.learner import configured
@@ -34,6 +35,13 @@ def test_what_rl4sys_calls_by_other_names():
     assert (config.train_batch_size_per_learner, config.minibatch_size) == (600, 100)
     assert (config.clip_param, config.lambda_, config.lr) == (0.1, 0.9, 1e-4)
     assert (config.num_epochs, config.entropy_coeff) == (3, 0.02)
+
+
+def test_dqn_has_defaults_of_its_own_which_the_file_may_change():
+    config = configured(program("dqn", {"td_lambda": 0.9, "lr": 1e-3}), NOWHERE)
+    assert (config.td_lambda, config.lr) == (0.9, 1e-3)
+    assert (config.sequence_length, config.tau) == (4, 0.005)
+    assert policies.config("dqn").sequence_length == 8
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A program and a front: what is decided, and what arrives of it."""
 
+import gc
 from random import Random
 
 import numpy as np
@@ -44,8 +45,12 @@ def test_what_is_lived_through_arrives(agent, inlet):
 
 def test_a_truncated_episode_without_its_last_observation_lacks_its_last_step(agent, inlet):
     for step in range(3):
-        agent.act(np.full(4, step, np.float32)).reward(1.0)
+        last = agent.act(np.full(4, step, np.float32))
+        assert last.reward(1.0)
     agent.end(truncated=True)
+    assert not last.reward(1.0)
+    assert not agent.reward(last.id, 1.0)
+    assert agent.books.late == 2
     agent.close()
     (only,) = everything(inlet)
     np.testing.assert_array_equal(only.only.observations[:, 0], [0, 1, 2])
@@ -169,6 +174,25 @@ def test_what_a_program_does_with_an_action_is_not_learned_from(front):
         agent.end(terminated=True)
     (only,) = everything(inlet)
     assert only.only.actions.tolist() == [[1, 1]]
+
+
+def test_the_garbage_collector_has_nothing_to_do_with_steps_that_wait(agent):
+    for _ in range(10):
+        agent.act(SEEN).reward(1.0)
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(900):
+        agent.act(SEEN).reward(1.0)
+    assert len(agent.books.open) == 910
+    assert len(gc.get_objects()) < before + 100
+
+
+def test_who_acts_alone_shows_no_state(front):
+    inlet_of(front, contract(state_size=2)).publish(policy(), 0.0)
+    with agent_of(front) as agent:
+        assert agent.wait_for_policy(60)
+        with pytest.raises(ValueError, match="the state has shape None; it must be \\(2,\\)"):
+            agent.act(SEEN)
 
 
 def test_several_agents_and_episodes_side_by_side(front, inlet):

@@ -1,5 +1,6 @@
 """What is lost between a program and its trainer, and why; and that nothing else is."""
 
+import json
 import threading
 from dataclasses import replace
 from math import inf
@@ -18,8 +19,10 @@ from external_cases import (
 )
 
 from marlserve.policies.export import file
+from marlserve.serving.client.agent import Agent
 from marlserve.serving.client.link import _PUSH_BYTES, _portions
-from marlserve.serving.wire.program import Program
+from marlserve.serving.client.rl4sys import client_settings
+from marlserve.serving.wire.program import Program, read
 
 SEEN = np.zeros(4, np.float32)
 
@@ -95,6 +98,22 @@ def test_what_does_not_fit_goes_to_the_disk_and_is_sent_later(front, tmp_path):
     assert got == 250
     assert list((tmp_path / "spill").iterdir()) == []
     assert agent.outbox.lost.total() == 0
+
+
+def test_the_disk_is_given_no_more_than_the_file_says(tmp_path):
+    config, folder = tmp_path / "program.json", tmp_path / "spill"
+    with fronted() as front:
+        inlet_of(front).publish(policy(), 0.0)
+        said = {"client_id": "policy", "train_server_address": front.address}
+        said |= {"evaluator": "numpy", "max_traj_length": 5, "buffer_steps": 5}
+        said |= {"when_full": "spill", "spill_folder": str(folder), "spill_bytes": 10_000}
+        config.write_text(json.dumps(said))
+        agent = Agent(client_settings(read(config)))
+        assert agent.wait_for_policy(60)
+    play(agent, 100)  # while nobody is there
+    assert 5_000 < sum(path.stat().st_size for path in folder.iterdir()) <= 10_000
+    assert 0 < agent.outbox.lost["full"] < 500
+    agent.close(0.1)
 
 
 def test_a_client_finds_a_front_that_was_started_anew():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marlserve.serving.client.bare import CartPole
+from marlserve.serving.client.bare import Task
 from marlserve.serving.trainer.speed import crowd
 from marlserve.serving.trainer.speed.__main__ import run
 
@@ -23,7 +23,7 @@ def test_no_step_of_many_clients_is_lost_uncounted(when_full):
 
 
 def test_the_last_reward_is_told_before_the_episode_ends():
-    env, told = CartPole(0), []
+    env, told = Task(0), []
     while "end" not in told:
         env.step(0, told.append, lambda *how: told.append("end"))
     assert told == [1.0] * (len(told) - 1) + ["end"]

@@ -16,7 +16,7 @@ namespace {
 const std::set<std::string> others = {
     "algorithm_name", "algorithm_parameters", "act_limit",  "type",        "observation_space", "action_space", "action_masks", "agents",
     "policies",       "state_size",           "certificate", "key",        "folder",            "save_every_s", "idle_after_s", "evaluator",
-    "learners",       "most_learners",
+    "learners",       "most_learners",        "niceness",
 };
 
 void require(bool is_good, const std::string &field, const std::string &value, const std::string &allowed) {
@@ -98,6 +98,7 @@ const std::map<std::string, Take> ours = {
     {"default_reward", number(&ClientSettings::default_reward)},
     {"when_full", [](ClientSettings &to, const std::string &, const Json &value) { to.when_full = when_full_of(value); }},
     {"spill_folder", [](ClientSettings &to, const std::string &, const Json &value) { to.spill_folder = spill_folder_of(value); }},
+    {"spill_bytes", count(&ClientSettings::spill_bytes)},
     {"fallback_action", [](ClientSettings &to, const std::string &, const Json &value) { to.fallback_action = action_of(value); }},
     {"seed", [](ClientSettings &to, const std::string &, const Json &value) { to.seed = seed_of(value); }},
 };
