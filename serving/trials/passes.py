@@ -1,0 +1,122 @@
+"""How long the passes of an engine take, as its callers see it: what `calibrate` makes a timing of.
+
+    python -m marlserve.serving.trials.passes --url http://127.0.0.1:8001 --out passes.csv
+    python experiments/replica_routing.py calibrate --passes passes.csv --out timing.json
+
+Nobody else may ask the engine meanwhile, whose model is called "tiny". A prompt that is alone takes
+one pass until its first token, and whatever else takes time on the way; between two tokens of
+sequences that decode together there is one pass. The first token after a prompt of one token takes
+a pass as any further one does: what it takes longer is on the way, and no part of a pass.
+"""
+
+import asyncio
+import csv
+import sys
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import tyro
+
+from marlserve.serving.gateway.address import Address
+from marlserve.serving.trials.tiny_model import FIRST_WORD, VOCABULARY
+from marlserve.serving.trials.traffic import Stream, streamed
+
+COLUMNS = ("wall_ms", "prefill_tokens", "prefill_att", "decode_seqs", "decode_ctx")
+_NEW = (1, 8, 32, 128, 256, 512, 1_024, 2_000)  # tokens of prompts
+_BEFORE, _BEHIND = 1_024, (8, 64, 256, 512)  # tokens of prompts whose beginning is in the cache
+_TOGETHER, _CONTEXTS, _STEPS = (1, 2, 4, 8, 16, 32), (100, 1_000), 48
+Row = dict[str, float]
+
+
+async def measured(url: str, rounds: int, rng: Random) -> tuple[list[Row], float]:
+    """Passes, and how long a request is on the way, in ms.
+
+    Raises:
+        OSError: if the engine does not answer, or not as told.
+    """
+    address = Address(url)
+    try:
+        rows = [row for _ in range(rounds) async for row in _round(address, rng)]
+    finally:
+        address.close()
+    first_ms, next_ms = (
+        np.median([row["wall_ms"] for row in rows if _of_one_token(row, name)])
+        for name in ("prefill_tokens", "decode_seqs")
+    )
+    on_the_way_ms = float(max(first_ms - next_ms, 0.0))
+    for row in rows:
+        if row["prefill_tokens"]:
+            row["wall_ms"] -= on_the_way_ms
+    return [row for row in rows if row["wall_ms"] > 0.0], on_the_way_ms
+
+
+def _of_one_token(row: Row, name: str) -> bool:
+    return row[name] == row["prefill_tokens"] + row["decode_seqs"] == 1
+
+
+async def _round(address: Address, rng: Random) -> AsyncIterator[Row]:
+    def words(number: int) -> list[int]:
+        return [FIRST_WORD + rng.randrange(VOCABULARY) for _ in range(number)]
+
+    shared = words(_BEFORE)
+    await streamed(address, shared, 1)
+    for prompt in (*map(words, _NEW), *(shared + words(own) for own in _BEHIND)):
+        yield of_prompt(await streamed(address, prompt, 1))
+    for context in _CONTEXTS:
+        prompt = words(context)
+        await streamed(address, prompt, 1)
+        for together in _TOGETHER:
+            asked = [streamed(address, prompt, _STEPS) for _ in range(together)]
+            for row in of_steps(await asyncio.gather(*asked)):
+                yield row
+
+
+def of_prompt(stream: Stream) -> Row:
+    """The pass of a prompt that was alone, with what was on the way."""
+    new = stream.prompt_tokens - stream.cached_tokens
+    attention = new * (stream.cached_tokens + new / 2)
+    wall_ms = 1e3 * (stream.tokens_s[0] - stream.sent_s)
+    return dict(zip(COLUMNS, (wall_ms, new, attention, 0, 0), strict=True))
+
+
+def of_steps(streams: list[Stream]) -> list[Row]:
+    """The passes between tokens of the stream that began last, until the first one ends."""
+    last = max(streams, key=lambda stream: stream.tokens_s[0])
+    until_s, rows = min(stream.tokens_s[-1] for stream in streams), []
+    for before_s, after_s in pairwise(last.tokens_s):
+        if after_s > until_s:
+            break
+        context = sum(
+            stream.prompt_tokens + np.searchsorted(stream.tokens_s, before_s, side="right")
+            for stream in streams
+        )
+        wall_ms = 1e3 * (after_s - before_s)
+        rows.append(dict(zip(COLUMNS, (wall_ms, 0, 0, len(streams), context), strict=True)))
+    return rows
+
+
+def main(url: str, out: Path, rounds: int = 3, seed: int = 0) -> None:
+    """Write the file, and print what is on the way.
+
+    Args:
+        url: of the engine.
+        out: where to.
+    """
+    if out.exists():
+        raise ValueError(f"{out} is there already; name another file")
+    rows, on_the_way_ms = asyncio.run(measured(url, rounds, Random(seed)))
+    with out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} passes; {on_the_way_ms:.2f} ms of each request on the way")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main, description=__doc__)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
