@@ -6,7 +6,8 @@
 Nobody else may ask the engine meanwhile, whose model is called "tiny". A prompt that is alone takes
 one pass until its first token, and whatever else takes time on the way; between two tokens of
 sequences that decode together there is one pass. The first token after a prompt of one token takes
-a pass as any further one does: what it takes longer is on the way, and no part of a pass.
+a pass as any further one does: what the quickest takes longer than the quickest of those is on the
+way, and no part of a pass.
 """
 
 import asyncio
@@ -43,18 +44,18 @@ async def measured(url: str, rounds: int, rng: Random) -> tuple[list[Row], float
     finally:
         address.close()
     first_ms, next_ms = (
-        np.median([row["wall_ms"] for row in rows if _of_one_token(row, name)])
+        min(row["wall_ms"] for row in rows if row[name] == _tokens(row) == 1)
         for name in ("prefill_tokens", "decode_seqs")
     )
-    on_the_way_ms = float(max(first_ms - next_ms, 0.0))
+    on_the_way_ms = max(first_ms - next_ms, 0.0)
     for row in rows:
         if row["prefill_tokens"]:
-            row["wall_ms"] -= on_the_way_ms
-    return [row for row in rows if row["wall_ms"] > 0.0], on_the_way_ms
+            row["wall_ms"] = max(row["wall_ms"] - on_the_way_ms, next_ms)
+    return rows, on_the_way_ms
 
 
-def _of_one_token(row: Row, name: str) -> bool:
-    return row[name] == row["prefill_tokens"] + row["decode_seqs"] == 1
+def _tokens(row: Row) -> float:
+    return row["prefill_tokens"] + row["decode_seqs"]
 
 
 async def _round(address: Address, rng: Random) -> AsyncIterator[Row]:
