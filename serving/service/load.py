@@ -88,7 +88,7 @@ def wrk(url: str, script: Path, connections: int, seconds: float, core: int | No
     )
     counts = re.search(r"(\d+) requests in", done.stdout)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    late = [re.search(rf"{q}%\s+([\d.]+)(us|ms|s|m)\n", done.stdout) for q in (50, 99)]
+    late = [re.search(rf"{q}%\s+([\d.]+)(us|ms|s|m) *\n", done.stdout) for q in (50, 99)]
     if counts is None or rate is None or None in late or "Non-2xx" in done.stdout:
         raise ValueError(f"wrk says:\n{done.stdout}")
     p50_ms, p99_ms = (float(found[1]) * _MS[found[2]] for found in late if found)
