@@ -15,6 +15,7 @@ import csv
 import sys
 from bisect import bisect_right
 from collections.abc import AsyncIterator
+from math import inf
 from pathlib import Path
 from random import Random
 
@@ -27,7 +28,7 @@ from marlserve.serving.trials.traffic import Stream, streamed
 COLUMNS = ("wall_ms", "prefill_tokens", "prefill_att", "decode_seqs", "decode_ctx")
 _NEW = (1, 8, 32, 128, 256, 512, 1_024, 2_000)  # tokens of prompts
 _BEFORE, _BEHIND = 1_024, (8, 64, 256, 512)  # tokens of prompts whose beginning is in the cache
-_TOGETHER, _CONTEXTS, _STEPS = (1, 2, 4, 8, 16, 32), (100, 500, 1_000), 48
+_TOGETHER, _CONTEXTS, _STEPS = (1, 2, 4, 8, 16, 32), (100, 500, 1_000), 64
 Row = dict[str, float]
 
 
@@ -43,6 +44,8 @@ async def measured(url: str, rounds: int, rng: Random) -> tuple[list[Row], float
     finally:
         address.close()
     rows = [min(alike, key=lambda row: row["wall_ms"]) for alike in zip(*found, strict=True)]
+    if apart := [row["decode_seqs"] for row in rows if row["wall_ms"] == inf]:
+        raise OSError(f"{url}: {apart} sequences never decode together")
     first_ms, next_ms = (
         min(row["wall_ms"] for row in rows if row[name] == _tokens(row) == 1)
         for name in ("prefill_tokens", "decode_seqs")
@@ -83,19 +86,14 @@ def of_prompt(stream: Stream) -> Row:
 
 
 def of_steps(streams: list[Stream]) -> Row:
-    """The mean pass from the first token of the stream that began last to when the first one ends.
-
-    Raises:
-        OSError: if they did not decode together.
-    """
+    """The mean pass from the first token of the stream that began last to when the first one ends;
+    it takes infinitely long if they did not decode together."""
     last = max(streams, key=lambda stream: stream.tokens_s[0])
     start_s, end_s = last.tokens_s[0], min(stream.tokens_s[-1] for stream in streams)
-    passes = bisect_right(last.tokens_s, end_s) - 1
-    if passes < 1 or end_s <= start_s:
-        raise OSError(f"{len(streams)} streams never decode together")
+    together_s = [at_s for at_s in last.tokens_s if start_s < at_s <= end_s]
+    wall_ms = 1e3 * (together_s[-1] - start_s) / len(together_s) if together_s else inf
     seen = [bisect_right(each.tokens_s, at) for each in streams for at in (start_s, end_s)]
     context = sum(each.prompt_tokens for each in streams) + sum(seen) / 2
-    wall_ms = 1e3 * (last.tokens_s[passes] - start_s) / passes
     return dict(zip(COLUMNS, (wall_ms, 0, 0, len(streams), context), strict=True))
 
 
