@@ -103,6 +103,18 @@ def cpu_s(process: int) -> float:
     return own_s + sum(map(cpu_s, map(int, children)))
 
 
+def threads(process: int) -> dict[int, tuple[float, float]]:
+    """Of a process and of those that it started and that still run, by thread: seconds that it ran,
+    and seconds that it waited for a core."""
+    found = {}
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        ran_ns, waited_ns, _ = (thread / "schedstat").read_text().split()
+        found[int(thread.name)] = int(ran_ns) / 1e9, int(waited_ns) / 1e9
+        for child in (thread / "children").read_text().split():
+            found |= threads(int(child))
+    return found
+
+
 def _wait(url: str, server: subprocess.Popen, says: bytes) -> None:
     end_s = time.monotonic() + _PATIENCE_S
     while True:

@@ -1,6 +1,6 @@
 """How long the passes of an engine take, as its callers see it: what `calibrate` makes a timing of.
 
-    python -m marlserve.serving.trials.passes --url http://127.0.0.1:8001 --out passes.csv
+    python -m marlserve.serving.trials.passes --out passes.csv --url http://127.0.0.1:8001
     python experiments/replica_routing.py calibrate --passes passes.csv --out timing.json
 
 Nobody else may ask the engine meanwhile, whose model is called "tiny". A prompt that is alone takes
@@ -13,8 +13,10 @@ the quickest counts, as engine and caller may wait for a core.
 import asyncio
 import csv
 import sys
+import tempfile
 from bisect import bisect_right
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 from random import Random
@@ -24,6 +26,7 @@ import tyro
 from marlserve.serving.gateway.address import Address
 from marlserve.serving.trials.tiny_model import FIRST_WORD, VOCABULARY
 from marlserve.serving.trials.traffic import Stream, streamed
+from marlserve.serving.trials.vllm import VLLM
 
 COLUMNS = ("wall_ms", "prefill_tokens", "prefill_att", "decode_seqs", "decode_ctx")
 _NEW = (1, 8, 32, 128, 256, 512, 1_024, 2_000)  # tokens of prompts
@@ -97,16 +100,23 @@ def of_steps(streams: list[Stream]) -> Row:
     return dict(zip(COLUMNS, (wall_ms, 0, 0, len(streams), context), strict=True))
 
 
-def main(url: str, out: Path, rounds: int = 5, seed: int = 0) -> None:
+def main(
+    out: Path, url: str = "", vllm: Path = Path("build/vllm"), rounds: int = 5, seed: int = 0
+) -> None:
     """Write the file, and print what is on the way.
 
     Args:
-        url: of the engine.
         out: where to.
+        url: of the engine; "": one of `trials.vllm`.
+        vllm: the virtual environment of that.
     """
     if out.exists():
         raise ValueError(f"{out} is there already; name another file")
-    rows, on_the_way_ms = asyncio.run(measured(url, rounds, Random(seed)))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        if not url:
+            (engine,) = stack.enter_context(VLLM(vllm, Path(folder)).engines(1))
+            url = engine.url
+        rows, on_the_way_ms = asyncio.run(measured(url, rounds, Random(seed)))
     with out.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

@@ -1,8 +1,10 @@
 """What the simulator says of requests that were played: the same ones, at the same replicas.
 
-The timing is of one engine that was measured, as by `passes`; `slowness` is a factor on it, such as
-of engines that share a machine.
+The timing is of one engine that was measured, as by `passes`; `slowness` is a factor on it, as of
+engines that share a machine.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,13 +17,14 @@ def predicted(
     results: list[Result],
     engine: Engine,
     on_the_way_s: float = 0.0,
-    slowness: float = 1.0,
+    slowness: Mapping[str, float] | None = None,
 ) -> list[Result]:
     """What would have come of the requests that did not fail, each at the replica where it was.
 
     Args:
         engine: what each of the replicas is.
         on_the_way_s: how long a request takes beside its passes.
+        slowness: of each replica, by its name; None: 1.
     """
     served = [pair for pair in zip(requests, results, strict=True) if pair[1].e2e_s is not None]
     names = sorted({result.replica for _, result in served})
@@ -33,7 +36,8 @@ def predicted(
         chain_tokens=engine.block_tokens,
         max_tokens=int((prompts + outputs).max()),
     )
-    replicas.reset(0, prompts, outputs, starts, nodes, slowness)
+    slow = [1.0 if slowness is None else slowness[name] for name in names]
+    replicas.reset(0, prompts, outputs, starts, nodes, slow)
     chosen = [names.index(result.replica) for _, result in served]
     arrivals_ns = [round(1e9 * request.at_s) for request, _ in served]
     replicas.play(np.array([chosen]), np.array([arrivals_ns]))

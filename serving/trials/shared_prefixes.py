@@ -2,16 +2,11 @@
 
     python -m marlserve.serving.trials.shared_prefixes --seeds 0 1 2
     python -m marlserve.serving.trials.shared_prefixes --seeds 0 1 2 --speeds 2.0 1.0 0.5
-    python -m marlserve.serving.trials.shared_prefixes --urls URL URL URL --timing FILE
 
 Everyone sends the same requests to new mock engines, in turn; the gateway is told how fast these
 are. Prompts are token ids, as vllm-router's cache_aware wants them, or text, as sglang-router's
 does. The session of a request is its group. Rows are means over the seeds, the least and the
 largest in brackets.
-
-Engines of one's own, which `--urls` names, serve a model "tiny" and empty their caches when they
-are asked to, as those of `trials.vllm` do. With the timing of one of them, there is a row beneath
-those of the gateway: what the simulator says of the same requests at the same replicas.
 """
 
 import asyncio
@@ -19,26 +14,21 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
-from urllib.request import urlopen
 
 import numpy as np
 import tyro
 
-from marlserve.envs.sims.replica import TableTiming
 from marlserve.serving.service.load import process
-from marlserve.serving.trials import vllm
 from marlserve.serving.trials.others import BLOCK_TOKENS, NUM_BLOCKS, Others, free_port
-from marlserve.serving.trials.predicting import predicted
 from marlserve.serving.trials.traffic import Result, Traffic, drawn, played
 
-_ROUTERS = {  # by how they want prompts
+ROUTERS = {  # by how they want prompts
     "token ids": ("vllm round_robin", "vllm cache_aware", "vllm sticky_least_loaded"),
     "text": ("sglang round_robin", "sglang cache_aware"),
 }
-_OURS = ("least_requests", "prefix_affinity", "cache_aware")
+OURS = ("least_requests", "prefix_affinity", "cache_aware")
 
 
 @contextmanager
@@ -50,6 +40,12 @@ def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[tuple[str, P
     flags = ("--replicas", *urls, *flags)
     with process([*command, *flags], f"{url}/ready", output=output) as started:
         yield url, started
+
+
+def head(kind: str) -> str:
+    """Of a table."""
+    columns = "cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed"
+    return f"| prompts are {kind} | {columns} |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 
 
 def row(name: str, results: list[list[Result]]) -> str:
@@ -75,9 +71,6 @@ def main(
     traffic: tyro.conf.OmitArgPrefixes[Traffic] = Traffic(),  # noqa: B008
     only: tuple[str, ...] = (),
     speeds: tuple[float, ...] = (1.0, 1.0, 1.0),
-    urls: tuple[str, ...] = (),
-    timing: Path | None = None,
-    on_the_way_ms: float = 0.0,
     models: Path | None = None,
     problem: str = "chat",
     others: Path = Path("build/others"),
@@ -87,50 +80,31 @@ def main(
     Args:
         only: these rows; none: all.
         speeds: of the engines, one each, times that of the GPU whose time they take.
-        urls: of engines of one's own; none: mock engines.
-        timing: of one of these, as `replica_routing.py calibrate` writes it.
-        on_the_way_ms: that a request takes beside its passes, as `trials.passes` says.
         models: a store of policies; the gateway plays what it serves, too.
         problem: that they were trained on.
         others: the virtual environment of engines and routers.
     """
     learned = [] if models is None else ["learned"]
-    as_timed = None if timing is None else replace(vllm.ENGINE, timing=TableTiming.read(timing))
     with tempfile.TemporaryDirectory() as folder:
         found = Others(others, Path(folder))
-        for kind, names in _ROUTERS.items():
-            columns = "cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed"
-            print(f"| prompts are {kind} | {columns} |")
-            print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-            for name in (*names, *(f"gateway {each}" for each in (*_OURS, *learned))):
+        for kind, names in ROUTERS.items():
+            print(head(kind))
+            for name in (*names, *(f"gateway {each}" for each in (*OURS, *learned))):
                 if only and name not in only:
                     continue
-                results, foreseen = [], []
+                results = []
                 for seed in seeds:
-                    requests = drawn(traffic, seed)
                     with (
-                        _emptied(urls) if urls else found.engines(speeds) as engines,
-                        _front(found, name, engines, speeds, models, problem) as url,
+                        found.engines(speeds) as urls,
+                        front(found, name, urls, speeds, models, problem) as url,
                     ):
+                        requests = drawn(traffic, seed)
                         results.append(asyncio.run(played(url, requests, kind != "text")))
-                    if as_timed is not None and name.startswith("gateway"):
-                        way_s = on_the_way_ms / 1e3
-                        foreseen.append(predicted(requests, results[-1], as_timed, way_s))
                 print(row(name, results), flush=True)
-                if foreseen:
-                    print(row(f"{name}, simulated", foreseen), flush=True)
 
 
 @contextmanager
-def _emptied(urls: Sequence[str]) -> Iterator[list[str]]:
-    """These engines, with nothing in their caches."""
-    for url in urls:
-        urlopen(f"{url}/reset_prefix_cache", data=b"").close()
-    yield list(urls)
-
-
-@contextmanager
-def _front(
+def front(
     found: Others,
     name: str,
     urls: list[str],
@@ -138,6 +112,7 @@ def _front(
     models: Path | None,
     problem: str,
 ) -> Iterator[str]:
+    """What is asked in front of engines, by its name in the table; its URL."""
     kind, _, rule = name.partition(" ")
     if kind != "gateway":
         with found.router(name, urls) as (url, _):

@@ -1,29 +1,26 @@
 """Real engines: vLLM on CPU, from a virtual environment of their own, with a small model.
 
     make vllm                                                  # installs it into build/vllm
-    python -m marlserve.serving.trials.vllm --number 3         # prints URLs, serves until Ctrl-C
+    with VLLM(Path("build/vllm"), folder).engines(3) as engines:
+        [engine.url for engine in engines]
 
 The model is a Llama of 8 layers and 512 numbers per token, with weights at random: what it says
 means nothing, and takes the time of any other of its size. Each engine computes on one thread, and
 its cache has as many tokens as that of a mock engine.
 """
 
-import signal
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import tyro
+from urllib.request import urlopen
 
 from marlserve.envs.sims.replica import Engine
-from marlserve.serving.service.load import process
+from marlserve.serving.service.load import process, threads
 from marlserve.serving.trials.others import free_port
 from marlserve.serving.trials.tiny_model import NAME, written
 
 ENGINE = Engine(32, 512 - 1, 32, 2_048)  # as the simulator has it: one block is nobody's
-_HIDDEN_SIZE, _LAYERS, _MOST_TOKENS = 512, 8, 4_096
+_SIZE, _MOST_TOKENS = (512, 8), 4_096
 _VARIABLES = {
     "VLLM_TARGET_DEVICE": "cpu",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -46,47 +43,66 @@ _FLAGS = {
 }
 
 
-@contextmanager
-def engine(environment: Path, folder: Path, number: int) -> Iterator[str]:
-    """The engine of that number; its URL.
+class VLLM:
+    """See the module.
 
     Args:
-        environment: where vLLM is installed.
+        environment: where it is installed.
         folder: for its files and its words.
 
     Raises:
-        ValueError: if it does not start.
+        ValueError: if there is no such environment.
     """
-    program = environment.absolute() / "bin" / "vllm"
-    if not program.exists():
-        raise ValueError(f"{program} is not there; `make vllm` installs it")
-    port, model = free_port(), written(folder / NAME, _HIDDEN_SIZE, _LAYERS)
-    command = [str(program), "serve", str(model), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--enforce-eager", "--enable-prompt-tokens-details"]
-    command += [word for name, value in _FLAGS.items() for word in (f"--{name}", str(value))]
-    url, output = f"http://127.0.0.1:{port}", folder / f"vllm_{number}.log"
-    with process(command, f"{url}/health", variables=_VARIABLES, output=output):
-        yield url
+
+    def __init__(self, environment: Path, folder: Path):
+        self._program, self._folder = environment.absolute() / "bin" / "vllm", folder
+        if not self._program.exists():
+            raise ValueError(f"{self._program} is not there; `make vllm` installs it")
+
+    @contextmanager
+    def engines(self, number: int) -> Iterator[list["Running"]]:
+        """So many of them, started one after the other.
+
+        Raises:
+            ValueError: if one does not start.
+        """
+        with ExitStack() as stack:
+            yield [stack.enter_context(self._engine(i)) for i in range(number)]
+
+    @contextmanager
+    def _engine(self, number: int) -> Iterator["Running"]:
+        url = f"http://127.0.0.1:{free_port()}"
+        command = [str(self._program), "serve", str(written(self._folder / NAME, *_SIZE))]
+        command += ["--enforce-eager", "--enable-prompt-tokens-details"]
+        flags = _FLAGS | {"host": "127.0.0.1", "port": url.rpartition(":")[2]}
+        command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        output = self._folder / f"vllm_{number}.log"
+        with process(command, f"{url}/health", variables=_VARIABLES, output=output) as started:
+            yield Running(url, started.pid)
 
 
-def main(number: int = 3, environment: Path = Path("build/vllm")) -> None:
-    """Serve until a signal comes.
+class Running:
+    """An engine.
 
-    Args:
-        number: of engines.
-        environment: where vLLM is installed.
+    Attributes:
+        url: where it is.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for i in range(number):
-            print(stack.enter_context(engine(environment, Path(folder), i)), flush=True)
-        signal.pause()
 
+    def __init__(self, url: str, process_id: int):
+        self.url, self._process_id = url, process_id
+        self._before = threads(process_id)
 
-if __name__ == "__main__":
-    try:
-        tyro.cli(main, description=__doc__)
-    except KeyboardInterrupt:
-        pass
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    def empty(self) -> None:
+        """Its cache; `slowness` counts from here on."""
+        urlopen(f"{self.url}/reset_prefix_cache", data=b"").close()
+        self._before = threads(self._process_id)
+
+    def slowness(self) -> float:
+        """How many times as long as alone its passes took, as the thread that computes, which is
+        the one that ran the most, waited for a core."""
+        ran_s, waited_s = max(
+            (ran_s - before[0], waited_s - before[1])
+            for thread, (ran_s, waited_s) in threads(self._process_id).items()
+            for before in [self._before.get(thread, (0.0, 0.0))]
+        )
+        return 1.0 + waited_s / ran_s

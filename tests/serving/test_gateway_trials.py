@@ -1,6 +1,10 @@
 """What the gateway's trials measure of engines, and what the simulator makes of it."""
 
 import asyncio
+import os
+import subprocess
+import sys
+import time
 from itertools import pairwise
 from math import inf
 from random import Random
@@ -11,10 +15,10 @@ from engines import BLOCK, SCALE, engine
 
 from marlserve.envs.sims.replica import Engine, TableTiming
 from marlserve.envs.sims.replica_timing import Timing
-from marlserve.serving.trials import vllm
 from marlserve.serving.trials.passes import COLUMNS, measured, of_prompt, of_steps
 from marlserve.serving.trials.predicting import chains, predicted
 from marlserve.serving.trials.traffic import Request, Result, Stream, Traffic, drawn, played
+from marlserve.serving.trials.vllm import VLLM, Running
 
 
 def stream(*tokens_s: float, prompt: int = 100, cached: int = 0) -> Stream:
@@ -74,8 +78,9 @@ def test_what_was_played_is_foreseen_from_the_timing():
     assert [each.replica for each in told] == ["a", "b", "a"]
     assert np.allclose([each.ttft_s for each in told], [1.15, 1.15, 0.51])
     assert np.allclose([each.e2e_s - each.ttft_s for each in told], 0.03)
-    slower = predicted(requests, results, Engine(32, 64, 8, 128, timing=timing), 0.5, 2.0)
-    assert np.allclose([each.ttft_s for each in slower], [1.80, 1.80, 0.52])
+    slowness = {"a": 2.0, "b": 1.0}
+    slower = predicted(requests, results, Engine(32, 64, 8, 128, timing=timing), 0.5, slowness)
+    assert np.allclose([each.ttft_s for each in slower], [1.80, 1.15, 0.52])
 
 
 @pytest.mark.parametrize("as_ids", [True, False])
@@ -104,4 +109,18 @@ def test_traffic_is_played_at_its_times(as_ids):
 
 def test_an_engine_that_is_not_installed_is_said_so(tmp_path):
     with pytest.raises(ValueError, match="bin/vllm is not there; `make vllm` installs it"):
-        vllm.main(1, tmp_path)
+        VLLM(tmp_path, tmp_path)
+
+
+def test_an_engine_tells_how_much_slower_it_was_for_want_of_a_core():
+    """A process that computes, and one that computes beside another on the same core."""
+    core, program = str(min(os.sched_getaffinity(0))), "while True: pass"
+    command = ["taskset", "-c", core, sys.executable, "-c", program]
+    with subprocess.Popen(command) as one, subprocess.Popen(command) as other:
+        try:
+            running = Running("http://127.0.0.1:1", one.pid)
+            time.sleep(1.0)
+            assert running.slowness() > 1.3
+        finally:
+            one.kill()
+            other.kill()
