@@ -23,7 +23,7 @@ import tyro
 from marlserve.envs.sims.replica import TableTiming
 from marlserve.serving.trials.others import Others
 from marlserve.serving.trials.predicting import predicted
-from marlserve.serving.trials.shared_prefixes import OURS, ROUTERS, front, head, row
+from marlserve.serving.trials.shared_prefixes import OURS, ROUTERS, Learned, front, head, row
 from marlserve.serving.trials.traffic import Traffic, drawn, played
 from marlserve.serving.trials.vllm import ENGINE, VLLM
 
@@ -37,8 +37,7 @@ def main(
     traffic: tyro.conf.OmitArgPrefixes[Traffic] = _GENTLE,
     number: int = 3,
     only: tuple[str, ...] = (),
-    models: Path | None = None,
-    problem: str = "chat",
+    learned: tyro.conf.OmitArgPrefixes[Learned] = Learned(),  # noqa: B008
     others: Path = Path("build/others"),
     vllm: Path = Path("build/vllm"),
 ) -> None:
@@ -49,13 +48,11 @@ def main(
         on_the_way_ms: that a request takes beside its passes, as `trials.passes` says.
         number: of engines.
         only: these rows; none: all.
-        models: a store of policies; the gateway plays what it serves, too.
-        problem: that they were trained on.
         others: the virtual environment of routers.
         vllm: that of engines.
     """
     alone, way_s = replace(ENGINE, timing=TableTiming.read(timing)), on_the_way_ms / 1e3
-    speeds, rules = (1.0,) * number, [*OURS, *([] if models is None else ["learned"])]
+    speeds, rules = (1.0,) * number, (*OURS, *learned.rules())
     with tempfile.TemporaryDirectory() as name, VLLM(vllm, Path(name)).engines(number) as engines:
         found, urls = Others(others, Path(name)), [each.url for each in engines]
 
@@ -65,7 +62,7 @@ def main(
                 requests = drawn(traffic, seed)
                 for each in engines:
                     each.empty()
-                with front(found, router, urls, speeds, models, problem) as url:
+                with front(found, router, urls, speeds, learned) as url:
                     results = asyncio.run(played(url, requests, kind != "text"))
                 measured.append(results)
                 slowness = {each.url: each.slowness() for each in engines}
