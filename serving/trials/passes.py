@@ -48,7 +48,7 @@ async def measured(url: str, rounds: int, rng: Random) -> tuple[list[Row], float
         address.close()
     rows = [min(alike, key=lambda row: row["wall_ms"]) for alike in zip(*found, strict=True)]
     if apart := [row["decode_seqs"] for row in rows if row["wall_ms"] == inf]:
-        raise OSError(f"{url}: {apart} sequences never decode together")
+        raise OSError(f"{url}: {apart} sequences never decode together, token by token")
     first_ms, next_ms = (
         min(row["wall_ms"] for row in rows if row[name] == _tokens(row) == 1)
         for name in ("prefill_tokens", "decode_seqs")
@@ -77,7 +77,9 @@ async def _round(address: Address, rng: Random) -> AsyncIterator[Row]:
         await streamed(address, prompt, 1)
         for together in _TOGETHER:
             asked = [streamed(address, prompt, _STEPS) for _ in range(together)]
-            yield of_steps(await asyncio.gather(*asked))
+            streams = await asyncio.gather(*asked)
+            one_by_one = all(len(each.tokens_s) == _STEPS for each in streams)
+            yield of_steps(streams) | ({} if one_by_one else {"wall_ms": inf})
 
 
 def of_prompt(stream: Stream) -> Row:
