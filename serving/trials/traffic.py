@@ -2,20 +2,29 @@
 
 requests = drawn(Traffic(), seed=0)
 results = asyncio.run(played("http://127.0.0.1:8000", requests, as_ids=True))
+
+    python -m marlserve.serving.trials.traffic --out requests.jsonl --seed 1000 --shared-tokens 1024
+
+writes such requests in Mooncake's form, for `--trace file` of `replica_routing`, to train on them.
 """
 
 import asyncio
 import json
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
+
+import tyro
 
 from marlserve.serving.gateway.address import Address
 from marlserve.serving.gateway.replies import Reply
 from marlserve.serving.trials.tiny_model import FIRST_WORD, NAME, VOCABULARY
 
 _PATIENCE_S = 120.0
+_ID_TOKENS = 512  # that an id of Mooncake's form stands for
 
 
 @dataclass(frozen=True)
@@ -134,3 +143,38 @@ async def streamed(
     prompts = used.get("prompt_tokens", 0), used.get("cached_tokens", 0)
     replica = dict(head.headers).get(b"x-replica", b"").decode()
     return Stream(sent_s, lines_s[:count], end_s, *prompts, replica)
+
+
+def main(
+    out: Path,
+    seed: int,
+    traffic: tyro.conf.OmitArgPrefixes[Traffic] = Traffic(),
+) -> None:
+    """Write the file.
+
+    Args:
+        out: where to.
+    """
+    if traffic.shared_tokens % _ID_TOKENS or not 0 < traffic.own_tokens <= _ID_TOKENS:
+        raise ValueError(
+            f"shared_tokens is {traffic.shared_tokens} and own_tokens {traffic.own_tokens}; "
+            f"allowed are multiples of {_ID_TOKENS}, for which an id stands, and 1 to {_ID_TOKENS}"
+        )
+    ids = traffic.shared_tokens // _ID_TOKENS
+    with out.open("w") as file:
+        for i, request in enumerate(drawn(traffic, seed)):
+            shared = range(request.group * ids, (request.group + 1) * ids)
+            row = {
+                "timestamp": round(1e3 * request.at_s),
+                "input_length": len(request.prompt),
+                "output_length": request.output_tokens,
+                "hash_ids": [*shared, traffic.groups * ids + i],
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main, description=__doc__)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

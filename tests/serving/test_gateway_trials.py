@@ -18,7 +18,9 @@ from marlserve.envs.sims.replica_timing import Timing
 from marlserve.serving.trials.passes import COLUMNS, measured, of_prompt, of_steps
 from marlserve.serving.trials.predicting import chains, predicted
 from marlserve.serving.trials.traffic import Request, Result, Stream, Traffic, drawn, played
+from marlserve.serving.trials.traffic import main as save
 from marlserve.serving.trials.vllm import VLLM, Running
+from marlserve.traces.llm_requests import load
 
 
 def stream(*tokens_s: float, prompt: int = 100, cached: int = 0) -> Stream:
@@ -105,6 +107,19 @@ def test_traffic_is_played_at_its_times(as_ids):
     for mode in ("fails", "cuts", "closes"):
         results, _ = asyncio.run(play(mode))
         assert results == [Result(None, None)] * len(requests)
+
+
+def test_traffic_is_written_for_the_simulator(tmp_path):
+    traffic = Traffic(20, groups=3, shared_tokens=1_024, own_tokens=100)
+    save(tmp_path / "requests.jsonl", 1, traffic)
+    trace, requests = load(path=tmp_path / "requests.jsonl"), drawn(traffic, 1)
+    assert trace["prompt_tokens"].tolist() == [1_124] * 20
+    assert np.allclose(trace["time_s"], [each.at_s for each in requests], atol=1e-3)
+    groups = [each.group for each in requests]
+    hits = [1_024 * (group in groups[:i]) for i, group in enumerate(groups)]
+    assert trace.prefix_hit_tokens(16).tolist() == hits
+    with pytest.raises(ValueError, match="shared_tokens is 1000"):
+        save(tmp_path / "requests.jsonl", 1, Traffic())
 
 
 def test_an_engine_that_is_not_installed_is_said_so(tmp_path):
