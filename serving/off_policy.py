@@ -18,12 +18,13 @@ import tyro
 
 from marlserve.envs import off_policy_estimates as estimates
 from marlserve.envs.off_policy_estimates import OffPolicyEstimate
+from marlserve.envs.replica_routing.observation import some_or_all
 from marlserve.policies.export.network import PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
 from marlserve.serving.decisions.player import AGENT
 from marlserve.serving.experience.events import joined
 from marlserve.serving.policy_store import PolicyStore
-from marlserve.serving.replica_state import checked, encoded
+from marlserve.serving.training.logged import AgentLog
 
 
 class Logged(NamedTuple):
@@ -42,20 +43,16 @@ def logged(path: str | Path, num_replicas: int) -> Logged:
     Raises:
         ValueError: if there is no log, or not two of them in it.
     """
-    rows = []
+    rows, seen = [], AgentLog(num_replicas)
     for experience in joined(path):
         said = experience.decision
         if said["num_replicas"] == num_replicas and said["state"] and said["propensity"]:
-            allowed = ~np.isin(np.arange(num_replicas), said.get("unavailable", ()))
-            if not allowed.any():
-                allowed[:] = True
-            state = checked(said["state"], num_replicas)
-            reward = experience.outcome["reward"]
-            rows.append((state, allowed, said["action"], said["propensity"], reward))
+            known = (said["action"], said["propensity"], experience.outcome["reward"])
+            rows.append((*seen.decided(said), *known))
     if len(rows) < 2:
         raise ValueError(f"{path} has {len(rows)} decisions to estimate from; it takes 2 at least")
-    states, allowed_of, actions, chances, rewards = map(np.array, zip(*rows, strict=True))
-    return Logged(encoded(states), allowed_of, actions, chances, rewards)
+    observations, allowed, *rest = map(np.array, zip(*rows, strict=True))
+    return Logged(observations, some_or_all(allowed), *rest)
 
 
 def estimated(file: PolicyFile, log: Logged) -> dict[str, OffPolicyEstimate]:

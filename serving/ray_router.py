@@ -27,6 +27,7 @@ that of 2.60.
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -68,6 +69,7 @@ class PolicyRequestRouter(RequestRouter):
         *,
         models: str | None = None,
         problem: str = "long",
+        timing_path: str = "",
         heuristic: str = "least_requests",
         cache_tokens: float = 2.0**20,
         num_routers: int = 1,
@@ -78,7 +80,8 @@ class PolicyRequestRouter(RequestRouter):
         Args:
             models: a folder of policy versions that all nodes see, see `policy_store`; None: the
                 heuristic decides.
-            problem: the preset of `envs.replica_routing` that policies were trained on.
+            problem: the preset of `envs.replica_routing` that policies were trained on, ...
+            timing_path: ... and the timing of engines, if it had one.
             heuristic: see `decisions.heuristics`.
             cache_tokens: that the cache of each replica holds.
             num_routers: that send to the same replicas.
@@ -90,7 +93,7 @@ class PolicyRequestRouter(RequestRouter):
             raise ValueError(f"request_router_kwargs has {sorted(kwargs)}, which are unknown")
         if problem not in PRESETS:
             raise ValueError(f"problem is {problem!r}; allowed is one of {tuple(PRESETS)}")
-        self._config = PRESETS[problem]
+        self._config = replace(PRESETS[problem], timing_path=timing_path)
         self._fleet = Fleet(cache_tokens=cache_tokens, num_gateways=num_routers)
         mode = Mode("heuristic") if models is None else Mode("policy", 1.0)
         self._decider = Decider(Settings(mode), Guard(Limits()), new_ids(), Heuristic(heuristic))

@@ -8,6 +8,7 @@ GPU's speed is its bandwidth over that of the fleet's fastest, which is what a s
 takes; how much faster or slower it reads a prompt is in its own timing.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -30,9 +31,7 @@ def speeds(config: Any) -> tuple[float, ...]:
     """Of each replica, by its GPU too."""
     if not config.gpus:
         return config.speeds
-    bytes_per_s = [GPUS[name].bytes_per_s for name in config.gpus]
-    fastest = max(bytes_per_s)
-    return tuple(x * y / fastest for x, y in zip(config.speeds, bytes_per_s, strict=True))
+    return tuple(x * y for x, y in zip(config.speeds, _of_fastest(config.gpus), strict=True))
 
 
 def engines(config: Any) -> tuple[Engine, ...]:
@@ -51,12 +50,11 @@ def engines(config: Any) -> tuple[Engine, ...]:
     if not config.gpus:
         return (alike,) * config.num_replicas
     of_gpus = []
-    fastest = max(GPUS[name].bytes_per_s for name in config.gpus)
-    for name in config.gpus:
-        gpu = GPUS[name]
-        on_gpu = engine(gpu, MODELS[config.model_shape], MEASURED, block_tokens=config.block_tokens)
+    for name, speed in zip(config.gpus, _of_fastest(config.gpus), strict=True):
+        model, size = MODELS[config.model_shape], config.block_tokens
+        on_gpu = engine(GPUS[name], model, MEASURED, block_tokens=size)
         num_blocks = min(config.num_blocks, on_gpu.num_blocks)
-        timing = _times(on_gpu.timing, gpu.bytes_per_s / fastest)
+        timing = _times(on_gpu.timing, speed)
         of_gpus.append(replace(alike, num_blocks=num_blocks, timing=timing))
     return tuple(of_gpus)
 
@@ -67,6 +65,12 @@ def lines(config: Any) -> Lines:
     if not config.gpus:
         return Lines(*_line(config.timing))
     return Lines(*np.array([_line(one.timing) for one in config.engines]).T)
+
+
+def _of_fastest(gpus: Sequence[str]) -> list[float]:
+    """Their bandwidths over the largest one."""
+    bytes_per_s = [GPUS[name].bytes_per_s for name in gpus]
+    return [each / max(bytes_per_s) for each in bytes_per_s]
 
 
 def _times(timing: Any, factor: float) -> TableTiming:

@@ -139,14 +139,18 @@ def estimated_speed(tpot_s: np.ndarray) -> np.ndarray:
     return np.clip(np.where(known > 0, typical / np.maximum(known, 1e-12), 1.0), 0.1, 10.0)
 
 
+def some_or_all(chosen: np.ndarray) -> np.ndarray:
+    """The same replicas, [..., R] bool, or all of them where there is none."""
+    return chosen | ~chosen.any(axis=-1, keepdims=True)
+
+
 def _extra_s(measured: Measured, config) -> np.ndarray:
     """Over the cheapest of those that are up, of all if none is; what is cheaper than that, and
     down, has 0. Where no speed is told, with the one that is estimated."""
     told = np.asarray(measured.speed)
     speed = np.where(told > 0, told, estimated_speed(np.asarray(measured.tpot_s)))
     cost_s = marginal_cost_s(measured._replace(speed=speed), config)
-    up = np.asarray(measured.up) > 0
-    up |= ~up.any(axis=-1, keepdims=True)
+    up = some_or_all(np.asarray(measured.up) > 0)
     least_s = np.where(up, cost_s, np.inf).min(axis=-1, keepdims=True)
     return np.maximum(cost_s - least_s, 0.0)
 

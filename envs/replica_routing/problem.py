@@ -9,7 +9,7 @@ from marlserve.envs import base
 from marlserve.envs.replica_routing import picture, source, traffic
 from marlserve.envs.replica_routing.changes import changes
 from marlserve.envs.replica_routing.config import Config
-from marlserve.envs.replica_routing.observation import Measured, features, observe
+from marlserve.envs.replica_routing.observation import Measured, features, observe, some_or_all
 from marlserve.envs.replica_routing.predictor import Outcomes
 from marlserve.envs.replica_routing.rewards import REWARDS
 from marlserve.envs.sims import replica_arrays as has
@@ -171,9 +171,7 @@ class Problem(base.Problem):
     def action_masks(self) -> np.ndarray:
         """Those that were up when they were scraped and whose cache holds the prompt, or all if
         there is none: [B, G, 1, R]."""
-        takes = self._takes()
-        takes |= ~takes.any(axis=-1, keepdims=True)
-        return takes[:, :, None]
+        return some_or_all(self._takes())[:, :, None]
 
     def _takes(self) -> np.ndarray:
         """Whether replicas take each gateway's present request, as far as it knows, [B, G, R]."""

@@ -5,7 +5,7 @@ loopback, and never passed on. `REPLICA_TOKEN` is shown to replicas. `REDIS_URL`
 and `REDIS_PORT`, says where the log is delivered to.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,8 @@ class GatewaySettings:
         mode: which requests are the policy's; see `decisions.modes`.
         share: of requests, for modes that have one; None: the mode's own.
         models: a folder of policy versions, see `policy_store`; None: no policy.
-        problem: the preset of `envs.replica_routing` that policies were trained on.
+        problem: the preset of `envs.replica_routing` that policies were trained on, ...
+        timing: ... and its `timing_path`, if it had one.
         exploration: at most so many of the policy's decisions leave what it thinks best.
         oldest_policy_s: older ones do not decide.
         log: the file of experiences, which gateways may share; None: none.
@@ -54,6 +55,7 @@ class GatewaySettings:
     share: float | None = None
     models: Path | None = None
     problem: Literal[*PRESETS] = "long"  # type: ignore[valid-type]
+    timing: Path | None = None
     exploration: float = 0.0
     oldest_policy_s: float = inf
     log: Path | None = None
@@ -76,6 +78,7 @@ class GatewaySettings:
         checks.choice(self, "heuristic", NAMES)
         Mode(self.mode, self.share)  # which checks both
         checks.choice(self, "problem", PRESETS)
+        _ = self.config  # or it says what is wrong with the timing
         checks.number(self, "exploration", 0.0, 1.0)
         checks.number(self, "oldest_policy_s", 0.0, inf)
         checks.whole(self, "num_gateways", 1, 256)
@@ -90,7 +93,7 @@ class GatewaySettings:
     @property
     def config(self) -> Config:
         """What policies were trained with."""
-        return PRESETS[self.problem]
+        return replace(PRESETS[self.problem], timing_path=str(self.timing or ""))
 
     @property
     def most_bytes(self) -> int:

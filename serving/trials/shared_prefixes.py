@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
@@ -24,11 +25,28 @@ from marlserve.serving.service.load import process
 from marlserve.serving.trials.others import BLOCK_TOKENS, NUM_BLOCKS, Others, free_port
 from marlserve.serving.trials.traffic import Result, Traffic, drawn, played
 
-_ROUTERS = {  # by how they want prompts
+ROUTERS = {  # by how they want prompts
     "token ids": ("vllm round_robin", "vllm cache_aware", "vllm sticky_least_loaded"),
     "text": ("sglang round_robin", "sglang cache_aware"),
 }
-_OURS = ("least_requests", "prefix_affinity", "cache_aware")
+OURS = ("least_requests", "prefix_affinity", "cache_aware")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the gateway plays beside its rules."""
+
+    models: Path | None = None  # a store of policies: what it serves; none: nothing
+    problem: str = "chat"  # that they were trained on, ...
+    trained_for: Path | None = None  # ... and the timing of engines, if it was told one
+
+    def rules(self) -> list[str]:
+        return [] if self.models is None else ["learned"]
+
+    def flags(self) -> list[str]:
+        """Of the gateway."""
+        timing = [] if self.trained_for is None else ["--timing", str(self.trained_for)]
+        return ["--models", str(self.models), "--share", "1.0", "--problem", self.problem, *timing]
 
 
 @contextmanager
@@ -40,6 +58,12 @@ def gateway(urls: list[str], *flags: str, output: Path) -> Iterator[tuple[str, P
     flags = ("--replicas", *urls, *flags)
     with process([*command, *flags], f"{url}/ready", output=output) as started:
         yield url, started
+
+
+def head(kind: str) -> str:
+    """Of a table."""
+    columns = "cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed"
+    return f"| prompts are {kind} | {columns} |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 
 
 def row(name: str, results: list[list[Result]]) -> str:
@@ -65,8 +89,7 @@ def main(
     traffic: tyro.conf.OmitArgPrefixes[Traffic] = Traffic(),  # noqa: B008
     only: tuple[str, ...] = (),
     speeds: tuple[float, ...] = (1.0, 1.0, 1.0),
-    models: Path | None = None,
-    problem: str = "chat",
+    learned: tyro.conf.OmitArgPrefixes[Learned] = Learned(),
     others: Path = Path("build/others"),
 ) -> None:
     """Print the tables.
@@ -74,25 +97,20 @@ def main(
     Args:
         only: these rows; none: all.
         speeds: of the engines, one each, times that of the GPU whose time they take.
-        models: a store of policies; the gateway plays what it serves, too.
-        problem: that they were trained on.
         others: the virtual environment of engines and routers.
     """
-    learned = [] if models is None else ["learned"]
     with tempfile.TemporaryDirectory() as folder:
         found = Others(others, Path(folder))
-        for kind, names in _ROUTERS.items():
-            columns = "cached share | TTFT p50, ms | p99 | e2e p50, ms | p99 | failed"
-            print(f"| prompts are {kind} | {columns} |")
-            print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-            for name in (*names, *(f"gateway {each}" for each in (*_OURS, *learned))):
+        for kind, names in ROUTERS.items():
+            print(head(kind))
+            for name in (*names, *(f"gateway {each}" for each in (*OURS, *learned.rules()))):
                 if only and name not in only:
                     continue
                 results = []
                 for seed in seeds:
                     with (
                         found.engines(speeds) as urls,
-                        _front(found, name, urls, speeds, models, problem) as url,
+                        front(found, name, urls, speeds, learned) as url,
                     ):
                         requests = drawn(traffic, seed)
                         results.append(asyncio.run(played(url, requests, kind != "text")))
@@ -100,14 +118,14 @@ def main(
 
 
 @contextmanager
-def _front(
+def front(
     found: Others,
     name: str,
     urls: list[str],
     speeds: Sequence[float],
-    models: Path | None,
-    problem: str,
+    learned: Learned,
 ) -> Iterator[str]:
+    """What is asked in front of engines, by its name in the table; its URL."""
     kind, _, rule = name.partition(" ")
     if kind != "gateway":
         with found.router(name, urls) as (url, _):
@@ -115,7 +133,7 @@ def _front(
         return
     flags = ["--cache-tokens", str(BLOCK_TOKENS * NUM_BLOCKS), "--speeds", *map(str, speeds)]
     if rule == "learned":
-        flags += ["--models", str(models), "--share", "1.0", "--problem", problem]
+        flags += learned.flags()
     else:
         flags += ["--mode", "heuristic", "--heuristic", rule]
     with gateway(urls, *flags, output=found.folder / "gateway.log") as (url, _):

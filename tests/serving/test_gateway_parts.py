@@ -3,11 +3,16 @@
 import re
 from contextlib import suppress
 from itertools import takewhile
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marlserve.envs.replica_routing.config import PRESETS
+from marlserve.envs.replica_routing.observation import estimates
+from marlserve.serving.decisions.question import measured
 from marlserve.serving.gateway import prefix_index
 from marlserve.serving.gateway.address import Address
 from marlserve.serving.gateway.engine_metrics import read
@@ -202,6 +207,7 @@ def test_what_is_no_address_is_refused(url):
         ({"replicas": ("http://h:1",), "speeds": (1.0, 2.0)}, "speeds"),
         ({"gateway": 1}, "gateway"),
         ({"problem": "tetris"}, "problem"),
+        ({"timing": Path("nowhere.json")}, "nowhere.json holds no timing"),
         ({"scrape_s": 0.0}, "scrape_s"),
         ({"exploration": 1.5}, "exploration"),
     ],
@@ -209,6 +215,18 @@ def test_what_is_no_address_is_refused(url):
 def test_a_bad_setting_is_named(change, named):
     with pytest.raises(ValueError, match=named):
         GatewaySettings(**change)
+
+
+def test_a_policy_sees_the_timing_that_it_was_trained_for(tmp_path):
+    """What it would mean to send a request somewhere follows from it."""
+    path = tmp_path / "timing.json"
+    path.write_text('{"tokens": [1, 100], "ms": [20, 119], "per_context_ms": 0.5}')
+    usual, timed = GatewaySettings().config, GatewaySettings(timing=path).config
+    assert (usual, timed.timing_path) == (PRESETS["long"], str(path))
+    seen = measured([1.0, 0.0], request_prompt_tokens=100.0, prompt_tokens=[60.0, 0.0])
+    about = estimates(seen, timed)
+    assert np.allclose(about.wait_s, (20.0 + 100.0) / 1e3)
+    assert np.allclose(about.token_s, (20.0 + 0.5 * np.array([160.0, 100.0])) / 1e3)
 
 
 def test_beyond_loopback_a_token_is_needed():

@@ -196,3 +196,18 @@ def test_who_is_killed_loses_no_more_than_the_flush_interval(flush_s, tmp_path):
     # A commit is under way for a moment after the interval; this machine may be busy just then.
     assert all(killed_s - when < flush_s + 0.5 for when in lost), lost[:3]
     assert json.loads(sorted(there, key=int)[-1]) + 1 == len(there)  # and what is there is whole
+
+
+def test_what_was_written_is_moved_on_little_by_little(tmp_path):
+    """Into the file, from the one beside it, which so stays small."""
+    log = ExperienceLog(tmp_path / "log.sqlite", flush_s=0.001)
+    beside, largest = tmp_path / "log.sqlite-wal", 0
+    for number in range(20_000):
+        log.put(Event(f"d-{number}", DECISION, {"what": "x" * 300}))
+        if number % 100 == 0:
+            while log.num_waiting:
+                time.sleep(0.001)
+            largest = max(largest, beside.stat().st_size)
+    log.close()
+    assert log.written == 20_000
+    assert 0 < largest < 2 * 2**20
