@@ -1,11 +1,10 @@
-"""The compiled event loop of `marlserve.envs.sims.cluster`, and everything that it calls.
+"""The compiled event loop of `marlserve.envs.sims.cluster`, and all that it calls: a cached numba
+kernel does not notice an edit elsewhere.
 
-All of it lies in one file, because a cached numba kernel does not notice an edit elsewhere.
 A server with c cores and speed s shares itself equally among its n running jobs: each proceeds
 at rate s * min(1, c / n). Its *virtual time* V is the work that one job would have received since
 the server last stood empty, so a job that starts when V = v and needs w seconds of work finishes
 when V = v + w: the order of completions needs no update when n changes.
-
 The jobs of a copy lie in one pool, whose places are used again: those that run on a server are a
 pairing heap (Fredman, Sedgewick, Sleator, Tarjan 1986) by finishing value, those that wait a list.
 What is sought among servers is a tournament tree: 2 P numbers, P the power of two that holds all
@@ -282,18 +281,13 @@ def _apply(change, rules, copy, servers, balancers, pairs, pool, trees):
     """Set a server's speed. Speed 0 is a failure: its jobs are dispatched anew, or lost."""
     j, now_s, server = change.server, change.time_s, servers[change.server]
     _update(server, now_s)
-    server.speed = change.speed
-    running, count = server.running, server.running + server.waiting
-    victims = np.empty(count if server.speed <= 0.0 else 0, np.int64)
+    server.speed, running = change.speed, server.running
+    victims = np.empty(running + server.waiting if server.speed <= 0.0 else 0, np.int64)
     for i in range(len(victims)):
         victims[i] = _take(i < running, server, pool)
-    taken = victims[:running].copy()  # loops, as indices in brackets take numba seconds to compile
-    numbers = np.empty(len(taken), np.int64)
-    for i in range(len(taken)):
-        numbers[i] = pool[taken[i]].number
-    order = np.argsort(numbers)
-    for i in range(len(taken)):
-        victims[i] = taken[order[i]]
+    taken = victims[:running]
+    for i, place in enumerate(taken[np.argsort(pool["number"][taken])]):
+        taken[i] = place  # one by one: a whole array takes numba seconds to compile
     _run(-1, j, now_s, servers, pool, trees)
     _survey(rules, servers, pairs, trees)
     for place in victims:
