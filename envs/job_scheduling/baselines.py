@@ -103,7 +103,7 @@ _WAYS: dict[str, Gains] = {
 }
 # 72 rejections are half a day: the most of 6 to 72, which is best.
 _RESERVING: dict[str, Backfilling] = {
-    "area_reserving": partial(inspecting, without_backfilling, "area", 3),
+    "f1_reserving": partial(inspecting, without_backfilling, "f1", 3),
     "area_reserving_backfill": partial(inspecting, with_backfilling, "area", 3),
     "f1_reserving_72": partial(inspecting, without_backfilling, "f1", 72),
 }

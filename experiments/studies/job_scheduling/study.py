@@ -14,7 +14,7 @@ from marlserve.experiments.studies.study import Candidate, Settings, Study
 
 _VISIBLE = 16  # of 128: so few tell nearly as much, and a network of them is eight times as fast
 _CHOOSE = {"action": "choose", "max_visible": _VISIBLE}
-_INSPECT = {"action": "inspect", "base": "area", "max_rejections": 3, "max_visible": 64}
+_INSPECT = {"action": "inspect", "max_rejections": 3, "max_visible": 64}
 
 
 class JobScheduling(Study):
@@ -27,8 +27,10 @@ class JobScheduling(Study):
     candidates = {
         "ppo": Candidate("ppo", fields={**_CHOOSE, "backfill": "none"}),
         "ppo_backfill": Candidate("ppo", fields={**_CHOOSE, "backfill": "easy"}),
-        "inspector": Candidate("ppo", fields={**_INSPECT, "backfill": "none"}),
-        "inspector_backfill": Candidate("ppo", fields={**_INSPECT, "backfill": "easy"}),
+        "inspector": Candidate("ppo", fields={**_INSPECT, "base": "f1", "backfill": "none"}),
+        "inspector_backfill": Candidate(
+            "ppo", fields={**_INSPECT, "base": "area", "backfill": "easy"}
+        ),
     }
     metrics = (
         "mean_bounded_slowdown",
