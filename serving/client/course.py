@@ -25,8 +25,8 @@ class Enough:
         ValueError: on construction, naming the field, its value and what is allowed.
     """
 
-    minutes: float = 60.0
-    most_steps: int = 1_000_000_000  # none begins after so many; see the program for what one is
+    minutes: float = 60.0  # from the first policy on, for which it waits as long
+    most_steps: int = 1_000_000_000  # decisions; no more begin after so many
     until_return: float = inf  # mean of the latest 100 episodes
 
     def __post_init__(self) -> None:
@@ -43,10 +43,17 @@ class Course:
 
     Attributes:
         is_over: whether it was enough.
+
+    Raises:
+        ValueError: if no policy comes.
     """
 
     def __init__(self, agent: Agent, enough: Enough):
-        agent.wait_for_policy(60.0 * enough.minutes)
+        if not agent.wait_for_policy(60.0 * enough.minutes):
+            settings, minutes = agent.settings, enough.minutes
+            raise ValueError(
+                f"{settings.address} had no policy {settings.policy!r} in {minutes:g} minutes"
+            )
         self._agent, self._enough, self._steps = agent, enough, 0
         self._start_s = self._told_s = time.monotonic()
         self._returns = deque[float](maxlen=_WINDOW)

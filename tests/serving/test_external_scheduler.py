@@ -99,6 +99,13 @@ def test_clusters_that_work_together_are_a_team():
     agent.close(0.0)
 
 
+def test_a_program_that_gets_no_policy_ends_with_an_error():
+    agent = Agent(ClientSettings(address="127.0.0.1:1", policy="jobs"))
+    with pytest.raises(ValueError, match=r"127.0.0.1:1 had no policy 'jobs' in 0 minutes"):
+        course.Course(agent, course.Enough(minutes=0.0))
+    agent.close(0.0)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

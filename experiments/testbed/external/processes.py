@@ -62,7 +62,7 @@ def learn(folder: Path, said: Mapping[str, Any], module: str, flags: Sequence[st
         flags: of it, beside --config.
 
     Raises:
-        ValueError: if it does not end with the line that says what it came to.
+        ValueError: if the program fails, or does not say at its end what it came to.
     """
     shutil.rmtree(folder, ignore_errors=True)
     config, before, start_s = program_file(folder, said), os.times(), time.monotonic()
@@ -108,6 +108,8 @@ def _followed(command: Sequence[str]) -> str:
         assert program.stdout is not None
         for line in program.stdout:
             print(line, end="", flush=True)
+    if program.returncode:
+        raise ValueError(f"the program ended with status {program.returncode} after {line!r}")
     return line
 
 
