@@ -1,14 +1,22 @@
 """Jobs by the client: it is told what in-process training is, played beside that, and done once."""
 
+import shutil
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 
 from marlserve.experiments import external
+from marlserve.experiments.harness.evaluate import evaluate
+from marlserve.experiments.harness.results import RUN
 from marlserve.experiments.studies.job_scheduling.settings import ENV_RUNNERS
 from marlserve.experiments.studies.job_scheduling.study import STUDY
 from marlserve.experiments.testbed.external import jobs, processes
 from marlserve.serving.client.rl4sys import client_settings
 from marlserve.serving.trainer.learner import configured
 from marlserve.serving.wire.program import read
+
+_OF_THE_POLICY = ["policy", "training_seed", RUN]
 
 
 def test_the_trainer_is_told_what_training_in_process_is(tmp_path):
@@ -22,6 +30,20 @@ def test_the_trainer_is_told_what_training_in_process_is(tmp_path):
     copies, steps = ENV_RUNNERS.values()
     assert config.train_batch_size_per_learner == copies * steps
     assert client_settings(program).most_steps == steps
+
+
+def test_what_a_trainer_saved_is_played_as_what_was_trained_in_process(tmp_path):
+    """The same network in both places gets the same of every episode."""
+    file, *_ = jobs.published_files()
+    problem = replace(STUDY.presets["lublin"], split="test")
+    shutil.copytree(file, tmp_path / "run/policies/versions/12")
+    (tmp_path / "run/policies/versions/7").mkdir()  # an older one, which nobody reads
+    (there,) = STUDY.contestants(problem, [file])
+    own = jobs.contestant(tmp_path, 4, problem)
+    assert (own.name, own.training_seed) == ("ppo_backfill_by_client", 4)
+    assert own.config == there.config
+    both = [evaluate(x, STUDY.problem, 3) for x in (own, there)]
+    pd.testing.assert_frame_equal(*(rows.drop(columns=_OF_THE_POLICY) for rows in both))
 
 
 def test_a_bad_number_or_rule_is_an_error_before_the_work(tmp_path, capsys):

@@ -20,7 +20,8 @@ def test_the_file_is_one_that_a_trainer_takes(algorithm, tmp_path):
     program = read(processes.program_file(tmp_path, lander.told(algorithm, 3)))
     config = configured(program, {"address": "", "secret": ""})
     assert (config.seed, program.algorithm_name) == (3, algorithm)
-    assert config.gamma == lander.SETTINGS[algorithm]["gamma"]
+    told = {name: getattr(config, name) for name in lander.SETTINGS[algorithm]}
+    assert told == lander.SETTINGS[algorithm]
 
 
 def test_a_policy_flies_with_its_best_actions():

@@ -28,7 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # algorithm_parameters
         "minibatch_size": 256,
         "num_epochs": 10,
     },
-    "dqn": {"gamma": 0.99, "lr": 5e-4},
+    "dqn": {},  # as the trainer has it
 }
 _FIRST_TEST_SEED = 10_000  # of flights that are not learned from; training's are drawn from `seed`
 
