@@ -10,6 +10,7 @@
 - `recording`: what is made of the steps, `track`: of one agent's; `outbox`, `spill`: what waits
 - `link`: the threads that speak with the trainer, by `marlserve.serving.wire`
 - `rl4sys`: the same by RL4Sys's names
-- `lander`: an example; `speed`: what a client costs the program; `bare`, `held`: programs that are
-  measured, without clients and with
+- `lander`, `scheduler`: examples; `course`: how far they go
+- `speed`: what a client costs the program; `bare`, `held`: programs that are measured, without
+  clients and with
 """

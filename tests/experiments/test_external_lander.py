@@ -5,6 +5,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from marlserve.experiments import external
+from marlserve.experiments.testbed.external import lander, processes
 from marlserve.policies.export.layers import Layer
 from marlserve.policies.export.network import Network, PolicyFile
 from marlserve.policies.export.numpy_policy import NumpyPolicy
@@ -14,12 +15,13 @@ from marlserve.serving.wire.program import read
 pytest.importorskip("gymnasium.envs.box2d")
 
 
-@pytest.mark.parametrize("algorithm", external.SETTINGS)
+@pytest.mark.parametrize("algorithm", lander.SETTINGS)
 def test_the_file_is_one_that_a_trainer_takes(algorithm, tmp_path):
-    program = read(external.program_file(tmp_path, algorithm, 3))
+    program = read(processes.program_file(tmp_path, lander.told(algorithm, 3)))
     config = configured(program, {"address": "", "secret": ""})
     assert (config.seed, program.algorithm_name) == (3, algorithm)
-    assert config.gamma == external.SETTINGS[algorithm]["gamma"]
+    told = {name: getattr(config, name) for name in lander.SETTINGS[algorithm]}
+    assert told == lander.SETTINGS[algorithm]
 
 
 def test_a_policy_flies_with_its_best_actions():
@@ -28,10 +30,10 @@ def test_a_policy_flies_with_its_best_actions():
     weights = {"q.weight": np.zeros((4, 8), np.float32), "q.bias": np.eye(4, dtype=np.float32)[0]}
     network = Network(Box(-9, 9, (8,)), Discrete(4), layers, weights, "action values")
     policy = NumpyPolicy(PolicyFile({"q": network}, {"*": "q"}))
-    returns = external.fly(policy, 3)
+    returns = lander.fly(policy, 3)
     assert len(set(returns)) == 3
     assert returns.mean() < 0.0
-    np.testing.assert_array_equal(external.fly(policy, 2), returns[:2])
+    np.testing.assert_array_equal(lander.fly(policy, 2), returns[:2])
 
 
 @pytest.mark.slow
@@ -42,7 +44,7 @@ def test_it_is_learned_measured_and_told_once(tmp_path, capsys):
         assert external.main(words) == 0
     first, second = capsys.readouterr().out.split("| algorithm")[1:]
     assert first.strip() == second.strip()
-    (row,) = external._read(tmp_path)
+    (row,) = processes.read(tmp_path / "results.csv")
     assert 6_000 <= row["steps"] < 7_000
     assert row["latest_100"] < 0.0
     assert row["lost_steps"] == 0
