@@ -98,7 +98,7 @@ check-cpp: .venv/installed-test cpp-packages
 compile = $(bin)/python tests/support/compiled.py
 .venv/compiled: .venv/installed-test $(wildcard envs/sims/*.py policies/export/*.py)
 	@echo "compiling simulators and decisions"
-	@$(compile) load_balance kv_cache decisions & $(compile) replica_routing job_scheduling; wait
+	@$(compile) load_balance kv_cache job_scheduling & $(compile) replica_routing decisions; wait
 	@touch $@
 
 lint: .venv/installed-test  ## check style and format

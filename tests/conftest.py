@@ -7,10 +7,12 @@ importable, in Ray's workers too, so that the toy environments are found by `imp
 import gc
 import inspect
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
 
+_ALL_SLOW = re.compile(r"^pytestmark = .*mark\.slow", re.MULTILINE)
 _SUPPORT = str(Path(__file__).parent / "support")
 # Before numba, torch and matplotlib are imported, which read these once.
 os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", MPLBACKEND="Agg")
@@ -30,6 +32,13 @@ inspect.stack = partial(inspect.stack, 0)
 # Compiling a kernel takes longer than any deadline; the same examples each time keep CI steady.
 settings.register_profile("marlserve", deadline=None, derandomize=True)
 settings.load_profile("marlserve")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Where no slow test is asked for, files that have no other one are not imported."""
+    if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
+        return bool(_ALL_SLOW.search(collection_path.read_text())) or None
+    return None
 
 
 def pytest_collection_finish():

@@ -68,6 +68,7 @@ def play(chosen, arrivals_ns, state, rules, timings, logs, log_lengths, num_subm
     """All requests of every copy, at given times to given replicas, [B, N]."""
     now_ns = np.zeros(len(chosen), np.int64)
     for i in range(chosen.shape[1]):
-        now_ns[:] = arrivals_ns[:, i]
+        for b in range(len(now_ns)):
+            now_ns[b] = arrivals_ns[b, i]
         advance_all(now_ns, state, rules, timings, logs, log_lengths)
         submit_all(chosen[:, i], now_ns, state, rules, num_submitted)

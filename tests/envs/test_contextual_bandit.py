@@ -140,6 +140,7 @@ def test_a_copy_among_many_plays_the_same_rounds(function):
 # Baselines, settings, pictures --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_only_the_oracle_has_no_regret(preset):
     assert PRESETS[preset].function == preset
@@ -156,6 +157,7 @@ def test_only_the_oracle_has_no_regret(preset):
     assert regret["first_arm"].mean() == pytest.approx(regret["random"].mean(), abs=4 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["linear", *FUNCTIONS])
 def test_linucb_learns_no_more_than_what_is_linear(function, monkeypatch):
     monkeypatch.setitem(FUNCTIONS, "linear", lambda contexts, theta, matrix: contexts @ theta)

@@ -122,6 +122,7 @@ def test_an_episode_by_name_is_that_of_the_problem(problem):
     np.testing.assert_array_equal(copy.step(action)[0], env.step(action)[0])
 
 
+@pytest.mark.slow
 def test_settings_and_pictures_are_passed_on(problem):
     name, settings = problem
     assert isinstance(_drawn(name, render_mode="ansi", **settings), str)

@@ -123,6 +123,7 @@ def test_prices_of_another_year_are_played(tmp_path):
 # Prices ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("interval_s", "step_s"), [(300.0, 10.0), (900.0, 10.0), (300.0, 0.3)])
 def test_prices_change_with_their_intervals(tmp_path, interval_s, step_s):
     values = np.random.default_rng(0).uniform(-50, 150, round(3600 / interval_s)).round(2)

@@ -213,6 +213,7 @@ def test_a_problem_travels_without_the_model():
     np.testing.assert_array_equal(step(twin, H2O), step(problem, H2O))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tabled", [True, False], ids=["table", "live"])
 def test_pictures(small_kv_compression, tabled):
     problem = start(replace(small_kv_compression, **({} if tabled else {"table_path": ""})), 2)

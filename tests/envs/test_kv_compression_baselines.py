@@ -194,6 +194,7 @@ def test_what_learns_needs_a_table(name):
         chosen(name, start(replace(SMALL, arms=("h2o", "full")), 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LEARNED, "random", "oracle", "best_per_type", "h2o"])
 def test_they_play_one_episode_as_many(config, name):
     batch = start(config, 4, seed=20)

@@ -12,6 +12,7 @@ PROBLEM = Config(arms=("snapkv_16_7@64", "full"), num_prompts=5, split="test")
 METER = energy.meter("cpu", 60.0)
 
 
+@pytest.mark.slow
 def test_a_profile_is_measured_written_and_played(tmp_path):
     seen = []
     profile = costs.measured(PROBLEM, METER, track=lambda prompts: seen.extend(prompts) or prompts)
@@ -37,6 +38,7 @@ def test_a_profile_is_measured_written_and_played(tmp_path):
     assert not truncated.all()
 
 
+@pytest.mark.slow
 def test_its_quality_may_be_the_score_of_the_task():
     few = Config(num_prompts=2)
     profile, live = (

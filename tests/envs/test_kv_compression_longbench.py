@@ -234,6 +234,7 @@ def test_it_is_a_problem_like_any_other_and_has_a_table(config, tmp_path):
 # Texts --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_texts_are_seen_and_compared_by_an_encoder(config, encoder, tmp_path, monkeypatch):
     loaded, load = [], text_encoder._loaded
     monkeypatch.setattr(text_encoder, "_loaded", lambda *x: loaded.append(x) or load(*x))
@@ -260,6 +261,7 @@ def test_texts_are_seen_and_compared_by_an_encoder(config, encoder, tmp_path, mo
     assert len(set(problem.rewards_of_all_arms().ravel())) > 3
 
 
+@pytest.mark.slow
 def test_a_table_is_told_anew_by_an_encoder(config, encoder, tmp_path, monkeypatch):
     config = replace(config, context=("length",))
     asked = replace(config, text_encoder=encoder, context=("length", "text"))

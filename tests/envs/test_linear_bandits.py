@@ -96,6 +96,7 @@ def test_contexts_of_the_arms_share_one_regression(batch):
         bandit.choose(np.zeros((1, DIM)))
 
 
+@pytest.mark.slow
 @every_bandit
 def test_each_learns(bandit):
     """The last of 1,500 choices are far better than those of one that only explores."""
@@ -223,6 +224,7 @@ def test_bad_input_is_an_error_and_teaches_nothing(bandit):
     np.testing.assert_array_equal(learner.regression.inverses[2], np.eye(DIM + 1))
 
 
+@pytest.mark.slow
 def test_chances_of_epsilon_greedy_are_how_often_it_chooses():
     context, drawn = np.ones((1, 1)), np.zeros(3)
     for seed in range(3000):

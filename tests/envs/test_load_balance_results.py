@@ -133,6 +133,7 @@ def test_latency_of_a_small_case():
     np.testing.assert_allclose(agents, -spent_s / 1.0)
 
 
+@pytest.mark.slow
 def test_latency_is_the_mean_latency_by_littles_law():
     baseline = BASELINES["sed"]
     problem = Problem(baseline.configure(Config(reward="latency")), 16)
@@ -163,6 +164,7 @@ def test_flows_without_work_have_a_slowdown():
     assert rewards.min() == pytest.approx(-(1.0 + 1.0 + 1000.0) / 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["latency", "slowdown", "excess_slowdown"])
 def test_better_weights_earn_more(reward):
     earned = {}

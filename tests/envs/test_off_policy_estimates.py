@@ -69,6 +69,7 @@ def logs(problem) -> list[Log]:
 HOW = ["ips", "snips", "doubly robust", "doubly robust, wrong model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_the_mean_is_the_truth_and_intervals_cover_it(how, logs, truth):
     found = [log.estimate(how) for log in logs]

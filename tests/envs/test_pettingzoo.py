@@ -43,6 +43,7 @@ def test_seeds(name):
     seed_test(envs.module(name).env, num_cycles=30)
 
 
+@pytest.mark.slow
 @every_problem
 def test_render(name, capsys):
     render_test(envs.module(name).env, {"ansi": lambda text: len(text.splitlines()) >= 2})
@@ -126,6 +127,7 @@ def test_masks_are_such_as_spaces_sample_them():
 # Pictures -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_problem
 def test_pictures(name):
     text, picture = envs.make(name, render_mode="ansi"), envs.make(name, render_mode="rgb_array")

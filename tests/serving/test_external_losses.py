@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import inf
 
 import numpy as np
+import pytest
 from external_cases import (
     agent_of,
     contract,
@@ -222,6 +223,7 @@ def test_what_is_sent_twice_is_taken_once(front, inlet):
     assert front.intakes["policy"].dropped == {"duplicate": 3}
 
 
+@pytest.mark.slow
 def test_64_clients_at_once_lose_nothing(front, inlet):
     agents = [agent_of(front, client_id=f"client-{i}") for i in range(64)]
     assert all(agent.wait_for_policy(60) for agent in agents)

@@ -32,6 +32,7 @@ def first_alarm(differences, every: float) -> float:
     return np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NO_WORSE)
 def test_false_alarms_are_as_rare_as_said(case):
     rng = np.random.default_rng(0)

@@ -87,6 +87,7 @@ def test_a_broken_pointer_says_so_and_is_made_anew(tmp_path):
     assert store.current() == Current("2", False)
 
 
+@pytest.mark.slow
 def test_a_killed_publisher_leaves_nothing_half_done(tmp_path):
     support = policy_file.__code__.co_filename.rpartition("/")[0]
     code = [sys.executable, "-c", PUBLISH_FOR_EVER, str(tmp_path), support]

@@ -87,6 +87,7 @@ def test_a_short_prompt_stays_whole():
     assert seen.cache.layers[0].entries == FAMILY.length, "the prompt can be compressed again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_no_token_of_an_answer_is_free(kind):
     """With the first entry only, each is as the full cache's by chance at most."""

@@ -82,6 +82,7 @@ def test_a_model_that_forgot_its_words_learns_them_again():
     assert np.mean([exact_matches(model, family, kind, 10) for kind in TYPES]) >= 0.9
 
 
+@pytest.mark.slow
 def test_training_repeats_and_prompts_grow(monkeypatch):
     monkeypatch.setattr(small_llama, "_PASSED", 0.0)  # each step with a right token ends a stage
 

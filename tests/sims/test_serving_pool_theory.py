@@ -49,6 +49,7 @@ def flows(rate_per_s: float, num_jobs: int, law, num_servers: int, **rules) -> d
     return passed | {"duration_s": end_s - warm_s}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("c", "rho", "precision"), [(1, 0.7, 0.03), (3, 0.8, 0.05), (20, 0.9, 0.1)]
 )
@@ -62,6 +63,7 @@ def test_mmc(c, rho, precision):
     assert_mean(passed["busy_s"] / passed["duration_s"] / c, rho, 0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("c", "waiting", "load"), [(1, 4, 0.9), (4, 1, 6.0), (3, 6, 2.4)])
 def test_mmck(c, waiting, load):
     """100,000 requests: those that find c + waiting others fail."""
@@ -73,6 +75,7 @@ def test_mmck(c, waiting, load):
     assert_mean(passed["busy_s"] / passed["duration_s"], load * (1.0 - lost), 0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [deterministic, exponential, hyper_exponential])
 def test_erlang_b_is_insensitive(law):
     """100,000 requests to 8 servers without a queue: the same share fails by any law of work."""

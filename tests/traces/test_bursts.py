@@ -27,6 +27,7 @@ def test_the_mean_rate_is_what_was_asked_for():
     assert counts(50.0, 200, **BURST).mean() == pytest.approx(RATE_PER_S * 50.0, rel=0.01)
 
 
+@pytest.mark.slow
 def test_counts_vary_as_the_formula_says():
     found = counts(50.0, 600, **BURST)
     expected = bursts.dispersion(RATE_PER_S, **BURST)

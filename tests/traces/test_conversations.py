@@ -66,6 +66,7 @@ def test_tokens_are_as_many_as_recorded(name):
         assert drawn(name)[column].min() >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_prefixes_are_shared_as_stated(name):
     assert drawn(name).prefix_hit_share() == pytest.approx(HIT_SHARE[name], abs=0.02)
@@ -84,6 +85,7 @@ def test_arrivals_come_in_bursts_of_the_recorded_size(name, in_10_s, in_60_s):
         assert 0.5 * expected < dispersion(drawn(name), window_s) < 2.0 * expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_rate_is_what_was_asked_for_from_the_start_on(name):
     """Sessions under way: without them, the first minutes would have first turns only."""
@@ -108,6 +110,7 @@ def test_turns_and_gaps_of_a_session(name, gap_s):
     assert turns.mean() == pytest.approx(PRESETS[name].mean_turns, rel=0.06)
 
 
+@pytest.mark.slow
 def test_traffic_follows_the_hours_of_the_week():
     config = replace(CHAT, start="2024-05-06 00:00:00", burst_factor=1.0, gap_median_s=20.0)
     trace = conversations.load(np.random.default_rng(5), config=config, duration_s=86_400.0)

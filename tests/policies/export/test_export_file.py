@@ -261,6 +261,7 @@ print(action.tolist(), NumbaPolicy(policy.file)({"a0": seen})["a0"].tolist())
 """
 
 
+@pytest.mark.slow
 def test_acting_needs_neither_torch_nor_ray(saved, tmp_path):
     seen = observations("qmix", np.random.default_rng(7), 6, ["a0"])
     np.save(tmp_path / "seen.npy", seen["a0"])
