@@ -9,8 +9,6 @@ import pytest
 import torch
 from kv_compression_cases import NO_TEXT, built, start, step
 from language_models import CONFIGS, save
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 from word_tokenizer import WORDS, save_tokenizer
 
@@ -66,6 +64,10 @@ def config(tmp_path_factory) -> Config:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> str:
     """The folder of a tiny sentence-transformers model."""
+    # Here, as it takes seconds that other processes of tests need not spend.
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
     bert, folder = tmp_path_factory.mktemp("bert"), tmp_path_factory.mktemp("encoder")
     size = {"hidden_size": 12, "intermediate_size": 8, "num_hidden_layers": 1}
     size |= {"num_attention_heads": 2, "initializer_range": 1.0, "vocab_size": 62}

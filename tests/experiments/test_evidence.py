@@ -1,6 +1,7 @@
 """What is published is made by commands, and played again it gives the same means."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from marlserve.experiments.studies import commands, published
 SMALL = published.Table(
     "load_balance",
     "moderate",
-    ("compare --presets moderate --algorithms ppo --seeds 0 --env-steps 4096 --episodes 2",),
+    ("compare --presets moderate --algorithms ppo --seeds 0 --env-steps 1024 --episodes 2",),
     cpu_minutes=1,
     episodes=2,
     plots=("latency_percentiles",),
@@ -25,6 +26,8 @@ SMALL = published.Table(
 def test_what_was_published_is_played_again(ray_session, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(published, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(evidence, "TABLES", (SMALL,))
+    short = replace(SMALL.study.presets["moderate"], episode_s=10.0)
+    monkeypatch.setattr(type(SMALL.study), "presets", {"moderate": short})
     with pytest.raises(ValueError, match="has no policies/: make load_balance/moderate first"):
         SMALL.check()
     out = tmp_path / "runs"

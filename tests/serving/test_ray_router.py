@@ -6,7 +6,6 @@ import time
 import pytest
 from routing_policies import routing_policy
 
-from marlserve.policies import session
 from marlserve.serving.policy_store import PolicyStore
 
 pytest.importorskip("ray.serve", reason='it needs pip install "marlserve[ray_serve]"')
@@ -32,12 +31,10 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def ray_serve():
-    session.start(num_cpus=6)
+def ray_serve(ray_session):
     serve.start(proxy_location="Disabled")
     yield
     serve.shutdown()
-    session.stop()
 
 
 def deployed(name: str, **given):

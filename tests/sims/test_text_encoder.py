@@ -9,8 +9,6 @@ import traceback
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from marlserve.envs.sims import text_encoder
@@ -58,6 +56,10 @@ def bert(tmp_path_factory):
 @pytest.fixture(scope="module", params=["cls", "mean"])
 def pooled(request, bert, tmp_path_factory):
     """Its folder in the format of sentence-transformers, and how it pools."""
+    # Here, as it takes seconds that other processes of tests need not spend.
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
     folder = tmp_path_factory.mktemp(request.param)
     modules = [Transformer(bert), Pooling(12, pooling_mode=request.param)]
     SentenceTransformer(modules=modules, device="cpu").save(str(folder))
