@@ -6,6 +6,7 @@ import time
 import pytest
 from routing_policies import routing_policy
 
+from marlserve.policies import session
 from marlserve.serving.policy_store import PolicyStore
 
 pytest.importorskip("ray.serve", reason='it needs pip install "marlserve[ray_serve]"')
@@ -31,10 +32,12 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def ray_serve(ray_session):
+def ray_serve():
+    session.start(num_cpus=6)
     serve.start(proxy_location="Disabled")
     yield
     serve.shutdown()
+    session.stop()
 
 
 def deployed(name: str, **given):
@@ -65,6 +68,7 @@ def test_prompts_that_begin_alike_meet(ray_serve):
     under_way = [asked(handle, prompt, takes_s=2.0) for prompt in prompts]
     homes = [each.result() for each in under_way]
     assert len({*homes}) == 3
+    time.sleep(1.0)  # as above: who is taken to be busy is passed over
     assert [asked(handle, [*prompt, 7]).result() for prompt in prompts] == homes
 
 
