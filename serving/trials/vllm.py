@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from marlserve.envs.sims.replica import Engine
 from marlserve.serving.service.load import process, threads
-from marlserve.serving.trials.others import free_port
+from marlserve.serving.trials.others import free_port, installed
 from marlserve.serving.trials.tiny_model import NAME, written
 
 ENGINE = Engine(32, 512 - 1, 32, 2_048)  # as the simulator has it: one block is nobody's
@@ -55,9 +55,7 @@ class VLLM:
     """
 
     def __init__(self, environment: Path, folder: Path):
-        self._program, self._folder = environment.absolute() / "bin" / "vllm", folder
-        if not self._program.exists():
-            raise ValueError(f"{self._program} is not there; `make vllm` installs it")
+        self._program, self._folder = installed(environment, "vllm", "vllm"), folder
 
     @contextmanager
     def engines(self, number: int) -> Iterator[list["Running"]]:
