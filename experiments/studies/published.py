@@ -130,7 +130,8 @@ class Table:
             ValueError: if nothing is published.
         """
         if not self.policies.is_dir():
-            raise ValueError(f"{self.policies.parent} has no {POLICIES}/: make {self.name} first")
+            made = f"{self.problem}/{self.plays or self.preset}"
+            raise ValueError(f"{self.policies.parent} has no {POLICIES}/: make {made} first")
         parts = []
         for folder, config in self._played():
             contestants = self.study.contestants(config, [*self._files(), "all"], self.study.seeds)
