@@ -24,7 +24,7 @@ from random import Random
 import tyro
 
 from marlserve.serving.gateway.address import Address
-from marlserve.serving.trials.tiny_model import FIRST_WORD, VOCABULARY
+from marlserve.serving.trials.tiny_model import words
 from marlserve.serving.trials.traffic import Stream, streamed
 from marlserve.serving.trials.vllm import VLLM
 
@@ -65,15 +65,12 @@ def _tokens(row: Row) -> float:
 
 
 async def _round(address: Address, rng: Random) -> AsyncIterator[Row]:
-    def words(number: int) -> list[int]:
-        return [FIRST_WORD + rng.randrange(VOCABULARY) for _ in range(number)]
-
-    shared = words(_BEFORE)
+    shared = words(_BEFORE, rng)
     await streamed(address, shared, 1)
-    for prompt in (*map(words, _NEW), *(shared + words(own) for own in _BEHIND)):
+    for prompt in (*(words(n, rng) for n in _NEW), *(shared + words(n, rng) for n in _BEHIND)):
         yield of_prompt(await streamed(address, prompt, 1))
     for context in _CONTEXTS:
-        prompt = words(context)
+        prompt = words(context, rng)
         await streamed(address, prompt, 1)
         for together in _TOGETHER:
             asked = [streamed(address, prompt, _STEPS) for _ in range(together)]

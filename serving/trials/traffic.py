@@ -21,7 +21,7 @@ import tyro
 
 from marlserve.serving.gateway.address import Address
 from marlserve.serving.gateway.replies import Reply
-from marlserve.serving.trials.tiny_model import FIRST_WORD, NAME, VOCABULARY
+from marlserve.serving.trials.tiny_model import FIRST_WORD, NAME, words
 
 _PATIENCE_S = 120.0
 _ID_TOKENS = 512  # that an id of Mooncake's form stands for
@@ -72,15 +72,11 @@ class Stream(NamedTuple):
 def drawn(traffic: Traffic, seed: int) -> list[Request]:
     """All of them, sorted by time."""
     rng, at_s, found = Random(seed), 0.0, []
-
-    def words(number: int) -> list[int]:
-        return [FIRST_WORD + rng.randrange(VOCABULARY) for _ in range(number)]
-
-    shared = [words(traffic.shared_tokens) for _ in range(traffic.groups)]
+    shared = [words(traffic.shared_tokens, rng) for _ in range(traffic.groups)]
     for _ in range(traffic.requests):
         at_s += rng.expovariate(traffic.per_s)
         group = rng.randrange(traffic.groups)
-        prompt = shared[group] + words(traffic.own_tokens)
+        prompt = shared[group] + words(traffic.own_tokens, rng)
         found.append(Request(at_s, group, prompt, traffic.output_tokens))
     return found
 
@@ -95,8 +91,8 @@ async def played(url: str, requests: list[Request], as_ids: bool) -> list[Result
 
     async def one(request: Request) -> Result:
         await asyncio.sleep(start_s + request.at_s - time.perf_counter())
-        words = " ".join(f"w{token - FIRST_WORD}" for token in request.prompt)
-        prompt, session = request.prompt if as_ids else words, b"group-%d" % request.group
+        text = " ".join(f"w{token - FIRST_WORD}" for token in request.prompt)
+        prompt, session = request.prompt if as_ids else text, b"group-%d" % request.group
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 told = await streamed(address, prompt, request.output_tokens, session)
